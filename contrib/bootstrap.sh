@@ -1,0 +1,173 @@
+# shellcheck shell=bash
+#
+# Installs what the scripts beside this file need and the machine does not have: Debian packages and a virtual
+# environment. Sourced, never run. A machine that has everything is only looked at: no network, no apt-get.
+
+REPO=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$REPO/.venv
+
+# After `su` without `-` root has a user's PATH, and netavark then does not find iptables.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# pyproject.toml's requires-python, as Python compares it.
+readonly PYTHON_IS_SUPPORTED='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))'
+
+# Another apt-get (unattended-upgrades, at boot) holds dpkg's lock for a minute or two; waiting beats failing.
+readonly APT_LOCK_WAIT_S=300
+
+say() { printf '%s\n' "$*" >&2; }
+
+die() {
+    printf '%s: %s\n' "$(basename -- "$0")" "$1" >&2
+    exit "${2:-1}"
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [[ $EUID -eq 0 ]]; then
+        "$@"
+    elif has sudo; then
+        sudo -- "$@"
+    else
+        die "this needs root, and there is no sudo; run as root: $*"
+    fi
+}
+
+# --- Debian packages ------------------------------------------------------------------------------------------------
+
+# podman's helpers are not on PATH.
+has_helper() {
+    local folder
+    for folder in /usr/libexec/podman /usr/lib/podman /usr/local/libexec/podman /usr/local/lib/podman; do
+        [[ -x $folder/$1 ]] && return
+    done
+    has "$1"
+}
+
+# The sample images hold nothing but busybox, so it must be one that needs no libraries.
+has_static_busybox() {
+    local busybox
+    busybox=$(command -v busybox) || return 1
+    ! ldd "$busybox" >/dev/null 2>&1 && [[ $'\n'$("$busybox" --list)$'\n' == *$'\nhttpd\n'* ]]
+}
+
+# What carries rootless containers' traffic: podman 5, which is Debian 13's, wants pasta, podman 4 slirp4netns.
+rootless_network_package() {
+    local version=''
+    [[ -r /etc/os-release ]] && version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+    if [[ ${version%%.*} == 12 ]]; then
+        has slirp4netns || echo slirp4netns
+    else
+        has pasta || has slirp4netns || echo passt
+    fi
+}
+
+missing_packages() {
+    has podman || echo podman
+    has conmon || echo conmon
+    has runc || echo runc # the only runtime that Debian has for cgroup v1 and hybrid
+    has_helper netavark || echo netavark
+    has_helper aardvark-dns || echo aardvark-dns
+    has_helper catatonit || echo catatonit
+    has newuidmap || echo uidmap
+    has iptables || echo iptables # netavark 1.4 knows nothing else, and later ones may be built to prefer it
+    has fuse-overlayfs || echo fuse-overlayfs
+    has ip || echo iproute2
+    has_static_busybox || echo busybox-static
+    rootless_network_package
+    local package
+    for package; do
+        has "$package" || echo "$package"
+    done
+}
+
+apt_install() {
+    has apt-get || die "these are missing, and there is no apt-get to install them with: $*"
+    say "installing Debian packages: $*"
+    local -a apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o "DPkg::Lock::Timeout=$APT_LOCK_WAIT_S")
+    as_root "${apt[@]}" update </dev/null >&2
+    # apt-get prints every package's progress even when told to be quiet; it is of interest only when it fails.
+    local output
+    output=$(as_root "${apt[@]}" install -y --no-install-recommends "$@" </dev/null 2>&1) ||
+        die "apt-get could not install $*:"$'\n'"$output"
+}
+
+# Arguments: more packages, each named like the program it is wanted for.
+ensure_packages() {
+    local -a missing
+    mapfile -t missing < <(missing_packages "$@")
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        apt_install "${missing[@]}"
+    fi
+}
+
+# --- Python ---------------------------------------------------------------------------------------------------------
+
+python_candidates() {
+    printf '%s\n' python3 python3.11 python3.12 python3.13
+    local python
+    for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3; do
+        [[ -x $python ]] && echo "$python"
+    done
+}
+
+# Prints a Python that we support and that can make virtual environments. Each is tried, because a pyenv shim exists
+# for versions that then do not run.
+find_python() {
+    local python
+    while read -r python; do
+        if "$python" -c "$PYTHON_IS_SUPPORTED" >/dev/null 2>&1 &&
+            "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+            echo "$python"
+            return
+        fi
+    done < <(python_candidates)
+    return 1
+}
+
+ensure_python() {
+    find_python && return
+    apt_install python3 python3-venv
+    find_python || die "no Python 3.11, 3.12 or 3.13 is to be found, and Debian's python3 is another one; install one"
+}
+
+# Prints what a virtual environment depends on: redone when any of it changes.
+venv_stamp() { cat -- "$@" | sha256sum | cut -d ' ' -f 1; }
+
+venv_is_current() {
+    local venv=$1 stamp=$2
+    [[ -r $venv/.stamp && $(<"$venv/.stamp") == "$stamp" ]] && "$venv/bin/python" -c '' 2>/dev/null
+}
+
+# ensure_venv VENV INSTALL FILE...: the environment VENV, filled by the function INSTALL, new when a FILE has changed.
+ensure_venv() {
+    local venv=$1 install=$2 stamp lock
+    shift 2
+    stamp=$(venv_stamp "$@")
+    venv_is_current "$venv" "$stamp" && return
+    [[ -w $REPO ]] || die "$venv is missing or older than its lock, and you may not write there; let the owner run this"
+    # One at a time: two that start together would install over each other. The folder itself is the lock.
+    exec {lock}<"$REPO"
+    flock "$lock"
+    if ! venv_is_current "$venv" "$stamp"; then
+        local python
+        python=$(ensure_python)
+        say "installing Python packages into $venv"
+        rm -rf -- "$venv"
+        "$python" -m venv "$venv"
+        echo '*' >"$venv/.gitignore"
+        "$install" "$venv/bin/python" -m pip --quiet --disable-pip-version-check install
+        echo "$stamp" >"$venv/.stamp"
+    fi
+    exec {lock}<&-
+}
+
+install_project() {
+    "$@" -r "$REPO/requirements.lock"
+    "$@" --no-deps -e "$REPO"
+}
+
+ensure_project_venv() {
+    ensure_venv "$VENV" install_project "$REPO/requirements.lock" "$REPO/pyproject.toml"
+}

@@ -1,0 +1,130 @@
+"""node list|show|add|remove|set-state: the nodes in the configuration (audit E1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mcpctl import client, render
+from mcpctl.config import NodeState, Settings
+from mcpctl.errors import DONE, UsageError
+from mcpctl.fanout import ask
+from mcpctl.options import COMMON, Common
+from mcpctl.wire import node_row
+from protos import atomic, grammar
+from protos.mcp import v1
+
+
+def list_nodes(*, common: Common = COMMON) -> int:
+    """List the nodes in the configuration.
+
+    Example: mcpctl node list
+    """
+    nodes = common.settings().nodes
+    if common.json:
+        render.as_json([{"name": each.name, "address": each.address, "state": each.state} for each in nodes])
+    else:
+        render.table(("NODE", "ADDRESS", "STATE"), [(each.name, each.address, each.state) for each in nodes])
+    return DONE
+
+
+def show(name: str, /, *, common: Common = COMMON) -> int:
+    """Show one node: versions, podman, load, memory, disk.
+
+    Example: mcpctl node show rift
+    """
+
+    async def command() -> int:
+        found = await ask(common.settings(), (name,), lambda stub: stub.node_status(v1.NodeStatusRequest()))
+        rows = [node_row(answer) for answer in found.answers]
+        if common.json:
+            render.as_json(rows)
+            return found.status
+        for row in rows:
+            facts = [
+                ("node", row.node),
+                ("mcpd", f"{row.mcpd_version}, up {render.age(row.started_at)}"),
+                ("podman", row.podman_version or "not known"),
+                (
+                    "services",
+                    f"{row.services}, {row.components} components, {row.operations_running} operations running",
+                ),
+                ("load", f"{row.load_average:.2f} on {row.cpus} CPUs"),
+                ("memory", f"{render.size(row.memory_available_bytes)} free of {render.size(row.memory_total_bytes)}"),
+                ("disk", f"{render.size(row.disk_free_bytes)} free of {render.size(row.disk_total_bytes)}"),
+            ]
+            facts += [
+                (f"link {each.name}", f"{'ok' if each.ok else 'DOWN'} for {render.age(each.since)}: {each.detail}")
+                for each in row.links
+            ]
+            for key, value in facts:
+                print(f"{key:14} {value}")
+        return found.status
+
+    return client.run(command())
+
+
+def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
+    """Add a node to the configuration; comments are kept.
+
+    Example: mcpctl node add rift 100.95.252.120:9444
+    """
+    try:
+        grammar.name(name)
+        grammar.host_port(address)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    settings = common.settings()
+    if any(node.name == name for node in settings.nodes):
+        raise UsageError(f"{settings.path} has a node {name} already")
+
+    def edit(document: Any) -> None:
+        import tomlkit
+
+        table = tomlkit.table()
+        table.update({"name": name, "address": address})
+        document.setdefault("nodes", tomlkit.aot()).append(table)
+
+    _edit(settings, edit)
+    return DONE
+
+
+def remove(name: str, /, *, common: Common = COMMON) -> int:
+    """Remove a node from the configuration. What runs there runs on.
+
+    Example: mcpctl node remove rift
+    """
+    settings = common.settings()
+    settings.node(name)
+
+    def edit(document: Any) -> None:
+        nodes = document["nodes"]
+        del nodes[[each["name"] for each in nodes].index(name)]
+
+    _edit(settings, edit)
+    return DONE
+
+
+def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int:
+    """Set a node's state; commands skip nodes that are not active.
+
+    Example: mcpctl node set-state rift down
+    """
+    settings = common.settings()
+    settings.node(name)
+
+    def edit(document: Any) -> None:
+        next(each for each in document["nodes"] if each["name"] == name)["state"] = state.value
+
+    _edit(settings, edit)
+    return DONE
+
+
+def _edit(settings: Settings, change: Callable[[Any], None]) -> None:
+    """Changes the configuration file in place, comments and order kept."""
+    import tomlkit
+
+    path = settings.path.resolve()
+    document = tomlkit.parse(path.read_bytes().decode())
+    change(document)
+    atomic.write(path, tomlkit.dumps(document).encode(), mode=path.stat().st_mode & 0o777)

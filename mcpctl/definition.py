@@ -1,0 +1,172 @@
+"""Service definitions: the TOML files that are the source of truth. Read, checked as a whole, and edited in place."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mcpctl.config import Settings
+from mcpctl.errors import CliError, UsageError
+from protos import atomic, naming, strict
+from protos.spec import Service, examine_service
+from protos.strict import Problem
+
+
+class Definition(msgspec.Struct, frozen=True):
+    """A definition that was read and found right."""
+
+    path: Path
+    service: Service
+
+
+def load(settings: Settings, name: str) -> Definition:
+    """The definition of service ``name``. Raises UsageError with every problem in it."""
+    path = settings.services_dir / f"{name}.toml"
+    if not naming.is_name(name) or not path.is_file():
+        raise UsageError(f"no service {name!r}: {path} does not exist{_nearest(settings, name)}")
+    return read(settings, path)
+
+
+def read(settings: Settings, path: Path) -> Definition:
+    """The definition in ``path``. Raises UsageError with every problem in it."""
+    service, problems = _examine(path)
+    if service is not None:
+        problems = _disagreements(settings, path, service)
+    if service is None or problems:
+        raise UsageError(str(strict.Invalid(str(path), problems)))
+    return Definition(path, service)
+
+
+def paths(settings: Settings) -> list[Path]:
+    """Every definition file, by name."""
+    return sorted(settings.services_dir.glob("*.toml"))
+
+
+def _examine(path: Path) -> tuple[Service | None, list[Problem]]:
+    try:
+        data = strict.read_toml(path)
+    except strict.Invalid as error:
+        return None, error.problems
+    except OSError as error:
+        return None, [Problem("", f"cannot be read: {error.strerror}")]
+    return examine_service(data)
+
+
+def _disagreements(settings: Settings, path: Path, service: Service) -> list[Problem]:
+    """How a definition that is right in itself disagrees with its file, the nodes and its neighbours."""
+    problems = []
+    if service.name != path.stem:
+        problems.append(Problem("name", f"is {service.name!r}, but the file is {path.name}; rename one of the two"))
+    if all(node.name != service.node for node in settings.nodes):
+        known = settings.known_nodes(service.node)
+        problems.append(Problem("node", f"{service.node!r} is no node in {settings.path}; {known}"))
+    ours = {service.container(name): name for name in service.component_names}
+    for other_path in paths(settings):
+        if other_path.name == path.name:
+            continue
+        # A neighbour that is broken is its own problem, told when somebody uses it.
+        other, _ = _examine(other_path)
+        if other is None or other.node != service.node:
+            continue
+        for name in other.component_names:
+            if (container := other.container(name)) in ours:
+                index = service.component_names.index(ours[container])
+                problems.append(
+                    Problem(
+                        f"components[{index}].name",
+                        f"its container would be called {container}, as that of {other.name}/{name}; rename one",
+                    )
+                )
+    return problems
+
+
+def set_active(definition: Definition, component: str, active: bool) -> bool:
+    """Writes ``active`` for the service, or for one component of it; keeps comments and order (audit E3).
+
+    Returns whether the file had to change. Raises CliError, and then the file is as it was.
+    """
+    path = definition.path
+    text = path.read_bytes().decode()
+    wanted = tomllib.loads(text)
+    table = _table(wanted, component)
+    if table.get("active", True) == active:
+        return False
+    table["active"] = active
+    edited = _edited(text, component, active)
+    # What the edit means is checked, not trusted: the file is somebody's source of truth.
+    if edited is None or tomllib.loads(edited) != wanted:
+        where = f"component {component}" if component else "the service"
+        raise CliError(f"{path} could not be edited safely; write active = {str(active).lower()} for {where} yourself")
+    _replace(path, edited)
+    return True
+
+
+def _edited(text: str, component: str, active: bool) -> str | None:
+    """The text with the one key changed; None when that cannot be done."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        table = _table(document, component)
+        if "active" in table:
+            table["active"] = active
+            return tomlkit.dumps(document)
+    except TOMLKitError:
+        return None
+    # tomlkit would put a new key behind the comment that introduces the next table: a line of its own goes in by hand,
+    # below the name that it belongs to.
+    return _with_new_line(text, document, component, active)
+
+
+def _with_new_line(text: str, document: Any, component: str, active: bool) -> str | None:
+    lines = text.splitlines(keepends=True)
+    headers = [index for index, line in enumerate(lines) if line.lstrip().startswith("[")]
+    names = [each.get("name") for each in document.get("components", [])]
+    starts = [-1] if not component else [index for index in headers if _is_component_header(lines[index])]
+    position = 0 if not component else names.index(component)
+    if position >= len(starts):
+        return None  # written as inline tables
+    start = starts[position]
+    end = next((index for index in headers if index > start), len(lines))
+    anchors = [index for index in range(start + 1, end) if _key(lines[index]) in ("name", "node")]
+    if not anchors:
+        return None
+    anchor = anchors[-1]
+    indent = lines[anchor][: len(lines[anchor]) - len(lines[anchor].lstrip())]
+    if not lines[anchor].endswith("\n"):
+        lines[anchor] += "\n"
+    newline = "\r\n" if lines[anchor].endswith("\r\n") else "\n"
+    lines.insert(anchor + 1, f"{indent}active = {str(active).lower()}{newline}")
+    return "".join(lines)
+
+
+def _is_component_header(line: str) -> bool:
+    return line.partition("#")[0].replace(" ", "").strip() == "[[components]]"
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].strip()
+
+
+def _table(document: Any, component: str) -> Any:
+    if not component:
+        return document
+    return next(each for each in document["components"] if each["name"] == component)
+
+
+def _replace(path: Path, text: str) -> None:
+    path = path.resolve()  # a definition may be a link into a repository
+    try:
+        atomic.write(path, text.encode(), mode=path.stat().st_mode & 0o777)
+    except OSError as error:
+        raise CliError(f"{path} could not be written: {error.strerror}") from None
+
+
+def _nearest(settings: Settings, name: str) -> str:
+    close = difflib.get_close_matches(name, [path.stem for path in paths(settings)], n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,31 @@
+"""What can go wrong, with the exit status that it means. `mcpctl.__main__` is the one place that exits with it."""
+
+from __future__ import annotations
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+DRIFT = 3
+PARTIAL = 4
+# As a shell reports a program that SIGINT ended.
+INTERRUPTED = 130
+
+
+class CliError(Exception):
+    """It could not be done, was refused, or was rolled back."""
+
+    status = FAILED
+
+
+class UsageError(CliError):
+    """The command line, the configuration or a definition is wrong; nothing was sent."""
+
+    status = USAGE
+
+
+class UnreachableError(CliError):
+    """A node did not answer, or not in time."""
+
+
+class UnknownServiceError(UsageError):
+    """The node knows no such service."""

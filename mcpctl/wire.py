@@ -1,0 +1,215 @@
+"""The one place where definitions become wire messages, and answers become rows of our own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from protos.mcp import v1
+from protos.spec import Component, Service
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ComponentRow(msgspec.Struct, frozen=True):
+    """One component, or one container that nobody declared. Empty strings and None: not known, or not so."""
+
+    node: str
+    service: str
+    component: str
+    container: str
+    image: str
+    version: str
+    desired: str
+    observed: str
+    drift: str
+    ports: tuple[str, ...]
+    pid: int
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    observed_at: datetime | None
+    container_id: str
+    spec_hash: str
+
+
+class ServiceRow(msgspec.Struct, frozen=True):
+    node: str
+    name: str
+    active: bool
+    revision: int
+    updated_at: datetime | None
+    components: tuple[ComponentRow, ...]
+
+
+class EventRow(msgspec.Struct, frozen=True):
+    node: str
+    id: int
+    at: datetime | None
+    service: str
+    component: str
+    kind: str
+    message: str
+    caller: str
+
+
+class OutcomeRow(msgspec.Struct, frozen=True):
+    component: str
+    result: str
+    message: str
+
+
+class ProgressRow(msgspec.Struct, frozen=True):
+    component: str
+    step: str
+    message: str
+    at: datetime | None
+
+
+class LinkRow(msgspec.Struct, frozen=True):
+    name: str
+    ok: bool
+    detail: str
+    since: datetime | None
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    node: str
+    mcpd_version: str
+    podman_version: str
+    started_at: datetime | None
+    services: int
+    components: int
+    operations_running: int
+    disk_free_bytes: int
+    disk_total_bytes: int
+    memory_available_bytes: int
+    memory_total_bytes: int
+    load_average: float
+    cpus: int
+    links: tuple[LinkRow, ...]
+
+
+def service_spec(service: Service) -> v1.ServiceSpec:
+    return v1.ServiceSpec(
+        name=service.name,
+        node=service.node,
+        active=service.active,
+        components=[_component_spec(each) for each in service.components],
+    )
+
+
+def _component_spec(component: Component) -> v1.ComponentSpec:
+    message = v1.ComponentSpec(
+        name=component.name,
+        image=component.image,
+        active=component.active,
+        network=component.network or "",
+        user=component.user or "",
+        restart=component.restart,
+        ports=list(component.ports),
+        volumes=list(component.volumes),
+        cmd=list(component.cmd),
+        env=dict(component.env),
+        secrets=list(component.secrets),
+        depends_on=list(component.depends_on),
+        stop_timeout=component.stop_timeout,
+        heal=component.heal or "",
+        resources=v1.Resources(
+            memory_bytes=component.resources.memory, cpus=component.resources.cpus, pids=component.resources.pids
+        ),
+    )
+    if health := component.health:
+        message.health = v1.Health(
+            interval=health.interval,
+            timeout=health.timeout,
+            retries=health.retries,
+            start_period=health.start_period,
+        )
+        if health.cmd:
+            message.health.cmd = v1.Command(argv=list(health.cmd))
+        elif health.http:
+            message.health.http = health.http
+        elif health.tcp:
+            message.health.tcp = health.tcp
+    return message
+
+
+def component_row(node: str, info: v1.ComponentInfo) -> ComponentRow:
+    return ComponentRow(
+        node=node,
+        service=info.service,
+        component=info.component,
+        container=info.container,
+        image=info.image,
+        version=info.version,
+        desired=_word(v1.DesiredState, info.desired),
+        observed=_word(v1.ObservedState, info.observed),
+        drift=info.drift,
+        ports=tuple(info.ports),
+        pid=info.pid,
+        exit_code=info.exit_code,
+        started_at=_instant(info.started_at),
+        finished_at=_instant(info.finished_at),
+        observed_at=_instant(info.observed_at),
+        container_id=info.container_id,
+        spec_hash=info.spec_hash,
+    )
+
+
+def service_row(info: v1.ServiceInfo) -> ServiceRow:
+    return ServiceRow(
+        node=info.node,
+        name=info.name,
+        active=info.active,
+        revision=info.revision,
+        updated_at=_instant(info.updated_at),
+        components=tuple(component_row(info.node, each) for each in info.components),
+    )
+
+
+def event_row(node: str, info: v1.EventInfo) -> EventRow:
+    return EventRow(
+        node, info.id, _instant(info.at), info.service, info.component, info.kind, info.message, info.caller
+    )
+
+
+def outcome_row(outcome: v1.ComponentOutcome) -> OutcomeRow:
+    return OutcomeRow(outcome.component, _word(v1.Result, outcome.result), outcome.message)
+
+
+def progress_row(progress: v1.Progress) -> ProgressRow:
+    return ProgressRow(progress.component, progress.step, progress.message, _instant(progress.at))
+
+
+def node_row(status: v1.NodeStatusResponse) -> NodeRow:
+    return NodeRow(
+        node=status.node,
+        mcpd_version=status.mcpd_version,
+        podman_version=status.podman_version,
+        started_at=_instant(status.started_at),
+        services=status.services,
+        components=status.components,
+        operations_running=status.operations_running,
+        disk_free_bytes=status.disk_free_bytes,
+        disk_total_bytes=status.disk_total_bytes,
+        memory_available_bytes=status.memory_available_bytes,
+        memory_total_bytes=status.memory_total_bytes,
+        load_average=status.load_average,
+        cpus=status.cpus,
+        links=tuple(LinkRow(each.name, each.ok, each.detail, _instant(each.since)) for each in status.links),
+    )
+
+
+def _word(kind: type[v1.DesiredState] | type[v1.ObservedState] | type[v1.Result], value: int) -> str:
+    """An enum's value in lower case; a newer agent's is shown by number rather than not at all."""
+    try:
+        return (kind(value).name or "").lower()
+    except ValueError:
+        return f"{kind.__name__}({value})"
+
+
+def _instant(value: datetime) -> datetime | None:
+    """betterproto reads an unset timestamp as 1970."""
+    return None if value == _EPOCH else value

@@ -1,0 +1,180 @@
+"""Start, stop, restart and undeploy: each component by itself, in dependency order, with an outcome of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import trio
+
+from mcpd.changes.deploy import SETTLE_REPLACED_S
+from mcpd.changes.operations import Operation
+from mcpd.changes.plan import waits_for
+from mcpd.changes.verify import stays_up
+from mcpd.errors import McpdError, NotFoundError
+from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.registry.store import Registry
+from mcpd.runtime.create import own_network
+from mcpd.runtime.podman import Podman
+from monitor.model import Desired
+
+_Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
+
+_EVENTS = {
+    Result.STARTED: "started",
+    Result.STOPPED: "stopped",
+    Result.RESTARTED: "restarted",
+    Result.REMOVED: "undeployed",
+    Result.FAILED: "failed",
+}
+
+
+class Lifecycle:
+    """One operation on what was deployed before."""
+
+    def __init__(self, podman: Podman, registry: Registry, node: str, operation: Operation) -> None:
+        self._podman = podman
+        self._registry = registry
+        self._node = node
+        self._operation = operation
+        self._target = operation.target
+
+    async def start(self) -> None:
+        """Wants the target running, and starts what is not. Raises NotFoundError."""
+        await self._known()
+        await self._registry.set_active(self._target.service, self._target.component, True, _now())
+        await self._each(self._start_one)
+
+    async def stop(self) -> None:
+        """Wants the target stopped, and stops it: dependents first. Raises NotFoundError."""
+        await self._known()
+        await self._registry.set_active(self._target.service, self._target.component, False, _now())
+        await self._each(self._stop_one, dependents_first=True)
+
+    async def restart(self) -> None:
+        """Stops and starts what should run; changes no intent. Raises NotFoundError."""
+        await self._each(self._restart_one)
+
+    async def undeploy(self) -> None:
+        """Removes the target's containers and forgets them, and networks of ours that nothing uses any more.
+
+        Raises NotFoundError.
+        """
+        service = await self._known()
+        await self._each(self._remove_one, dependents_first=True)
+        gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
+        await self._registry.forget(service.name, gone, _now())
+        for network in {own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}:
+            await self._podman.remove_own_network(network, {LABEL_NODE: self._node})
+
+    async def _known(self) -> RecordedService:
+        service = await self._registry.service(self._target.service)
+        if service is None:
+            raise NotFoundError(f"no service {self._target.service} is deployed here; `mcpctl deploy` it first")
+        if self._target.component and service.component(self._target.component) is None:
+            known = ", ".join(each.spec.name for each in service.components)
+            raise NotFoundError(f"{service.name} has no component {self._target.component} here; it has {known}")
+        return service
+
+    async def _each(self, act: _Act, *, dependents_first: bool = False) -> None:
+        """Runs ``act`` for every component of the target, independent ones at once; records each outcome."""
+        service = await self._known()
+        components = [each for each in service.components if self._target.covers(each.spec.name)]
+        containers = {each.component: each for each in await self._podman.containers(service.name)}
+        waits = {name: set(wanted) for name, wanted in waits_for([each.spec for each in components]).items()}
+        if dependents_first:
+            waits = {name: {other for other in waits if name in waits[other]} for name in waits}
+        ended = {name: trio.Event() for name in waits}
+        failed: set[str] = set()
+
+        async def one(component: RecordedComponent) -> None:
+            name = component.spec.name
+            for other in waits[name]:
+                await ended[other].wait()
+            if not dependents_first and (broken := waits[name] & failed):
+                outcome = Outcome(name, Result.SKIPPED, f"depends on {', '.join(sorted(broken))}, which failed")
+            else:
+                outcome = await self._attempt(act, component, containers.get(name))
+            if outcome.result in (Result.FAILED, Result.SKIPPED):
+                failed.add(name)
+            await self._conclude(service.name, outcome)
+            ended[name].set()
+
+        async with trio.open_nursery() as nursery:
+            for component in components:
+                nursery.start_soon(one, component)
+
+    async def _attempt(self, act: _Act, component: RecordedComponent, container: Container | None) -> Outcome:
+        try:
+            return await act(component, container)
+        except McpdError as error:
+            return Outcome(component.spec.name, Result.FAILED, str(error))
+
+    async def _conclude(self, service: str, outcome: Outcome) -> None:
+        if kind := _EVENTS.get(outcome.result):
+            caller = self._operation.caller.name
+            await self._registry.add_event(service, outcome.component, kind, outcome.message, caller, _now())
+        self._operation.conclude(outcome)
+
+    async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        name = component.spec.name
+        if component.desired is not Desired.RUNNING:
+            return Outcome(name, Result.SKIPPED, _why_not_wanted(component))
+        if container is None:
+            return Outcome(name, Result.FAILED, _gone(component))
+        if container.is_active:
+            return Outcome(name, Result.UNCHANGED, "runs already")
+        await self._up(name, container)
+        return Outcome(name, Result.STARTED)
+
+    async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        name = component.spec.name
+        if container is None or not container.is_active:
+            return Outcome(name, Result.UNCHANGED, "does not run")
+        await self._down(component, container)
+        return Outcome(name, Result.STOPPED)
+
+    async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        name = component.spec.name
+        if component.desired is not Desired.RUNNING:
+            return Outcome(name, Result.SKIPPED, _why_not_wanted(component))
+        if container is None:
+            return Outcome(name, Result.FAILED, _gone(component))
+        if container.is_active:
+            await self._down(component, container)
+        await self._up(name, container)
+        return Outcome(name, Result.RESTARTED)
+
+    async def _remove_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        name = component.spec.name
+        if container is not None:
+            if container.is_active:
+                await self._down(component, container)
+            self._operation.report(name, Step.REMOVE, f"removing {container.name}")
+            await self._podman.remove(container.id)
+        return Outcome(name, Result.REMOVED)
+
+    async def _up(self, component: str, container: Container) -> None:
+        self._operation.report(component, Step.START, f"starting {container.name}")
+        await self._podman.start(container.id)
+        await stays_up(self._podman, container.id, SETTLE_REPLACED_S)
+
+    async def _down(self, component: RecordedComponent, container: Container) -> None:
+        self._operation.report(component.spec.name, Step.STOP, f"stopping {container.name}")
+        await self._podman.stop(container.id, component.spec.stop_timeout)
+
+
+def _why_not_wanted(component: RecordedComponent) -> str:
+    if component.desired is Desired.IGNORE:
+        return "no longer defined, left as it is"
+    if not component.spec.active:
+        return f"inactive; `mcpctl start {component.service}/{component.spec.name}` makes it active"
+    return f"its service is inactive; `mcpctl start {component.service}` makes it active"
+
+
+def _gone(component: RecordedComponent) -> str:
+    return f"its container {component.container} is gone; `mcpctl deploy {component.service}` makes it anew"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,178 @@
+"""Operations: what changes the node, one at a time per service, each with a life of its own.
+
+An operation belongs to the daemon, not to the call that asked for it: a client that disconnects, is interrupted or
+passes its deadline only stops watching. Nothing has to be unlocked by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
+
+import structlog
+import trio
+
+from mcpd.errors import BugError, BusyError, McpdError, UnavailableError
+from mcpd.model import Caller, Outcome, Progress, Step, Target
+from mcpd.registry.store import Registry
+
+log = structlog.get_logger()
+
+# A long deploy reports some hundred steps; past this, a runaway report is cut rather than kept in memory.
+_MAX_REPORTS = 10_000
+
+Report = Progress | Outcome
+
+
+class Operation:
+    """One operation as it runs: what it has reported so far, and how it ended."""
+
+    def __init__(self, number: int, kind: str, target: Target, caller: Caller) -> None:
+        self.id = number
+        self.kind = kind
+        self.target = target
+        self.caller = caller
+        self.started_at = datetime.now(UTC)
+        self.outcomes: list[Outcome] = []
+        self._reports: list[Report] = []
+        self._news = trio.Event()
+        self._ended = False
+        self._error: McpdError | None = None
+
+    def report(self, component: str, step: Step, message: str) -> None:
+        """Says which step is being taken, before it is taken."""
+        self._publish(Progress(datetime.now(UTC), component, step, message))
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Says how the operation ended for one component."""
+        self.outcomes.append(outcome)
+        self._publish(outcome)
+
+    @property
+    def doing(self) -> str:
+        """The last step reported, in words."""
+        steps = (each for each in reversed(self._reports) if isinstance(each, Progress))
+        last = next(steps, None)
+        return f"{last.step} {last.component}".strip() if last else "starting"
+
+    async def follow(self) -> AsyncGenerator[Report, None]:
+        """Every report from the first one on, as they come; then raises the operation's error, if it has one."""
+        position = 0
+        while True:
+            news = self._news
+            while position < len(self._reports):
+                yield self._reports[position]
+                position += 1
+            if self._ended:
+                break
+            await news.wait()
+        if self._error:
+            raise self._error
+
+    async def finished(self) -> tuple[Outcome, ...]:
+        """Waits for the end. Raises the operation's error."""
+        async for _ in self.follow():
+            pass
+        return tuple(self.outcomes)
+
+    def end(self, error: McpdError | None) -> None:
+        self._ended, self._error = True, error
+        self._wake()
+
+    def _publish(self, report: Report) -> None:
+        if len(self._reports) < _MAX_REPORTS or isinstance(report, Outcome):
+            self._reports.append(report)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = trio.Event()
+
+
+class Operations:
+    """Starts operations in the daemon's nursery, and knows which ones run."""
+
+    def __init__(self, nursery: trio.Nursery, registry: Registry) -> None:
+        self._nursery = nursery
+        self._registry = registry
+        self._running: dict[str, Operation] = {}
+        self._freed = trio.Event()
+        self._draining = False
+
+    @property
+    def running(self) -> tuple[Operation, ...]:
+        return tuple(self._running.values())
+
+    async def start(
+        self,
+        kind: str,
+        target: Target,
+        caller: Caller,
+        body: Callable[[Operation], Awaitable[None]],
+        *,
+        wait: bool = False,
+    ) -> Operation:
+        """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service."""
+        operation = Operation(0, kind, target, caller)
+        while holder := self._running.get(target.service):
+            if not wait:
+                raise BusyError(_busy(target, holder))
+            await self._freed.wait()
+        if self._draining:
+            raise UnavailableError("mcpd is shutting down; try again when it is back")
+        # No checkpoint between the look and the claim: nobody comes between.
+        self._running[target.service] = operation
+        try:
+            operation.id = await self._registry.begin_operation(target.service, kind, caller.name, operation.started_at)
+        except BaseException:
+            self._release(operation)
+            raise
+        self._nursery.start_soon(self._live, operation, body)
+        return operation
+
+    async def next_end(self) -> None:
+        """Waits until some operation ends."""
+        await self._freed.wait()
+
+    async def drain(self, grace: float) -> None:
+        """Takes no more operations, and waits ``grace`` seconds at most for those that run."""
+        self._draining = True
+        with trio.move_on_after(grace):
+            while self._running:
+                await self._freed.wait()
+
+    async def _live(self, operation: Operation, body: Callable[[Operation], Awaitable[None]]) -> None:
+        error: McpdError | None = UnavailableError("mcpd shut down during the operation")
+        state = "interrupted"
+        try:
+            await body(operation)
+            error, state = None, "completed"
+        except McpdError as failure:
+            error, state = failure, "failed"
+        except Exception:
+            # A bug of ours in one operation: told in full to the log, and the node stays in the operator's hands.
+            log.exception("operation crashed", operation=operation.id, kind=operation.kind)
+            error, state = BugError(f"mcpd failed at {operation.doing} by a bug of its own; its log has more"), "failed"
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._record(operation, state, error)
+            operation.end(error)
+            self._release(operation)
+
+    async def _record(self, operation: Operation, state: str, error: McpdError | None) -> None:
+        try:
+            await self._registry.end_operation(operation.id, state, str(error or ""), datetime.now(UTC))
+        except McpdError as failure:
+            log.error("the end of an operation could not be recorded", operation=operation.id, error=str(failure))
+
+    def _release(self, operation: Operation) -> None:
+        del self._running[operation.target.service]
+        self._freed.set()
+        self._freed = trio.Event()
+
+
+def _busy(target: Target, holder: Operation) -> str:
+    return (
+        f"{target.service} is held by operation {holder.id}: {holder.kind} {holder.target} by {holder.caller.name} "
+        f"since {holder.started_at:%H:%M:%S} UTC, now at {holder.doing}; try again when it is done, or use --wait"
+    )

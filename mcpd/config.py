@@ -1,0 +1,192 @@
+"""`mcpd.toml`: what the daemon is told by its operator, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from mcpd.errors import ConfigError
+from protos import grammar, strict
+from protos.spec import Duration, Heal, Name, PositiveDuration, Size
+from protos.strict import Problem, Rule, checked
+
+DEFAULT_PATH = Path("/srv/mcp/mcpd.toml")
+
+# A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
+MAX_SOCKET_PATH = 107
+
+
+class AuthMode(StrEnum):
+    TOKENS = "tokens"
+    MCIAS = "mcias"
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is not a path")
+    return Path(text).expanduser()
+
+
+FilePath = Annotated[Path, Rule(_path)]
+
+
+def explicit_address(text: str) -> tuple[str, int]:
+    """One address of one interface and a port (audit S2). Raises ValueError for a wildcard or a host name."""
+    instead = 'write the one address that operators reach, say grpc_addr = "100.95.252.120:9444"'
+    if text.startswith(":"):
+        raise ValueError(f"{text!r} names no address and would listen on every interface; {instead}")
+    host, port = grammar.host_port(text)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise ValueError(f"{text!r} names a host, not an IP address; {instead}") from None
+    if address.is_unspecified:
+        raise ValueError(f"{text!r} would listen on every interface; {instead}")
+    return str(address), port
+
+
+def _argv(value: str | list[Any]) -> tuple[str, ...]:
+    """An argv array, run without a shell (audit S1)."""
+    if isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = value.split()
+        array = ", ".join(f'"{word}"' for word in words)
+        raise ValueError(f"is a string, which only a shell could run; write an array: alert_command = [{array}]")
+    if not value or not all(isinstance(word, str) and word and "\0" not in word for word in value):
+        raise ValueError("is not an argv array: a list of strings, the program first")
+    if not Path(value[0]).is_absolute():
+        raise ValueError(f"starts with {value[0]!r}; write the program's absolute path")
+    return tuple(value)
+
+
+class Node(msgspec.Struct, frozen=True):
+    name: Name
+
+
+class Server(msgspec.Struct, frozen=True):
+    grpc_addr: Annotated[tuple[str, int], Rule(explicit_address)]
+    tls_cert: FilePath
+    tls_key: FilePath
+
+
+class Auth(msgspec.Struct, frozen=True):
+    """``tokens_path``: hashed tokens, of ``mode = "tokens"``; beside the configuration file when not given."""
+
+    mode: AuthMode = AuthMode.TOKENS
+    tokens_path: FilePath = Path("tokens.json")
+
+
+class Mcias(msgspec.Struct, frozen=True):
+    server_url: Annotated[str, checked(grammar.http_url)]
+    ca_cert: FilePath | None = None
+
+
+class Database(msgspec.Struct, frozen=True):
+    path: FilePath = Path("mcp.db")
+
+
+class Files(msgspec.Struct, frozen=True):
+    root: FilePath = Path("/srv")
+    max_size: Size = 2**30
+
+
+class Podman(msgspec.Struct, frozen=True):
+    """``socket`` empty: mcpd runs the API service itself, below ``run_dir``."""
+
+    socket: str = ""
+    run_dir: FilePath = Path("run")
+
+
+class Monitor(msgspec.Struct, frozen=True):
+    alert_command: Annotated[tuple[str, ...], Rule(_argv, (list, str))] = ()
+    alert_timeout: PositiveDuration = timedelta(seconds=30)
+    cooldown: Duration = timedelta(minutes=15)
+    drift_grace: Duration = timedelta(seconds=10)
+    flap_threshold: int = 3
+    flap_window: PositiveDuration = timedelta(minutes=10)
+    resync_interval: PositiveDuration = timedelta(seconds=60)
+    retention: PositiveDuration = timedelta(days=90)
+    heal: Heal = Heal.ALERT
+
+
+class Config(msgspec.Struct, frozen=True):
+    node: Node
+    server: Server
+    auth: Auth = Auth()
+    mcias: Mcias | None = None
+    database: Database = Database()
+    files: Files = Files()
+    podman: Podman = Podman()
+    monitor: Monitor = Monitor()
+
+    @property
+    def podman_socket(self) -> Path:
+        return Path(self.podman.socket) if self.podman.socket else self.podman.run_dir / "podman.sock"
+
+
+def load(path: Path) -> Config:
+    """The configuration in ``path``; its relative paths start at its folder. Raises ConfigError with every problem."""
+    try:
+        data = strict.read_toml(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; `mcpd init {path.parent}` writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except strict.Invalid as error:
+        raise ConfigError(str(error)) from None
+    config, problems = strict.examine(data, Config)
+    if config is not None:
+        config = _anchored(config, path.absolute().parent)
+        problems = _unusable(config)
+    if config is None or problems:
+        raise ConfigError(str(strict.Invalid(str(path), problems)))
+    return config
+
+
+def _anchored(config: Config, folder: Path) -> Config:
+    """``config`` with every path absolute."""
+    replace = msgspec.structs.replace
+    mcias = config.mcias
+    if mcias and mcias.ca_cert:
+        mcias = replace(mcias, ca_cert=folder / mcias.ca_cert)
+    return replace(
+        config,
+        server=replace(config.server, tls_cert=folder / config.server.tls_cert, tls_key=folder / config.server.tls_key),
+        auth=replace(config.auth, tokens_path=folder / config.auth.tokens_path),
+        database=replace(config.database, path=folder / config.database.path),
+        podman=replace(config.podman, run_dir=folder / config.podman.run_dir),
+        mcias=mcias,
+    )
+
+
+def _unusable(config: Config) -> list[Problem]:
+    """What the file says well but the machine does not have."""
+    problems = []
+    for key, file in (("tls_cert", config.server.tls_cert), ("tls_key", config.server.tls_key)):
+        if not file.is_file():
+            problems.append(
+                Problem(
+                    f"server.{key}",
+                    f'{file} does not exist; write {key} = "/path/to/your.pem", or let `mcpd init DIR` make one',
+                )
+            )
+    if config.auth.mode is AuthMode.MCIAS and config.mcias is None:
+        problems.append(
+            Problem("mcias", 'is missing, and auth.mode = "mcias" needs it: [mcias] server_url = "https://..."')
+        )
+    if len(bytes(config.podman_socket)) > MAX_SOCKET_PATH:
+        problems.append(
+            Problem(
+                "podman.run_dir",
+                f"{config.podman_socket} is too long for a socket ({MAX_SOCKET_PATH} bytes); write a shorter run_dir",
+            )
+        )
+    return problems

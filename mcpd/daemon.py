@@ -1,0 +1,85 @@
+"""The whole life of mcpd: what outlives what is the nesting below.
+
+    registry, podman client
+    └─ links        the podman link; the resync, which lists everything now and then
+       └─ work      operations: they end as completed or reverted, whoever watches
+          └─ front  the gRPC server, and the signals that end it
+
+SIGTERM cancels the front, which drains; then operations get their grace; then the links go. Containers live on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import structlog
+import trio
+
+from mcpd import __version__, resync
+from mcpd.changes.operations import Operations
+from mcpd.changes.sweep import sweep
+from mcpd.config import AuthMode, Config
+from mcpd.errors import ConfigError
+from mcpd.identity.tokens import TokenFile
+from mcpd.registry.store import Registry
+from mcpd.rpc.changes import ChangeMethods
+from mcpd.rpc.server import RpcServer
+from mcpd.rpc.status import StatusMethods
+from mcpd.runtime.link import PodmanLink
+from mcpd.runtime.podman import Podman
+
+log = structlog.get_logger()
+
+# After the front has drained, what still runs gets this long to complete before it is cancelled, and then reverts.
+_OPERATIONS_GRACE_S = 10.0
+
+
+async def serve(settings: Config) -> None:
+    """Runs the daemon until SIGTERM or SIGINT. Raises ConfigError or RegistryError when it cannot start."""
+    name, socket = settings.node.name, settings.podman_socket
+    async with Registry.open(settings.database.path) as registry, Podman.connect(socket) as podman:
+        link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
+        async with trio.open_nursery() as links:
+            await links.start(link.run)
+            await sweep(podman, registry)
+            async with trio.open_nursery() as work:
+                operations = Operations(work, registry)
+                links.start_soon(resync.run, podman, registry, operations, settings.monitor.resync_interval)
+                methods = (
+                    ChangeMethods(name, podman, registry, operations).methods
+                    | StatusMethods(name, podman, link, registry, operations, settings.database.path.parent).methods
+                )
+                server = RpcServer(settings.server, _authenticator(settings), methods)
+                async with trio.open_nursery() as front:
+                    host, port = await front.start(server.run)
+                    log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
+                    await _until_told_to_end(server)
+                    front.cancel_scope.cancel()
+                await operations.drain(_OPERATIONS_GRACE_S)
+                work.cancel_scope.cancel()
+            links.cancel_scope.cancel()
+    log.info("mcpd ended; containers run on")
+
+
+async def _until_told_to_end(server: RpcServer) -> None:
+    """Returns on SIGTERM or SIGINT; SIGHUP re-reads the certificate (token files are re-read by themselves)."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                log.info("shutting down", signal=signal.Signals(number).name)
+                return
+            try:
+                server.reload_certificate()
+                log.info("certificate read again")
+            except ConfigError as error:
+                log.error("the certificate was not read again; the old one stays", error=str(error))
+
+
+def _authenticator(settings: Config) -> TokenFile:
+    if settings.auth.mode is AuthMode.MCIAS:
+        raise ConfigError(
+            f'auth.mode: "mcias" is not done by mcpd {__version__} yet; '
+            'write mode = "tokens" and make tokens with `mcpd token add`'
+        )
+    return TokenFile(settings.auth.tokens_path)

@@ -1,0 +1,59 @@
+"""What can go wrong in a way that a person can act on. `mcpd.rpc.gate` maps each kind to a gRPC status, once."""
+
+from __future__ import annotations
+
+
+class McpdError(Exception):
+    """A failure with a sentence for the operator: what happened, to which thing, and what to do next."""
+
+
+class InvalidRequestError(McpdError):
+    """The request itself is wrong, whatever the node's state."""
+
+
+class NotFoundError(McpdError):
+    """What the request names is not there."""
+
+
+class ConflictError(McpdError):
+    """A name is taken by something else."""
+
+
+class RefusedError(McpdError):
+    """The request is right, but the node's state forbids it."""
+
+
+class BusyError(McpdError):
+    """Another operation holds the service."""
+
+
+class UnauthenticatedError(McpdError):
+    """No token, or none that is known here."""
+
+
+class ForbiddenError(McpdError):
+    """The caller's role does not allow this."""
+
+
+class ExhaustedError(McpdError):
+    """A limit was passed."""
+
+
+class UnavailableError(McpdError):
+    """Something that is needed does not answer; trying again later may help."""
+
+
+class UnbuiltError(McpdError):
+    """The contract has it, this version does not."""
+
+
+class ConfigError(McpdError):
+    """The daemon's own files are not usable."""
+
+
+class RegistryError(McpdError):
+    """The database cannot be used."""
+
+
+class BugError(McpdError):
+    """mcpd itself is wrong; the details are in its log and nowhere else."""

@@ -1,0 +1,188 @@
+"""The values that mcpd's rooms hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from monitor.model import Desired, Observed, Seen
+from protos import naming
+from protos.spec import Component
+
+LABEL_SERVICE = "mcp.service"
+LABEL_COMPONENT = "mcp.component"
+LABEL_SPEC_HASH = "mcp.spec-hash"
+LABEL_NODE = "mcp.node"
+
+# What a container is called while it waits to take over, and while it waits to be removed or put back. A dot is in no
+# name that an operator can declare, so neither can collide.
+NEXT = ".next"
+LAST = ".last"
+
+
+class Role(StrEnum):
+    """``ADMIN`` may do everything; ``VIEWER`` what changes nothing and shows no file content."""
+
+    ADMIN = "admin"
+    VIEWER = "viewer"
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who makes a call, after authentication."""
+
+    name: str
+    role: Role
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A service, or one component of it."""
+
+    service: str
+    component: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.component}" if self.component else self.service
+
+    def covers(self, component: str) -> bool:
+        return not self.component or self.component == component
+
+
+class Container(msgspec.Struct, frozen=True):
+    """A container as podman lists it. ``ports`` are in the notation of a definition file."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    state: Observed
+    pid: int
+    exit_code: int | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    ports: tuple[str, ...]
+    labels: Mapping[str, str]
+
+    @property
+    def service(self) -> str:
+        return self.labels.get(LABEL_SERVICE, "")
+
+    @property
+    def component(self) -> str:
+        return self.labels.get(LABEL_COMPONENT, "")
+
+    @property
+    def spec_hash(self) -> str:
+        return self.labels.get(LABEL_SPEC_HASH, "")
+
+    @property
+    def version(self) -> str:
+        return naming.version(self.image)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is nobody's predecessor or replacement in a deploy."""
+        return not self.name.endswith((NEXT, LAST))
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a main process, or will have one again without anybody asking."""
+        return self.state not in (Observed.CREATED, Observed.EXITED, Observed.REMOVED)
+
+    def seen(self) -> Seen:
+        return Seen(self.state, self.image, self.spec_hash, self.exit_code, self.finished_at)
+
+
+class RecordedComponent(msgspec.Struct, frozen=True):
+    """A component as the registry holds it."""
+
+    service: str
+    spec: Component
+    spec_hash: str
+    container: str
+    desired: Desired
+    observed: Observed
+    observed_at: datetime | None
+    container_id: str
+
+
+class RecordedService(msgspec.Struct, frozen=True):
+    """A service as the registry holds it. ``revision`` grows by one with every change of intent."""
+
+    name: str
+    active: bool
+    revision: int
+    updated_at: datetime
+    components: tuple[RecordedComponent, ...]
+
+    def component(self, name: str) -> RecordedComponent | None:
+        return next((each for each in self.components if each.spec.name == name), None)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One line of the event ledger; ``caller`` is empty for what was merely observed."""
+
+    id: int
+    at: datetime
+    service: str
+    component: str
+    kind: str
+    message: str
+    caller: str
+
+
+class Result(StrEnum):
+    """How an operation on one component ended."""
+
+    UNCHANGED = "unchanged"
+    CREATED = "created"
+    REPLACED = "replaced"
+    STARTED = "started"
+    STOPPED = "stopped"
+    RESTARTED = "restarted"
+    REMOVED = "removed"
+    UPDATED = "updated"
+    REVERTED = "reverted"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    component: str
+    result: Result
+    message: str = ""
+
+
+class Step(StrEnum):
+    """What an operation is doing to a component."""
+
+    PLAN = "plan"
+    PULL = "pull"
+    NETWORK = "network"
+    CREATE = "create"
+    STOP = "stop"
+    RENAME = "rename"
+    START = "start"
+    VERIFY = "verify"
+    REMOVE = "remove"
+    REVERT = "revert"
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """One step of an operation, as it is taken."""
+
+    at: datetime
+    component: str
+    step: Step
+    message: str
+
+
+class LinkState(msgspec.Struct, frozen=True):
+    """Whether something that mcpd depends on answers, since when, and what it says."""
+
+    name: str
+    ok: bool
+    detail: str
+    since: datetime

@@ -1,0 +1,1 @@
+"""What mcpd remembers: desired and observed state, specs, events, operations."""

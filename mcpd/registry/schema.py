@@ -1,0 +1,59 @@
+"""The tables, each defined once (audit E2), as migrations: numbered, forward only, never edited after a release.
+
+Timestamps are microseconds since the epoch, UTC. Order comes from row ids, never from clocks.
+"""
+
+from __future__ import annotations
+
+_V1 = """
+CREATE TABLE services (
+    name       TEXT PRIMARY KEY,
+    active     INTEGER NOT NULL CHECK (active IN (0, 1)),
+    revision   INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE components (
+    service      TEXT NOT NULL REFERENCES services (name) ON DELETE CASCADE,
+    name         TEXT NOT NULL,
+    position     INTEGER NOT NULL,
+    spec         TEXT NOT NULL,              -- JSON of protos.spec.Component
+    spec_hash    TEXT NOT NULL,
+    image        TEXT NOT NULL,
+    version      TEXT NOT NULL,
+    container    TEXT NOT NULL UNIQUE,
+    desired      TEXT NOT NULL,
+    observed     TEXT NOT NULL DEFAULT 'unknown',
+    observed_at  INTEGER,
+    container_id TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (service, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    at        INTEGER NOT NULL,
+    service   TEXT NOT NULL,
+    component TEXT NOT NULL,
+    kind      TEXT NOT NULL,
+    message   TEXT NOT NULL,
+    caller    TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_component ON events (service, component, id);
+CREATE INDEX events_by_time ON events (at);
+
+CREATE TABLE operations (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    service    TEXT NOT NULL,
+    kind       TEXT NOT NULL,
+    caller     TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at   INTEGER,
+    step       TEXT NOT NULL DEFAULT '',
+    state      TEXT NOT NULL,
+    message    TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX operations_open ON operations (id) WHERE ended_at IS NULL;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1,)
+VERSION = len(MIGRATIONS)

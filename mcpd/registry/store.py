@@ -1,0 +1,355 @@
+"""The registry: SQLite with one writer, in a worker thread, so that no disk ever stops the event loop."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import trio
+
+from mcpd.errors import RegistryError
+from mcpd.model import Event, RecordedComponent, RecordedService
+from mcpd.registry import schema
+from monitor.model import Desired, Observed
+from protos.spec import Component, Service
+
+T = TypeVar("T")
+
+# How long a statement waits for a lock that another process (a snapshot, a person with sqlite3) holds.
+_BUSY_TIMEOUT_S = 10.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Registry:
+    """Everything that mcpd remembers. Every method is one transaction; errors are RegistryError."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        # One statement at a time on the one connection; waiting callers queue here, in order.
+        self._turn = trio.CapacityLimiter(1)
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(path: Path) -> AsyncIterator[Registry]:
+        """Opens the database, checks it and brings its tables up to date. Raises RegistryError."""
+        registry = Registry(await trio.to_thread.run_sync(_open, path))
+        try:
+            yield registry
+        finally:
+            # Closing must happen whatever ended us, and cannot block for long: it only checkpoints the log.
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(registry._connection.close)
+
+    # -- intent
+
+    async def put_service(self, service: Service, hashes: Mapping[str, str], now: datetime) -> None:
+        """Records the intent for the components that ``hashes`` names, each with its spec hash.
+
+        Components that the service no longer defines become ``ignore``.
+        """
+
+        def write(db: sqlite3.Connection) -> None:
+            _touch_service(db, service.name, service.active, now)
+            for position, component in enumerate(service.components):
+                if component.name in hashes:
+                    _put_component(db, service, component, position, hashes[component.name])
+            _refresh_desired(db, service.name)
+            _ignore_others(db, service)
+
+        await self._run(write)
+
+    async def set_active(self, service: str, component: str, active: bool, now: datetime) -> None:
+        """Records that a service (or one component: ``component`` not empty) should run, or should not."""
+
+        def write(db: sqlite3.Connection) -> None:
+            if component:
+                row = db.execute(
+                    "SELECT spec FROM components WHERE service = ? AND name = ?", (service, component)
+                ).fetchone()
+                spec = msgspec.structs.replace(msgspec.json.decode(row["spec"], type=Component), active=active)
+                db.execute(
+                    "UPDATE components SET spec = ? WHERE service = ? AND name = ?",
+                    (_spec_json(spec), service, component),
+                )
+            _touch_service(db, service, None if component else active, now)
+            _refresh_desired(db, service)
+
+        await self._run(write)
+
+    async def forget(self, service: str, components: Iterable[str], now: datetime) -> None:
+        """Forgets components, and the service with its last one."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(
+                "DELETE FROM components WHERE service = ? AND name = ?", [(service, name) for name in components]
+            )
+            left = db.execute("SELECT count(*) FROM components WHERE service = ?", (service,)).fetchone()[0]
+            if left:
+                _touch_service(db, service, None, now)
+            else:
+                db.execute("DELETE FROM services WHERE name = ?", (service,))
+
+        await self._run(write)
+
+    # -- what was seen
+
+    async def observe(self, sightings: Iterable[tuple[str, str, Observed, str]], now: datetime) -> None:
+        """Records (service, component, state, container id) as seen ``now``."""
+        rows = [(state, _us(now), container, service, name) for service, name, state, container in sightings]
+        await self._run(
+            lambda db: db.executemany(
+                "UPDATE components SET observed = ?, observed_at = ?, container_id = ? WHERE service = ? AND name = ?",
+                rows,
+            )
+        )
+
+    # -- reading
+
+    async def services(self, name: str = "", limit: int = -1) -> tuple[RecordedService, ...]:
+        """Every service, or the one named, by name; at most ``limit`` unless that is negative."""
+
+        def read(db: sqlite3.Connection) -> tuple[RecordedService, ...]:
+            where, bound = ("WHERE name = ?", [name]) if name else ("", [])
+            found = db.execute(f"SELECT * FROM services {where} ORDER BY name LIMIT ?", [*bound, limit]).fetchall()
+            where = where.replace("name", "service")
+            components: dict[str, list[RecordedComponent]] = {}
+            for row in db.execute(f"SELECT * FROM components {where} ORDER BY position, name", bound):
+                components.setdefault(row["service"], []).append(_component(row))
+            return tuple(
+                RecordedService(
+                    row["name"],
+                    bool(row["active"]),
+                    row["revision"],
+                    _when(row["updated_at"]),
+                    tuple(components.get(row["name"], ())),
+                )
+                for row in found
+            )
+
+        return await self._run(read)
+
+    async def service(self, name: str) -> RecordedService | None:
+        return next(iter(await self.services(name)), None)
+
+    # -- events
+
+    async def add_event(self, service: str, component: str, kind: str, message: str, caller: str, now: datetime) -> int:
+        """Appends to the ledger and returns the event's id."""
+
+        def write(db: sqlite3.Connection) -> int:
+            cursor = db.execute(
+                "INSERT INTO events (at, service, component, kind, message, caller) VALUES (?, ?, ?, ?, ?, ?)",
+                (_us(now), service, component, kind, message, caller),
+            )
+            return cursor.lastrowid or 0
+
+        return await self._run(write)
+
+    async def events(
+        self,
+        service: str = "",
+        component: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 100,
+    ) -> tuple[Event, ...]:
+        """The newest ``limit`` events that match, oldest first; ``since`` included, ``until`` not."""
+        conditions: list[tuple[str, object]] = []
+        if service:
+            conditions.append(("service = ?", service))
+        if component:
+            conditions.append(("component = ?", component))
+        if since:
+            conditions.append(("at >= ?", _us(since)))
+        if until:
+            conditions.append(("at < ?", _us(until)))
+        where = "WHERE " + " AND ".join(text for text, _ in conditions) if conditions else ""
+        query = f"SELECT * FROM events {where} ORDER BY id DESC LIMIT ?"
+        bound = [*(value for _, value in conditions), limit]
+        rows = await self._run(lambda db: db.execute(query, bound).fetchall())
+        return tuple(
+            Event(
+                row["id"],
+                _when(row["at"]),
+                row["service"],
+                row["component"],
+                row["kind"],
+                row["message"],
+                row["caller"],
+            )
+            for row in reversed(rows)
+        )
+
+    # -- operations
+
+    async def begin_operation(self, service: str, kind: str, caller: str, now: datetime) -> int:
+        """Records that an operation runs, and returns its id."""
+
+        def write(db: sqlite3.Connection) -> int:
+            cursor = db.execute(
+                "INSERT INTO operations (service, kind, caller, started_at, state) VALUES (?, ?, ?, ?, 'running')",
+                (service, kind, caller, _us(now)),
+            )
+            return cursor.lastrowid or 0
+
+        return await self._run(write)
+
+    async def end_operation(self, operation: int, state: str, message: str, now: datetime) -> None:
+        await self._run(
+            lambda db: db.execute(
+                "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?",
+                (state, message, _us(now), operation),
+            )
+        )
+
+    async def interrupt_operations(self, now: datetime) -> tuple[str, ...]:
+        """Ends what an earlier daemon left running, and returns the services it was about."""
+
+        def write(db: sqlite3.Connection) -> tuple[str, ...]:
+            rows = db.execute("SELECT DISTINCT service FROM operations WHERE ended_at IS NULL").fetchall()
+            db.execute(
+                "UPDATE operations SET state = 'interrupted', message = 'mcpd ended during it', ended_at = ? "
+                "WHERE ended_at IS NULL",
+                (_us(now),),
+            )
+            return tuple(row["service"] for row in rows)
+
+        return await self._run(write)
+
+    async def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs ``transaction`` in the worker thread: all of it, or nothing.
+
+        A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
+        """
+
+        def work() -> T:
+            with self._connection:
+                return transaction(self._connection)
+
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._turn)
+        except sqlite3.Error as error:
+            raise RegistryError(f"the registry cannot be used: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise RegistryError(f"{path} cannot be opened: {error}; is its folder there, and ours to write?") from error
+    try:
+        path.chmod(0o600)
+        connection.row_factory = sqlite3.Row
+        _prepare(connection, path)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise RegistryError(
+                f"{path} cannot be used: {error}; the snapshots beside it are whole copies, keep this file aside first"
+            ) from error
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    # With WAL, NORMAL loses at most the last commits on power loss and never corrupts; FULL loses none. A lost
+    # journal entry is a container that nobody finishes, so: FULL.
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise RegistryError(f"{path} is damaged: {verdict}; keep it aside and restore a snapshot")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > schema.VERSION:
+        raise RegistryError(
+            f"{path} was written by a newer mcpd (schema {version}; this one knows {schema.VERSION}); "
+            "install that version again, or restore an older snapshot"
+        )
+    for number, script in enumerate(schema.MIGRATIONS[version:], start=version + 1):
+        # One transaction a migration: a kill in the middle leaves the schema before it.
+        connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def _touch_service(db: sqlite3.Connection, name: str, active: bool | None, now: datetime) -> None:
+    db.execute(
+        "INSERT INTO services (name, active, revision, updated_at) VALUES (:name, coalesce(:active, 1), 1, :now) "
+        "ON CONFLICT (name) DO UPDATE SET active = coalesce(:active, active), revision = revision + 1, "
+        "updated_at = :now",
+        {"name": name, "active": active, "now": _us(now)},
+    )
+
+
+def _put_component(
+    db: sqlite3.Connection, service: Service, component: Component, position: int, spec_hash: str
+) -> None:
+    db.execute(
+        "INSERT INTO components (service, name, position, spec, spec_hash, image, version, container, desired) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, '') "
+        "ON CONFLICT (service, name) DO UPDATE SET position = excluded.position, spec = excluded.spec, "
+        "spec_hash = excluded.spec_hash, image = excluded.image, version = excluded.version, "
+        "container = excluded.container, desired = excluded.desired",
+        (
+            service.name,
+            component.name,
+            position,
+            _spec_json(component),
+            spec_hash,
+            component.image,
+            component.version,
+            service.container(component.name),
+        ),
+    )
+
+
+def _refresh_desired(db: sqlite3.Connection, service: str) -> None:
+    """Desired state follows from the two `active` flags, and from nothing else (audit E3)."""
+    db.execute(
+        "UPDATE components SET desired = CASE "
+        "WHEN (SELECT active FROM services WHERE name = service) AND coalesce(json_extract(spec, '$.active'), 1) "
+        "THEN :running ELSE :stopped END WHERE service = :service AND desired != :ignore",
+        {
+            "service": service,
+            "running": Desired.RUNNING,
+            "stopped": Desired.STOPPED,
+            "ignore": Desired.IGNORE,
+        },
+    )
+
+
+def _ignore_others(db: sqlite3.Connection, service: Service) -> None:
+    marks = ", ".join("?" * len(service.components))
+    db.execute(
+        f"UPDATE components SET desired = ? WHERE service = ? AND name NOT IN ({marks})",
+        (Desired.IGNORE, service.name, *service.component_names),
+    )
+
+
+def _component(row: sqlite3.Row) -> RecordedComponent:
+    return RecordedComponent(
+        service=row["service"],
+        spec=msgspec.json.decode(row["spec"], type=Component),
+        spec_hash=row["spec_hash"],
+        container=row["container"],
+        desired=Desired(row["desired"]),
+        observed=Observed(row["observed"]),
+        observed_at=None if row["observed_at"] is None else _when(row["observed_at"]),
+        container_id=row["container_id"],
+    )
+
+
+def _spec_json(component: Component) -> str:
+    return msgspec.json.encode(component).decode()
+
+
+def _us(when: datetime) -> int:
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def _when(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,1 @@
+"""The wire: every call is admitted, converted, carried out and answered here."""

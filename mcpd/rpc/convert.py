@@ -1,0 +1,185 @@
+"""The one place where wire messages become our types and back. No generated message travels further in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from mcpd.errors import InvalidRequestError
+from mcpd.model import Event, LinkState, Outcome, Progress, RecordedService, Result, Target
+from mcpd.view import ComponentView
+from monitor.model import Desired, Observed
+from protos import naming
+from protos.mcp import v1 as wire
+from protos.spec import Service, examine_service
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# More rows than any screen shows; bounds what one answer can make the node do.
+MAX_LIMIT = 10_000
+
+_DESIRED = {each: wire.DesiredState.from_string(each.name) for each in Desired}
+_OBSERVED = {each: wire.ObservedState.from_string(each.name) for each in Observed}
+_RESULT = {each: wire.Result.from_string(each.name) for each in Result}
+
+
+# -- from the wire
+
+
+def service(message: wire.ServiceSpec, node: str) -> Service:
+    """A service that this ``node`` can hold. Raises InvalidRequestError with every problem."""
+    found, problems = examine_service(_service_values(message))
+    if found is None:
+        raise InvalidRequestError("\n".join(f"{message.name or 'service'}: {problem}" for problem in problems))
+    if found.node != node:
+        raise InvalidRequestError(f"{found.name} belongs on node {found.node}; this is {node}")
+    return found
+
+
+def target(service_name: str, component: str) -> Target:
+    """Raises InvalidRequestError for what cannot be a name."""
+    for kind, name in (("service", service_name), ("component", component)):
+        if not naming.is_name(name) and (name or kind == "service"):
+            raise InvalidRequestError(f"{name!r} is not the name of a {kind}: {naming.NAME_RULE}")
+    return Target(service_name, component)
+
+
+def selected(found: Service, component: str) -> frozenset[str]:
+    """The names of all components, or of the one that was asked for. Raises InvalidRequestError."""
+    if not component:
+        return frozenset(found.component_names)
+    if found.component(component) is None:
+        raise InvalidRequestError(f"{found.name} has no component {component!r}")
+    return frozenset({component})
+
+
+def limit(value: int, default: int) -> int:
+    return min(value or default, MAX_LIMIT)
+
+
+def instant(value: datetime) -> datetime | None:
+    """betterproto reads an unset timestamp as 1970."""
+    return None if value == _EPOCH else value
+
+
+def _service_values(message: wire.ServiceSpec) -> dict[str, Any]:
+    return _without_none(
+        name=message.name,
+        node=message.node,
+        active=message.active,
+        components=[_component_values(each) for each in message.components],
+    )
+
+
+def _component_values(message: wire.ComponentSpec) -> dict[str, Any]:
+    return _without_none(
+        name=message.name,
+        image=message.image,
+        active=message.active,
+        network=message.network or None,
+        user=message.user or None,
+        restart=message.restart or None,
+        ports=message.ports,
+        volumes=message.volumes,
+        cmd=message.cmd,
+        env=message.env,
+        secrets=message.secrets,
+        depends_on=message.depends_on,
+        stop_timeout=_duration(message, "stop_timeout"),
+        heal=message.heal or None,
+        health=_health_values(message.health) if message.is_set("health") else None,
+        resources={
+            "memory": message.resources.memory_bytes,
+            "cpus": message.resources.cpus,
+            "pids": message.resources.pids,
+        },
+    )
+
+
+def _health_values(message: wire.Health) -> dict[str, Any]:
+    kind = message.is_set
+    return _without_none(
+        cmd=message.cmd.argv if kind("cmd") else None,
+        http=message.http if kind("http") else None,
+        tcp=message.tcp if kind("tcp") else None,
+        interval=_duration(message, "interval"),
+        timeout=_duration(message, "timeout"),
+        retries=message.retries,
+        start_period=_duration(message, "start_period"),
+    )
+
+
+def _duration(message: Any, field: str) -> timedelta | None:
+    return getattr(message, field) if message.is_set(field) else None
+
+
+def _without_none(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+# -- to the wire
+
+
+def component_info(view: ComponentView) -> wire.ComponentInfo:
+    container, recorded = view.container, view.recorded
+    info = wire.ComponentInfo(
+        service=view.service,
+        component=view.component,
+        desired=_DESIRED[view.desired],
+        observed=_OBSERVED[view.observed],
+        drift=view.drift,
+    )
+    if view.observed_at:
+        info.observed_at = view.observed_at
+    if recorded:
+        info.container = recorded.container
+        info.image, info.version = recorded.spec.image, recorded.spec.version
+        info.ports = list(recorded.spec.ports)
+        info.spec_hash = recorded.spec_hash
+        info.container_id = recorded.container_id
+    if container:
+        info.container, info.container_id = container.name, container.id
+        info.image, info.version = container.image, container.version
+        info.ports = list(container.ports)
+        info.pid = container.pid
+        info.spec_hash = container.spec_hash
+        info.exit_code = container.exit_code
+        if container.started_at:
+            info.started_at = container.started_at
+        if container.finished_at:
+            info.finished_at = container.finished_at
+    return info
+
+
+def service_info(node: str, found: RecordedService, views: tuple[ComponentView, ...]) -> wire.ServiceInfo:
+    return wire.ServiceInfo(
+        name=found.name,
+        node=node,
+        active=found.active,
+        components=[component_info(each) for each in views],
+        updated_at=found.updated_at,
+        revision=found.revision,
+    )
+
+
+def event_info(event: Event) -> wire.EventInfo:
+    return wire.EventInfo(
+        id=event.id,
+        service=event.service,
+        component=event.component,
+        at=event.at,
+        kind=event.kind,
+        message=event.message,
+        caller=event.caller,
+    )
+
+
+def outcome(found: Outcome) -> wire.ComponentOutcome:
+    return wire.ComponentOutcome(component=found.component, result=_RESULT[found.result], message=found.message)
+
+
+def progress(found: Progress) -> wire.Progress:
+    return wire.Progress(component=found.component, step=found.step.value, message=found.message, at=found.at)
+
+
+def link_state(found: LinkState) -> wire.LinkState:
+    return wire.LinkState(name=found.name, ok=found.ok, detail=found.detail, since=found.since)

@@ -1,0 +1,271 @@
+"""The one place where a call is authenticated, authorized, limited, answered for and logged (audit S5)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, cast
+
+import betterproto
+import structlog
+from grpclib import GRPCError, Status
+from grpclib.const import Cardinality, Handler
+from grpclib.server import Stream
+
+from mcpd import errors
+from mcpd.identity.roles import REQUIRED_ROLE, allows
+from mcpd.model import Caller
+from mcpd.rpc.bridge import in_asyncio, in_trio
+
+log = structlog.get_logger()
+
+# A definition is some kilobytes and a file's chunk is 256 KiB; grpc's own default for what a client accepts is 4 MiB.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
+_MAX_STATUS_CHARS = 1500
+_SHOWN_METHOD_CHARS = 120
+
+_STATUS: dict[type[errors.McpdError], Status] = {
+    errors.InvalidRequestError: Status.INVALID_ARGUMENT,
+    errors.NotFoundError: Status.NOT_FOUND,
+    errors.ConflictError: Status.ALREADY_EXISTS,
+    errors.RefusedError: Status.FAILED_PRECONDITION,
+    errors.BusyError: Status.ABORTED,
+    errors.UnauthenticatedError: Status.UNAUTHENTICATED,
+    errors.ForbiddenError: Status.PERMISSION_DENIED,
+    errors.ExhaustedError: Status.RESOURCE_EXHAUSTED,
+    errors.UnavailableError: Status.UNAVAILABLE,
+    # A token file or database that cannot be read is the node's trouble, and may be mended while the caller waits.
+    errors.ConfigError: Status.UNAVAILABLE,
+    errors.RegistryError: Status.UNAVAILABLE,
+    errors.UnbuiltError: Status.UNIMPLEMENTED,
+    errors.BugError: Status.INTERNAL,
+}
+
+Message = betterproto.Message
+# What a room of `mcpd.rpc` offers for an RPC: a Trio function of (request, caller) that returns one message, or an
+# async generator of them.
+Method = Callable[[Any, Caller], Awaitable[Message]] | Callable[[Any, Caller], AsyncGenerator[Message, None]]
+
+
+class Authenticator(Protocol):
+    def caller(self, token: str, now: datetime) -> Caller:
+        """Raises UnauthenticatedError, or UnavailableError when it cannot be found out."""
+
+
+class _Call:
+    """What is known of one call, for its log line."""
+
+    def __init__(self, method: str, peer: str) -> None:
+        self.method = method
+        self.peer = peer
+        self.caller: Caller | None = None
+        self.target = ""
+
+
+class Gate:
+    """Makes the handlers that grpclib calls."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    def agent(self, contract: Mapping[str, Handler], methods: Mapping[str, Method]) -> dict[str, Handler]:
+        """Handlers for every RPC of ``contract``: answered by ``methods`` (by RPC name), or told to be unbuilt."""
+        return {
+            path: self._handler(path, declared, methods.get(path.rpartition("/")[2]))
+            for path, declared in contract.items()
+        }
+
+    def library(self, contract: Mapping[str, Handler]) -> dict[str, Handler]:
+        """Handlers that grpclib ships (health, reflection), admitted as ours are. Drain does not wait for them."""
+
+        def guarded(path: str, shipped: Handler) -> Handler:
+            async def serve(stream: Stream[Any, Any]) -> None:
+                with self._accounted(path, stream) as call:
+                    self._admit(call, stream)
+                    await shipped.func(stream)
+
+            return shipped._replace(func=serve)
+
+        return {path: guarded(path, shipped) for path, shipped in contract.items()}
+
+    def unknown(self, path: str) -> Handler:
+        """The handler for an RPC that no contract has."""
+
+        async def serve(_: Stream[Any, Any]) -> None:
+            shown = path[:_SHOWN_METHOD_CHARS]
+            raise GRPCError(Status.UNIMPLEMENTED, f"there is no RPC {shown}; client and mcpd may differ in version")
+
+        return Handler(serve, Cardinality.UNARY_UNARY, Message, Message)
+
+    async def drain(self, grace: float) -> None:
+        """Refuses new calls, and waits ``grace`` seconds at most for those in flight. Called in the asyncio loop."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), grace)
+
+    def _handler(self, path: str, declared: Handler, method: Method | None) -> Handler:
+        async def serve(stream: Stream[Any, Any]) -> None:
+            with self._accounted(path, stream) as call, self._in_flight_counted():
+                self._admit(call, stream)
+                if method is None or call.caller is None:
+                    name = path.rpartition("/")[2]
+                    raise errors.UnbuiltError(f"this mcpd does not do {name} yet; a later version will")
+                await _answer(method, declared.cardinality, stream, call.caller, call)
+
+        return declared._replace(func=serve)
+
+    @contextlib.contextmanager
+    def _in_flight_counted(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+
+    def _admit(self, call: _Call, stream: Stream[Any, Any]) -> None:
+        """Lets the call in, and notes who calls. Raises UnauthenticatedError, ForbiddenError or UnavailableError."""
+        _limit_messages(stream)
+        if self._draining:
+            raise errors.UnavailableError("mcpd is shutting down; try again when it is back")
+        need = REQUIRED_ROLE[call.method]
+        if need is None:
+            return
+        call.caller = self._authenticator.caller(_bearer_token(stream), datetime.now(UTC))
+        if not allows(call.caller.role, need):
+            raise errors.ForbiddenError(f"{call.caller.name} is a {call.caller.role}; this needs the role {need}")
+
+    @contextlib.contextmanager
+    def _accounted(self, path: str, stream: Stream[Any, Any]) -> Iterator[_Call]:
+        """Turns every way to end into a gRPC status, and logs the call with it."""
+        call = _Call(path, _peer(stream))
+        started = time.monotonic()
+        status = Status.CANCELLED
+        try:
+            yield call
+            status = Status.OK
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+            status = Status.UNAVAILABLE
+            raise GRPCError(status, "mcpd is shutting down; what it was doing ends by itself") from None
+        except Exception as error:
+            status, message = _status_of(error, call)
+            raise GRPCError(status, message) from None
+        finally:
+            caller = call.caller
+            log.info(
+                "rpc",
+                method=path.rpartition("/")[2],
+                caller=caller.name if caller else "",
+                role=str(caller.role) if caller else "",
+                peer=call.peer,
+                target=call.target,
+                status=status.name,
+                ms=round((time.monotonic() - started) * 1000, 1),
+            )
+
+
+async def _answer(
+    method: Method, cardinality: Cardinality, stream: Stream[Any, Any], caller: Caller, call: _Call
+) -> None:
+    """Receives, calls ``method`` in Trio, and sends what it returns or yields."""
+    if cardinality.client_streaming:
+        request: Any = stream
+    else:
+        request = await stream.recv_message()
+        if request is None:
+            raise errors.InvalidRequestError("the call ended without a request message")
+        call.target = _target(request)
+    if cardinality.server_streaming:
+        await in_trio(_send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)
+    else:
+        await stream.send_message(
+            await in_trio(cast(Callable[[Any, Caller], Awaitable[Message]], method), request, caller)
+        )
+
+
+async def _send_all(messages: AsyncGenerator[Message, None], stream: Stream[Any, Any]) -> None:
+    # aclosing, since a handler that is cut off must run its `finally` now, in its own loop, and not when some garbage
+    # collector finds it.
+    async with contextlib.aclosing(messages):
+        async for message in messages:
+            await in_asyncio(stream.send_message, message)
+
+
+def _bearer_token(stream: Stream[Any, Any]) -> str:
+    header = stream.metadata.get("authorization") if stream.metadata else None
+    if header is None:
+        raise errors.UnauthenticatedError("no token: send `authorization: Bearer TOKEN`, or set MCP_TOKEN for mcpctl")
+    scheme, _, token = str(header).partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise errors.UnauthenticatedError("the authorization metadata is not `Bearer TOKEN`")
+    return token.strip()
+
+
+def _limit_messages(stream: Stream[Any, Any]) -> None:
+    """Refuses a message by the length that its prefix announces, before any of it is collected.
+
+    grpclib has no limit and no hook for one; every message passes through this method of its HTTP/2 stream.
+    """
+    inner = stream._stream
+    receive = inner.recv_data
+
+    async def recv_data(size: int) -> bytes:
+        if size > MAX_MESSAGE_BYTES:
+            raise errors.ExhaustedError(
+                f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} ({MAX_MESSAGE_BYTES >> 20} MiB) are taken"
+            )
+        return await receive(size)
+
+    inner.recv_data = recv_data  # type: ignore[method-assign]
+
+
+def _status_of(error: Exception, call: _Call) -> tuple[Status, str]:
+    found = _leaf(error)
+    if isinstance(found, GRPCError):
+        return found.status, found.message or ""
+    for kind in type(found).__mro__:
+        if kind in _STATUS:
+            return _STATUS[kind], _clipped(str(found))
+    if isinstance(found, errors.McpdError):  # podman's own words
+        return Status.FAILED_PRECONDITION, _clipped(str(found))
+    log.exception("call crashed", method=call.method, exc_info=error)
+    return Status.INTERNAL, "mcpd failed by a bug of its own; its log has the details"
+
+
+def _leaf(error: Exception) -> Exception:
+    """The first exception inside (nested) groups: a nursery wraps even a single one."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _clipped(message: str) -> str:
+    if len(message) <= _MAX_STATUS_CHARS:
+        return message
+    half = _MAX_STATUS_CHARS // 2
+    return f"{message[:half]}\n...\n{message[-half:]}"
+
+
+def _target(request: Any) -> str:
+    """What the call is about, for its log line."""
+    service = getattr(request, "service", "")
+    name = getattr(service, "name", service)
+    component = getattr(request, "component", "")
+    return "/".join(part for part in (name, component) if isinstance(part, str) and part)[:_SHOWN_METHOD_CHARS]
+
+
+def _peer(stream: Stream[Any, Any]) -> str:
+    address = stream.peer.addr() if stream.peer else None
+    return f"{address[0]}:{address[1]}" if address else ""

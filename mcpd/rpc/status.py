@@ -1,0 +1,121 @@
+"""The RPCs that look and change nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mcpd import __version__, view
+from mcpd.changes.operations import Operations
+from mcpd.errors import NotFoundError, UnavailableError, UnbuiltError
+from mcpd.model import Caller, RecordedService
+from mcpd.registry.store import Registry
+from mcpd.rpc import convert
+from mcpd.rpc.gate import Method
+from mcpd.runtime.link import PodmanLink
+from mcpd.runtime.podman import Podman
+from protos.mcp import v1 as wire
+
+_DEFAULT_SERVICES = 1000
+_DEFAULT_EVENTS = 100
+
+
+class StatusMethods:
+    def __init__(
+        self, node: str, podman: Podman, link: PodmanLink, registry: Registry, operations: Operations, data: Path
+    ) -> None:
+        self._node = node
+        self._podman = podman
+        self._link = link
+        self._registry = registry
+        self._operations = operations
+        self._data = data
+        self._started_at = datetime.now(UTC)
+
+    @property
+    def methods(self) -> dict[str, Method]:
+        return {
+            "ListServices": self.list_services,
+            "LiveCheck": self.live_check,
+            "GetStatus": self.get_status,
+            "ListEvents": self.list_events,
+            "NodeStatus": self.node_status,
+        }
+
+    async def list_services(self, request: wire.ListServicesRequest, caller: Caller) -> wire.ListServicesResponse:
+        services = await self._services(request.service, request.limit)
+        infos = [convert.service_info(self._node, each, view.from_registry(each)) for each in services]
+        return wire.ListServicesResponse(node=self._node, services=infos)
+
+    async def live_check(self, request: wire.LiveCheckRequest, caller: Caller) -> wire.LiveCheckResponse:
+        containers = await self._podman.containers(request.service)
+        services = await self._services(request.service, 0)
+        now = datetime.now(UTC)
+        views = [each for service in services for each in view.live(service, containers, now)]
+        # Labelled ones are shown in any case: mcp made them, and somebody will ask why they are there.
+        views += [each for each in view.undeclared(services, containers, now) if request.all or each.service]
+        most = convert.limit(request.limit, convert.MAX_LIMIT)
+        return wire.LiveCheckResponse(
+            node=self._node, components=[convert.component_info(each) for each in views[:most]]
+        )
+
+    async def get_status(self, request: wire.GetStatusRequest, caller: Caller) -> wire.GetStatusResponse:
+        if convert.instant(request.at):
+            raise UnbuiltError("this mcpd cannot tell the status of a time in the past yet; a later version will")
+        services = await self._services(request.service, request.limit)
+        response = wire.GetStatusResponse(node=self._node)
+        try:
+            containers = await self._podman.containers()
+            now = datetime.now(UTC)
+            views = {each.name: view.live(each, containers, now) for each in services}
+        except UnavailableError as error:
+            # Half an answer, that says so, beats none at 3 a.m.
+            response.warning = f"states are the last ones seen: {error}"
+            views = {each.name: view.from_registry(each) for each in services}
+        response.services = [convert.service_info(self._node, each, views[each.name]) for each in services]
+        if request.events:
+            events = await self._registry.events(request.service, limit=convert.limit(request.events, _DEFAULT_EVENTS))
+            response.events = [convert.event_info(each) for each in events]
+        return response
+
+    async def list_events(self, request: wire.ListEventsRequest, caller: Caller) -> wire.ListEventsResponse:
+        events = await self._registry.events(
+            request.service,
+            request.component,
+            convert.instant(request.since),
+            convert.instant(request.until),
+            convert.limit(request.limit, _DEFAULT_EVENTS),
+        )
+        return wire.ListEventsResponse(node=self._node, events=[convert.event_info(each) for each in events])
+
+    async def node_status(self, request: wire.NodeStatusRequest, caller: Caller) -> wire.NodeStatusResponse:
+        services = await self._registry.services()
+        disk = shutil.disk_usage(self._data)
+        page = os.sysconf("SC_PAGE_SIZE")
+        return wire.NodeStatusResponse(
+            node=self._node,
+            mcpd_version=__version__,
+            podman_version=self._link.podman_version,
+            started_at=self._started_at,
+            links=[convert.link_state(self._link.state)],
+            services=len(services),
+            components=sum(len(each.components) for each in services),
+            operations_running=len(self._operations.running),
+            disk_free_bytes=disk.free,
+            disk_total_bytes=disk.total,
+            memory_available_bytes=os.sysconf("SC_AVPHYS_PAGES") * page,
+            memory_total_bytes=os.sysconf("SC_PHYS_PAGES") * page,
+            load_average=os.getloadavg()[0],
+            cpus=os.cpu_count() or 0,
+        )
+
+    async def _services(self, name: str, limit: int) -> tuple[RecordedService, ...]:
+        """Raises NotFoundError for a service that is asked for by name and not known."""
+        if name:
+            convert.target(name, "")
+        services = await self._registry.services(name, convert.limit(limit, _DEFAULT_SERVICES))
+        if name and not services:
+            raise NotFoundError(f"no service {name} is deployed on {self._node}")
+        return services

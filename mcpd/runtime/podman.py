@@ -1,0 +1,335 @@
+"""The libpod REST client: httpx over podman's Unix socket, typed at this edge, every call with a deadline.
+
+The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podman 4 and 5 both serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from mcpd.errors import McpdError, UnavailableError
+from mcpd.model import Container
+from monitor.model import Observed
+
+T = TypeVar("T")
+
+_BASE = "http://podman/v4.0.0/libpod"
+# Listing and inspecting take milliseconds; a podman that needs longer hangs.
+_QUICK_S = 10.0
+# Creating and starting wait for storage, the network and the OCI runtime, on a busy disk for a while.
+_SLOW_S = 60.0
+# A pull may stay silent this long while a layer is written out.
+_PULL_SILENCE_S = 120.0
+# Added to a stop's own timeout: the kill, the clean-up and the answer.
+_STOP_MARGIN_S = 20.0
+# No log line that helps an operator is longer; a log without newlines must not fill memory.
+_MAX_TAIL_BYTES = 64 * 1024
+
+_STATES = {
+    "configured": Observed.CREATED,
+    "created": Observed.CREATED,
+    "initialized": Observed.CREATED,
+    "running": Observed.RUNNING,
+    "stopping": Observed.RUNNING,
+    "paused": Observed.PAUSED,
+    "stopped": Observed.EXITED,
+    "exited": Observed.EXITED,
+    "removing": Observed.REMOVED,
+}
+
+
+class PodmanError(McpdError):
+    """podman refused; ``status`` is its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NoSuchError(PodmanError):
+    """What the call is about is not there."""
+
+
+class _Port(msgspec.Struct, frozen=True):
+    container_port: int
+    host_port: int = 0
+    host_ip: str = ""
+    range: int = 1
+    protocol: str = "tcp"
+
+
+class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str = msgspec.field(name="Id")
+    names: tuple[str, ...]
+    image: str
+    image_id: str = msgspec.field(name="ImageID")
+    state: str
+    pid: int = 0
+    exit_code: int = 0
+    started_at: int = 0
+    exited_at: int = 0
+    labels: Mapping[str, str] | None = None
+    ports: tuple[_Port, ...] | None = None
+
+
+class _InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
+    status: str
+    pid: int = 0
+    exit_code: int = 0
+    oom_killed: bool = msgspec.field(name="OOMKilled", default=False)
+
+
+class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
+    """What an operation needs to know of one container."""
+
+    id: str = msgspec.field(name="Id")
+    state: _InspectedState
+
+    @property
+    def observed(self) -> Observed:
+        return _STATES.get(self.state.status, Observed.UNKNOWN)
+
+
+class _Version(msgspec.Struct, frozen=True, rename="pascal"):
+    version: str
+
+
+class _Id(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str = msgspec.field(name="Id")
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    message: str = ""
+    cause: str = ""
+
+
+class _Network(msgspec.Struct, frozen=True):
+    labels: Mapping[str, str] | None = None
+
+
+class _PullLine(msgspec.Struct, frozen=True):
+    stream: str = ""
+    error: str = ""
+
+
+class Podman:
+    """One podman, by its socket. Raises NoSuchError, PodmanError, or UnavailableError when podman does not answer."""
+
+    def __init__(self, client: httpx.AsyncClient, socket: Path) -> None:
+        self._client = client
+        self._socket = socket
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(socket: Path) -> AsyncIterator[Podman]:
+        """Opens no connection yet: podman may come and go."""
+        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        async with httpx.AsyncClient(transport=transport, base_url=_BASE) as client:
+            yield Podman(client, socket)
+
+    async def version(self) -> str:
+        return (await self._ask("GET", "/version", _Version)).version
+
+    # -- containers
+
+    async def containers(self, service: str = "") -> tuple[Container, ...]:
+        """Every container, running or not, by name; or only those labelled as the service's."""
+        params = {"all": "true"}
+        if service:
+            params["filters"] = msgspec.json.encode({"label": [f"mcp.service={service}"]}).decode()
+        listed = await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params)
+        return tuple(sorted((_container(each) for each in listed), key=lambda each: each.name))
+
+    async def inspect(self, name: str) -> Inspected:
+        return await self._ask("GET", f"/containers/{name}/json", Inspected)
+
+    async def create(self, spec: Mapping[str, Any]) -> str:
+        """Creates a container from a SpecGenerator and returns its id."""
+        return (await self._ask("POST", "/containers/create", _Id, json=spec, timeout=_SLOW_S)).id
+
+    async def start(self, name: str) -> None:
+        await self._do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
+
+    async def stop(self, name: str, timeout: timedelta) -> None:
+        """SIGTERM, and SIGKILL after ``timeout``; nothing when it does not run."""
+        seconds = round(timeout.total_seconds())
+        await self._do(
+            "POST", f"/containers/{name}/stop", params={"timeout": str(seconds)}, timeout=seconds + _STOP_MARGIN_S
+        )
+
+    async def rename(self, name: str, to: str) -> None:
+        await self._do("POST", f"/containers/{name}/rename", params={"name": to})
+
+    async def remove(self, name: str) -> None:
+        """Removes a container and its anonymous volumes, killing it if it runs; nothing when it is not there."""
+        try:
+            await self._do(
+                "DELETE", f"/containers/{name}", params={"force": "true", "v": "true", "timeout": "0"}, timeout=_SLOW_S
+            )
+        except NoSuchError:
+            return
+
+    async def log_tail(self, name: str, lines: int) -> str:
+        """The last ``lines`` that a container printed, on stdout and stderr together."""
+        params = {"stdout": "true", "stderr": "true", "tail": str(lines)}
+        frames = bytearray()
+        async with self._stream("GET", f"/containers/{name}/logs", params=params, timeout=_QUICK_S) as response:
+            async for chunk in response.aiter_raw():
+                frames += chunk
+                if len(frames) > _MAX_TAIL_BYTES:
+                    break
+        return _demultiplex(bytes(frames)).decode(errors="replace")
+
+    # -- images and networks
+
+    async def has_image(self, reference: str) -> bool:
+        try:
+            await self._do("GET", f"/images/{reference}/exists")
+        except NoSuchError:
+            return False
+        return True
+
+    async def pull(self, reference: str) -> AsyncGenerator[str, None]:
+        """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
+        params = {"reference": reference, "policy": "always"}
+        async with self._stream("POST", "/images/pull", params=params, timeout=_PULL_SILENCE_S) as response:
+            async for text in response.aiter_lines():
+                if not text.strip():
+                    continue
+                line = msgspec.json.decode(text, type=_PullLine)
+                if line.error:
+                    raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
+                if line.stream.strip():
+                    yield line.stream.strip()
+
+    async def has_network(self, name: str) -> bool:
+        try:
+            await self._do("GET", f"/networks/{name}/exists")
+        except NoSuchError:
+            return False
+        return True
+
+    async def create_network(self, name: str, labels: Mapping[str, str]) -> None:
+        """A bridge with podman's DNS. One that exists is left as it is."""
+        body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": dict(labels)}
+        try:
+            await self._do("POST", "/networks/create", json=body)
+        except PodmanError as error:
+            if error.status != httpx.codes.CONFLICT:
+                raise
+
+    async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Removes a network that carries ``labels`` and that no container uses; whether it did."""
+        try:
+            network = await self._ask("GET", f"/networks/{name}/json", _Network)
+            if not labels.items() <= (network.labels or {}).items():
+                return False
+            await self._do("DELETE", f"/networks/{name}")
+        except PodmanError:
+            # Gone already, or still in use, which podman itself refuses: either way nothing is left to do.
+            return False
+        return True
+
+    # -- the wire
+
+    async def _ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
+        response = await self._do(method, path, **request)
+        try:
+            return msgspec.json.decode(response.content, type=answer)
+        except msgspec.DecodeError as error:
+            raise PodmanError(f"podman answered {method} {path} with something unexpected: {error}", 0) from error
+
+    async def _do(self, method: str, path: str, *, timeout: float = _QUICK_S, **request: Any) -> httpx.Response:
+        with self._translated(method, path):
+            response = await self._client.request(method, path, timeout=timeout, **request)
+        _raise_for(response.status_code, response.content)
+        return response
+
+    @asynccontextmanager
+    async def _stream(self, method: str, path: str, *, timeout: float, **request: Any) -> AsyncIterator[httpx.Response]:
+        with self._translated(method, path):
+            async with self._client.stream(method, path, timeout=timeout, **request) as response:
+                if response.is_error:
+                    _raise_for(response.status_code, await response.aread())
+                yield response
+
+    def _translated(self, method: str, path: str) -> _Translated:
+        return _Translated(self._socket, f"{method} {path}")
+
+
+class _Translated:
+    """Turns httpx's errors into ours. A class, since a generator would see a `yield` cross a cancel scope."""
+
+    def __init__(self, socket: Path, call: str) -> None:
+        self._socket = socket
+        self._call = call
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, httpx.TimeoutException):
+            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node show` tells more")
+        if isinstance(error, httpx.HTTPError):
+            raise UnavailableError(
+                f"podman does not answer at {self._socket}: {error or type(error).__name__}; mcpd keeps trying"
+            ) from error
+
+
+def _raise_for(status: int, body: bytes) -> None:
+    if status < httpx.codes.BAD_REQUEST:
+        return
+    try:
+        failure = msgspec.json.decode(body, type=_Failure)
+    except msgspec.DecodeError:
+        failure = _Failure(body[:500].decode(errors="replace").strip())
+    message = failure.message or failure.cause or f"HTTP status {status}"
+    raise (NoSuchError if status == httpx.codes.NOT_FOUND else PodmanError)(message, status)
+
+
+def _container(listed: _Listed) -> Container:
+    state = _STATES.get(listed.state, Observed.UNKNOWN)
+    return Container(
+        id=listed.id,
+        name=listed.names[0] if listed.names else listed.id[:12],
+        image=listed.image,
+        image_id=listed.image_id,
+        state=state,
+        pid=listed.pid,
+        exit_code=listed.exit_code if state is Observed.EXITED else None,
+        started_at=_when(listed.started_at),
+        finished_at=_when(listed.exited_at),
+        ports=tuple(_port_text(port) for port in listed.ports or ()),
+        labels=listed.labels or {},
+    )
+
+
+def _port_text(port: _Port) -> str:
+    address = f"[{port.host_ip}]:" if ":" in port.host_ip else f"{port.host_ip}:" if port.host_ip else ""
+    protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
+    last = port.range - 1
+    spread = (f"-{port.host_port + last}", f"-{port.container_port + last}") if last > 0 else ("", "")
+    return f"{address}{port.host_port}{spread[0]}:{port.container_port}{spread[1]}{protocol}"
+
+
+def _when(seconds: int) -> datetime | None:
+    """podman says the year 1 for "never"."""
+    return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+
+
+def _demultiplex(frames: bytes) -> bytes:
+    """The payload of Docker's stream format: an 8-byte header (stream, 3 zeros, big-endian length), then the data."""
+    payload = bytearray()
+    position = 0
+    while position + 8 <= len(frames):
+        length = int.from_bytes(frames[position + 4 : position + 8], "big")
+        payload += frames[position + 8 : position + 8 + length]
+        position += 8 + length
+    return bytes(payload)

@@ -1,0 +1,51 @@
+"""Drift: how desired and observed disagree, in an operator's words. A pure function of the two."""
+
+from __future__ import annotations
+
+from monitor.model import Desired, Observed, Seen, Wanted
+from protos import naming
+
+
+def drift(wanted: Wanted, seen: Seen) -> str:
+    """Why ``seen`` is not what is ``wanted``; empty when it is.
+
+    Says nothing of how long it has been so: the grace before an alert is policy.
+    """
+    # 1. Nobody declared it.
+    if wanted.desired is Desired.IGNORE:
+        return ""
+    # 2. It should be stopped: any end will do, and so does never having been started, or not being there at all.
+    if wanted.desired is Desired.STOPPED:
+        if seen.state in (Observed.RUNNING, Observed.HEALTHY, Observed.UNHEALTHY, Observed.RESTARTING, Observed.PAUSED):
+            return f"{seen.state}, should be stopped"
+        return ""
+    # 3. It should run, and does not, or not well.
+    if not seen.state.is_up:
+        return _why_down(seen)
+    # 4. It runs, but something else than what was asked for.
+    if seen.spec_hash and seen.spec_hash != wanted.spec_hash:
+        return _why_different(wanted, seen)
+    return ""
+
+
+def _why_down(seen: Seen) -> str:
+    if seen.state is Observed.EXITED:
+        return "exited" if seen.exit_code is None else f"exited {seen.exit_code}"
+    reasons = {
+        Observed.CREATED: "created, never started",
+        Observed.PAUSED: "paused, should be running",
+        Observed.RESTARTING: "restarting",
+        Observed.UNHEALTHY: "unhealthy",
+        Observed.REMOVED: "missing: no such container",
+        Observed.UNKNOWN: "unknown: not seen",
+    }
+    return reasons[seen.state]
+
+
+def _why_different(wanted: Wanted, seen: Seen) -> str:
+    if seen.image != wanted.image:
+        runs, wants = naming.version(seen.image), naming.version(wanted.image)
+        if runs == wants:
+            runs, wants = seen.image, wanted.image
+        return f"image {runs} runs, {wants} is wanted"
+    return "runs with other settings than declared"

@@ -1,0 +1,58 @@
+"""Files that are whole or not there: written beside, synced, then renamed or linked into place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+def write(path: Path, content: bytes, *, mode: int) -> None:
+    """Replaces ``path`` with ``content``.
+
+    A reader sees the old file or the new one, and so does a machine that lost power.
+    """
+    temporary = _write_beside(path, content, mode)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def create(path: Path, content: bytes, *, mode: int) -> None:
+    """Makes ``path`` with ``content``. Raises FileExistsError, and leaves alone what is there."""
+    temporary = _write_beside(path, content, mode)
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    _sync_folder(path.parent)
+
+
+def _write_beside(path: Path, content: bytes, mode: int) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # The mode counts from the first moment: no instant in which a secret is readable by others.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,204 @@
+"""The notations inside strings: ports, volumes, users, restart policies, durations, sizes.
+
+Each function takes what stood in a file or message and returns the parsed value, or raises ValueError with a
+sentence that says what was found and what is allowed.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from datetime import timedelta
+from typing import NamedTuple
+
+from protos import naming
+
+MAX_PORT = 65535
+
+# podman-run(1), --volume: the options that make sense for a long-running component.
+VOLUME_OPTIONS = frozenset(
+    {"ro", "rw", "z", "Z", "U", "O", "exec", "noexec", "dev", "nodev", "suid", "nosuid", "bind", "rbind"}
+    | {"private", "rprivate", "shared", "rshared", "slave", "rslave", "copy", "nocopy", "idmap"}
+)
+
+_PORT = re.compile(r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+):)?(?P<host>[0-9]+):(?P<container>[0-9]+)(?:/(?P<protocol>tcp|udp))?")
+_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
+_RESTART = re.compile(r"(?P<policy>no|on-failure|unless-stopped|always)(:(?P<tries>[0-9]{1,9}))?")
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# A century: longer is a slip of the keyboard, and stays inside every integer that podman or SQLite holds.
+_LONGEST = timedelta(days=36525)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_LARGEST = 2**62
+
+
+class Port(NamedTuple):
+    """A published port; ``host_ip`` is empty when every address of the node publishes it."""
+
+    host_ip: str
+    host: int
+    container: int
+    protocol: str
+
+
+class Volume(NamedTuple):
+    """A bind mount (``source`` is an absolute path) or a named volume."""
+
+    source: str
+    target: str
+    options: tuple[str, ...]
+
+    @property
+    def is_bind(self) -> bool:
+        return self.source.startswith("/")
+
+
+class Restart(NamedTuple):
+    """podman's restart policy; ``tries`` 0 means without end."""
+
+    policy: str
+    tries: int
+
+
+def name(text: str) -> str:
+    if not naming.is_name(text):
+        raise ValueError(f"{_shown(text)} is not a name: {naming.NAME_RULE}")
+    return text
+
+
+def image(text: str) -> str:
+    if not naming.is_image_reference(text):
+        raise ValueError(f"{_shown(text)} is not an image reference: [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]")
+    return text
+
+
+def port(text: str) -> Port:
+    match = _PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{_shown(text)} is not a port mapping: [IP:]HOST:CONTAINER[/tcp|/udp]")
+    for number in (match["host"], match["container"]):
+        if not 1 <= int(number[:6]) <= MAX_PORT:
+            raise ValueError(f"{_shown(text)} has port {number[:6]}; a port is 1 to {MAX_PORT}")
+    host_ip = (match["ip"] or "").strip("[]")
+    if host_ip:
+        try:
+            ipaddress.ip_address(host_ip)
+        except ValueError:
+            raise ValueError(f"{_shown(text)} publishes on {host_ip!r}, which is not an IP address") from None
+    return Port(host_ip, int(match["host"]), int(match["container"]), match["protocol"] or "tcp")
+
+
+def volume(text: str) -> Volume:
+    source, *rest = text.split(":")
+    if not 1 <= len(rest) <= 2 or "\0" in text:
+        raise ValueError(f"{_shown(text)} is not a volume: SOURCE:TARGET[:OPTIONS], say /srv/web:/data:ro")
+    target = rest[0]
+    if not target.startswith("/"):
+        raise ValueError(f"{_shown(text)} mounts at {target!r}, which is not an absolute path")
+    if not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
+        raise ValueError(f"{_shown(text)} mounts {source!r}, neither an absolute path nor a volume's name")
+    options = tuple(rest[1].split(",")) if len(rest) == 2 else ()
+    for option in options:
+        if option not in VOLUME_OPTIONS:
+            raise ValueError(f"{_shown(text)} has option {option!r}; known are {' '.join(sorted(VOLUME_OPTIONS))}")
+    return Volume(source, target, options)
+
+
+def user(text: str) -> str:
+    if not _USER.fullmatch(text):
+        raise ValueError(f"{_shown(text)} is not a user: USER[:GROUP], names or numbers")
+    return text
+
+
+def restart(text: str) -> Restart:
+    match = _RESTART.fullmatch(text)
+    if match is None or (match["tries"] and match["policy"] != "on-failure"):
+        raise ValueError(f"{_shown(text)} is not a restart policy: no, on-failure[:N], unless-stopped or always")
+    return Restart(match["policy"], int(match["tries"] or 0))
+
+
+def network(text: str) -> str:
+    if not _VOLUME_NAME.fullmatch(text):
+        raise ValueError(f"{_shown(text)} is not a network: a podman network's name, host or none")
+    return text
+
+
+def secret(text: str) -> str:
+    if not _VOLUME_NAME.fullmatch(text):
+        raise ValueError(f"{_shown(text)} is not a podman secret's name")
+    return text
+
+
+def env_name(text: str) -> str:
+    if not text or "=" in text or "\0" in text or text != text.strip():
+        raise ValueError(f"{_shown(text)} is not the name of an environment variable")
+    return text
+
+
+def argument(text: str) -> str:
+    """An argument or environment value: anything but NUL, which execve(2) cannot pass."""
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which no program can be given")
+    return text
+
+
+def duration(value: str | timedelta) -> timedelta:
+    """``250ms``, ``10s``, ``1m30s``, ``2h``, ``90d``."""
+    if isinstance(value, timedelta):
+        total = value
+    elif _DURATION.fullmatch(value) and len(value) <= 32:
+        parts = _DURATION_PART.findall(value)
+        seconds = math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
+        total = timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
+    else:
+        raise ValueError(f"{_shown(value)} is not a duration: a number and ms, s, m, h or d, say 30s or 1m30s")
+    if not timedelta(0) <= total <= _LONGEST:
+        raise ValueError(f"{_shown(str(value))} is out of range: a duration is 0 to {_LONGEST.days} days")
+    return total
+
+
+def positive_duration(value: str | timedelta) -> timedelta:
+    total = duration(value)
+    if not total:
+        raise ValueError(f"{_shown(str(value))} must be longer than nothing")
+    return total
+
+
+def size(value: str | int) -> int:
+    """Bytes: ``512kB``, ``256MiB``, ``1GiB``; a number is taken as bytes."""
+    if isinstance(value, int):
+        total = value
+    elif match := _SIZE.fullmatch(value):
+        total = int(min(float(match[1]) * _BYTES[match[2]], 2.0**63))
+    else:
+        raise ValueError(f"{_shown(value)} is not a size: a number and B, kB, MB, GB, KiB, MiB or GiB, say 256MiB")
+    if not 0 <= total <= _LARGEST:
+        raise ValueError(f"{_shown(str(value))} is out of range for a size")
+    return total
+
+
+def http_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s?#]+([/?#]\S*)?", text):
+        raise ValueError(f"{_shown(text)} is not a URL: http://HOST[:PORT]/PATH")
+    return text
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """``IP:PORT``, ``HOST:PORT`` or ``[IPv6]:PORT``."""
+    host, colon, digits = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in bare and bare == host) or any(c.isspace() for c in text):
+        raise ValueError(f"{_shown(text)} is not an address: HOST:PORT, or [IPv6]:PORT")
+    if not re.fullmatch(r"[0-9]{1,5}", digits) or not 1 <= int(digits) <= MAX_PORT:
+        raise ValueError(f"{_shown(text)} has port {digits[:8]!r}; a port is 1 to {MAX_PORT}")
+    return bare, int(digits)
+
+
+def _shown(text: str) -> str:
+    """``text`` quoted for an error message, cut where it is longer than a line."""
+    return repr(text if len(text) <= 80 else text[:77] + "...")

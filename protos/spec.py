@@ -1,0 +1,215 @@
+"""What a service is: the frozen types that both ends hold, each field with its rule.
+
+`mcpctl` reads them from definition files, `mcpd` from requests; both check them here, so that neither trusts the
+other. Field order is the order in which a definition file lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from protos import grammar, naming
+from protos.strict import Problem, Rule, checked, examine
+
+Name = Annotated[str, checked(grammar.name)]
+Image = Annotated[str, checked(grammar.image)]
+Duration = Annotated[timedelta, Rule(grammar.duration, (str, timedelta))]
+PositiveDuration = Annotated[timedelta, Rule(grammar.positive_duration, (str, timedelta))]
+Size = Annotated[int, Rule(grammar.size, (str, int))]
+Argument = Annotated[str, checked(grammar.argument)]
+
+# As podman-run(1): the time from SIGTERM to SIGKILL.
+DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
+# More components than any hand-written service has; bounds the work that one request can ask for.
+MAX_COMPONENTS = 200
+
+
+class Heal(StrEnum):
+    """What mcpd does about a component that should run and does not."""
+
+    ALERT = "alert"
+    RESTART = "restart"
+
+
+def _count(value: int) -> int:
+    if not 0 <= value <= 2**31 - 1:
+        raise ValueError(f"{value} is out of range: 0 to {2**31 - 1}")
+    return value
+
+
+def _cpus(value: float) -> float:
+    if not 0 <= value <= 4096:
+        raise ValueError(f"{value} is out of range: a number of CPUs, say 0.5")
+    return float(value)
+
+
+def _retries(value: int) -> int:
+    if not 1 <= value <= 1000:
+        raise ValueError(f"{value} is out of range: 1 to 1000")
+    return value
+
+
+class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Limits; 0 means none. ``memory`` is in bytes."""
+
+    memory: Size = 0
+    cpus: Annotated[float, Rule(_cpus, (float, int))] = 0.0
+    pids: Annotated[int, Rule(_count, (int,))] = 0
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A probe: exactly one of ``cmd`` (run inside the container), ``http`` and ``tcp`` (asked from the node)."""
+
+    cmd: tuple[Argument, ...] = ()
+    http: Annotated[str, checked(grammar.http_url)] | None = None
+    tcp: Annotated[str, checked(grammar.host_port)] | None = None
+    interval: PositiveDuration = timedelta(seconds=30)
+    timeout: PositiveDuration = timedelta(seconds=5)
+    retries: Annotated[int, Rule(_retries, (int,))] = 3
+    start_period: Duration = timedelta(0)
+
+
+class Component(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One container, as declared. Strings keep podman's own notation, checked by `protos.grammar`."""
+
+    name: Name
+    image: Image
+    active: bool = True
+    network: Annotated[str, checked(grammar.network)] | None = None
+    user: Annotated[str, checked(grammar.user)] | None = None
+    restart: Annotated[str, checked(grammar.restart)] = "no"
+    ports: tuple[Annotated[str, checked(grammar.port)], ...] = ()
+    volumes: tuple[Annotated[str, checked(grammar.volume)], ...] = ()
+    cmd: tuple[Argument, ...] = ()
+    env: Mapping[Annotated[str, checked(grammar.env_name)], Argument] = {}
+    secrets: tuple[Annotated[str, checked(grammar.secret)], ...] = ()
+    depends_on: tuple[Name, ...] = ()
+    stop_timeout: Duration = DEFAULT_STOP_TIMEOUT
+    heal: Heal | None = None
+    health: Health | None = None
+    resources: Resources = Resources()
+
+    @property
+    def version(self) -> str:
+        return naming.version(self.image)
+
+
+class Service(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A service as its definition says. ``active`` is the authoritative desired state (audit E3)."""
+
+    name: Name
+    node: Name
+    components: tuple[Component, ...]
+    active: bool = True
+
+    @property
+    def component_names(self) -> tuple[str, ...]:
+        return tuple(component.name for component in self.components)
+
+    def component(self, name: str) -> Component | None:
+        return next((component for component in self.components if component.name == name), None)
+
+    def container(self, component: str) -> str:
+        return naming.container_name(self.name, component, self.component_names)
+
+    def wants_running(self, component: Component) -> bool:
+        return self.active and component.active
+
+
+def examine_service(data: Any) -> tuple[Service | None, list[Problem]]:
+    """A service from plain values, or all that is wrong with them: each field, and how the fields agree."""
+    service, problems = examine(data, Service)
+    components = data.get("components") if isinstance(data, dict) else None
+    if isinstance(components, (list, tuple)):
+        problems += _disagreements([each if isinstance(each, dict) else {} for each in components])
+    return (None if problems else service), problems
+
+
+def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
+    """What no single field shows. Works on what was written, so that it finds these beside any field's problem."""
+    problems: list[Problem] = []
+    if not components:
+        problems.append(Problem("components", "is empty; a service has at least one component"))
+    if len(components) > MAX_COMPONENTS:
+        problems.append(Problem("components", f"has {len(components)} entries; at most {MAX_COMPONENTS} are allowed"))
+    names = [each.get("name") for each in components]
+    published: dict[tuple[str, int, str], str] = {}
+    for index, each in enumerate(components):
+        path = f"components[{index}]"
+        first = names.index(names[index])
+        if first != index and names[index] is not None:
+            problems.append(
+                Problem(f"{path}.name", f"duplicate component {names[index]!r}, already at components[{first}]")
+            )
+        problems += _dependency_problems(each, names, path)
+        problems += _health_problems(each.get("health"), f"{path}.health")
+        problems += _port_problems(each, path, published)
+    if not problems and (cycle := find_cycle({each.get("name", ""): _depends_on(each) for each in components})):
+        problems.append(Problem("components", f"depends_on goes round in a circle: {' -> '.join(cycle)}"))
+    return problems
+
+
+def _depends_on(component: dict[str, Any]) -> list[str]:
+    found = component.get("depends_on")
+    return [each for each in found if isinstance(each, str)] if isinstance(found, (list, tuple)) else []
+
+
+def _dependency_problems(component: dict[str, Any], names: list[Any], path: str) -> list[Problem]:
+    return [
+        Problem(f"{path}.depends_on", f"names {wanted!r}, which is no component of this service")
+        for wanted in _depends_on(component)
+        if wanted not in names
+    ]
+
+
+def _health_problems(health: Any, path: str) -> list[Problem]:
+    if not isinstance(health, dict):
+        return []
+    probes = [kind for kind in ("cmd", "http", "tcp") if health.get(kind)]
+    if len(probes) == 1:
+        return []
+    found = " and ".join(probes) or "none"
+    return [Problem(path, f"needs exactly one of cmd, http and tcp; found {found}")]
+
+
+def _port_problems(component: dict[str, Any], path: str, published: dict[tuple[str, int, str], str]) -> list[Problem]:
+    """Two components cannot publish one port of the node."""
+    problems = []
+    ports = component.get("ports")
+    for index, text in enumerate(ports if isinstance(ports, (list, tuple)) else []):
+        here = f"{path}.ports[{index}]"
+        try:
+            port = grammar.port(text)
+        except (ValueError, TypeError):
+            continue  # already reported as the field's own problem
+        key = (port.host_ip, port.host, port.protocol)
+        if key in published:
+            problems.append(Problem(here, f"publishes {text!r}, which {published[key]} publishes already"))
+        published.setdefault(key, here)
+    return problems
+
+
+def find_cycle(depends_on: Mapping[str, list[str]]) -> list[str]:
+    """A circle in the dependencies, its first name repeated at the end; empty when there is none."""
+    done: set[str] = set()
+
+    def visit(name: str, trail: list[str]) -> list[str]:
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for wanted in depends_on.get(name, []):
+            if cycle := visit(wanted, [*trail, name]):
+                return cycle
+        done.add(name)
+        return []
+
+    for name in depends_on:
+        if cycle := visit(name, []):
+            return cycle
+    return []
