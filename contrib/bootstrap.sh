@@ -157,7 +157,7 @@ ensure_venv() {
         rm -rf -- "$venv"
         "$python" -m venv "$venv"
         echo '*' >"$venv/.gitignore"
-        "$install" "$venv/bin/python" -m pip --quiet --disable-pip-version-check install
+        "$install" "$venv/bin/python" -m pip -qq --disable-pip-version-check install
         echo "$stamp" >"$venv/.stamp"
     fi
     exec {lock}<&-

@@ -12,8 +12,8 @@ import msgspec
 
 from mcpctl.errors import UsageError
 from protos import grammar, strict
-from protos.spec import Name
-from protos.strict import Problem, Rule, checked
+from protos.fields import Name, NetworkAddress, Url
+from protos.strict import Problem, Rule
 
 DEFAULT_PATH = Path("~/.config/mcp/mcp.toml")
 _OTHERS = 0o077
@@ -41,7 +41,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    server_url: Annotated[str, checked(grammar.http_url)]
+    server_url: Url
     service_name: str = "mcp"
 
 
@@ -55,7 +55,7 @@ class Node(msgspec.Struct, frozen=True):
     """``ca_cert`` and ``token_path`` are for nodes with a CA and tokens of their own, as `mcpd init` makes them."""
 
     name: Name
-    address: Annotated[str, checked(grammar.host_port)]
+    address: NetworkAddress
     state: NodeState = NodeState.ACTIVE
     ca_cert: FilePath | None = None
     token_path: FilePath | None = None
@@ -129,8 +129,8 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def load(path: Path | None) -> Settings:
-    """Reads ``path``, or the default one. Raises UsageError with every problem."""
-    path = (path or DEFAULT_PATH).expanduser().absolute()
+    """Reads ``path``, else what ``MCP_CONFIG`` names, else the default. Raises UsageError with every problem."""
+    path = (path or Path(os.environ.get("MCP_CONFIG") or DEFAULT_PATH)).expanduser().absolute()
     try:
         data = strict.read_toml(path)
     except FileNotFoundError:

@@ -25,7 +25,8 @@ class Common:
     """``--config`` and ``--output``, flattened into a command's own options."""
 
     config: Annotated[
-        Path | None, Parameter(env_var="MCP_CONFIG", help="Configuration file. [default: ~/.config/mcp/mcp.toml]")
+        Path | None,
+        Parameter(help="Configuration file. [default: the one that MCP_CONFIG names, or ~/.config/mcp/mcp.toml]"),
     ] = None
     output: Annotated[Output, Parameter(help="How to print the answer.")] = Output.TABLE
 

@@ -36,7 +36,7 @@ def init(
 ) -> None:
     """Set up a node: configuration, private CA, server certificate, admin token. Never overwrites.
 
-    Example: mcpd init /srv/mcp --node rift --address 100.95.252.120:9444
+    For example: `mcpd init /srv/mcp --node rift --address 100.95.252.120:9444`
     """
     from mcpd.setup import initialize
 
@@ -72,7 +72,7 @@ def token_add(
 ) -> None:
     """Make a token and print it, once: only its hash is kept.
 
-    Example: mcpd token add backup-script --role viewer --expires 365d
+    For example: `mcpd token add backup-script --role viewer --expires 365d`
     """
     from mcpd.identity import tokens
     from protos import grammar

@@ -13,8 +13,9 @@ import msgspec
 
 from mcpd.errors import ConfigError
 from protos import grammar, strict
-from protos.spec import Duration, Heal, Name, PositiveDuration, Size
-from protos.strict import Problem, Rule, checked
+from protos.fields import Duration, Name, PositiveDuration, Size, Url
+from protos.spec import Heal
+from protos.strict import Problem, Rule
 
 DEFAULT_PATH = Path("/srv/mcp/mcpd.toml")
 
@@ -85,7 +86,7 @@ class Auth(msgspec.Struct, frozen=True):
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    server_url: Annotated[str, checked(grammar.http_url)]
+    server_url: Url
     ca_cert: FilePath | None = None
 
 

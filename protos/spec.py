@@ -14,14 +14,8 @@ from typing import Annotated, Any
 import msgspec
 
 from protos import grammar, naming
+from protos.fields import Argument, Duration, Image, Name, PositiveDuration, Size
 from protos.strict import Problem, Rule, checked, examine
-
-Name = Annotated[str, checked(grammar.name)]
-Image = Annotated[str, checked(grammar.image)]
-Duration = Annotated[timedelta, Rule(grammar.duration, (str, timedelta))]
-PositiveDuration = Annotated[timedelta, Rule(grammar.positive_duration, (str, timedelta))]
-Size = Annotated[int, Rule(grammar.size, (str, int))]
-Argument = Annotated[str, checked(grammar.argument)]
 
 # As podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)

@@ -11,8 +11,9 @@ from mcpctl import client, definition, render
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, CliError, UnreachableError, UsageError
+from mcpctl.intent import service_spec
 from mcpctl.options import COMMON, Common, target
-from mcpctl.wire import OutcomeRow, outcome_row, progress_row, service_spec
+from mcpctl.rows import OutcomeRow, outcome_row, progress_row
 from protos.mcp import v1
 
 What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
@@ -32,7 +33,7 @@ def deploy(
 
     What is unchanged is not touched. When a step fails, everything is put back as it was.
 
-    Example: mcpctl deploy web
+    For example: `mcpctl deploy web`
     """
     settings = common.settings()
     name, component = target(what)
@@ -60,7 +61,7 @@ def start(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
 
     Writes active = true into the definition, which is the source of truth, and tells the agent.
 
-    Example: mcpctl start web/api
+    For example: `mcpctl start web/api`
     """
     return _switch(
         what,
@@ -77,7 +78,7 @@ def stop(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
 
     Writes active = false into the definition, which is the source of truth, and tells the agent.
 
-    Example: mcpctl stop web
+    For example: `mcpctl stop web`
     """
     return _switch(
         what,
@@ -92,7 +93,7 @@ def stop(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
 def restart(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
     """Stop and start what should run; change no intent.
 
-    Example: mcpctl restart web/api
+    For example: `mcpctl restart web/api`
     """
     settings = common.settings()
     name, component = target(what)
@@ -114,7 +115,7 @@ def undeploy(
 
     Its definition stays, with active = false.
 
-    Example: mcpctl undeploy web
+    For example: `mcpctl undeploy web`
     """
     settings = common.settings()
     name, component = target(what)

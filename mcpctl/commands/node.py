@@ -10,7 +10,7 @@ from mcpctl.config import NodeState, Settings
 from mcpctl.errors import DONE, UsageError
 from mcpctl.fanout import ask
 from mcpctl.options import COMMON, Common
-from mcpctl.wire import node_row
+from mcpctl.rows import node_row
 from protos import atomic, grammar
 from protos.mcp import v1
 
@@ -18,7 +18,7 @@ from protos.mcp import v1
 def list_nodes(*, common: Common = COMMON) -> int:
     """List the nodes in the configuration.
 
-    Example: mcpctl node list
+    For example: `mcpctl node list`
     """
     nodes = common.settings().nodes
     if common.json:
@@ -31,7 +31,7 @@ def list_nodes(*, common: Common = COMMON) -> int:
 def show(name: str, /, *, common: Common = COMMON) -> int:
     """Show one node: versions, podman, load, memory, disk.
 
-    Example: mcpctl node show rift
+    For example: `mcpctl node show rift`
     """
 
     async def command() -> int:
@@ -67,7 +67,7 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
 def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
     """Add a node to the configuration; comments are kept.
 
-    Example: mcpctl node add rift 100.95.252.120:9444
+    For example: `mcpctl node add rift 100.95.252.120:9444`
     """
     try:
         grammar.name(name)
@@ -92,7 +92,7 @@ def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
 def remove(name: str, /, *, common: Common = COMMON) -> int:
     """Remove a node from the configuration. What runs there runs on.
 
-    Example: mcpctl node remove rift
+    For example: `mcpctl node remove rift`
     """
     settings = common.settings()
     settings.node(name)
@@ -108,7 +108,7 @@ def remove(name: str, /, *, common: Common = COMMON) -> int:
 def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int:
     """Set a node's state; commands skip nodes that are not active.
 
-    Example: mcpctl node set-state rift down
+    For example: `mcpctl node set-state rift down`
     """
     settings = common.settings()
     settings.node(name)

@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import strategies as st
 
 from mcpd.config import Config
@@ -97,14 +98,14 @@ _scalars = st.one_of(
     volumes,
     st.sampled_from(["10s", "1m30s", "256MiB", "80:80", "on-failure:3", "alert", "~", "~nobody-has-this-name/x"]),
 )
-plain = st.recursive(
-    _scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4),
-        st.dictionaries(_known_keys | st.text(max_size=8), inner, max_size=6),
-    ),
-    max_leaves=20,
-)
+
+
+def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    lists = st.lists(inner, max_size=4)
+    return lists | st.dictionaries(_known_keys | st.text(max_size=8), inner, max_size=6)
+
+
+plain = st.recursive(_scalars, _nested, max_leaves=20)
 plain_components = st.lists(st.dictionaries(_known_keys, plain, max_size=8), max_size=4)
 plain_services = st.fixed_dictionaries({"name": plain, "node": plain, "components": plain_components | plain})
 
@@ -117,7 +118,7 @@ plain_configs = st.fixed_dictionaries(
     {},
     optional={
         field.name: _tables(field.type) | plain
-        for field in __import__("msgspec").structs.fields(Config)
+        for field in msgspec.structs.fields(Config)
         if hasattr(field.type, "__struct_fields__")
     },
 )

@@ -1,0 +1,64 @@
+"""The command line as cyclopts sees it. Commands are named here and imported when they run."""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, CycloptsError
+
+from mcpctl import __version__
+from mcpctl.errors import UsageError
+
+# Where each command is, and its line in the list of commands: the first of its docstring, without the import.
+COMMANDS = {
+    "deploy": ("changes:deploy", "Make a service, or one component of it, run as its definition says."),
+    "start": ("changes:start", "Want a service or component running, and start it."),
+    "stop": ("changes:stop", "Want a service or component stopped, and stop it."),
+    "restart": ("changes:restart", "Stop and start what should run; change no intent."),
+    "undeploy": ("changes:undeploy", "Stop and remove a service's containers, and forget them."),
+    "list": ("status:list_services", "List deployed services, from the nodes' registries."),
+    "ps": ("status:ps", "Show components as podman sees them now."),
+    "status": ("status:status", "Show what should run against what runs, and why they disagree."),
+    "events": ("status:events", "Show what happened."),
+}
+NODE_COMMANDS = {
+    "list": ("node:list_nodes", "List the nodes in the configuration."),
+    "show": ("node:show", "Show one node: versions, podman, load, memory, disk."),
+    "add": ("node:add", "Add a node to the configuration; comments are kept."),
+    "remove": ("node:remove", "Remove a node from the configuration. What runs there runs on."),
+    "set-state": ("node:set_state", "Set a node's state; commands skip nodes that are not active."),
+}
+
+
+def build(words: list[str]) -> App:
+    """The application, for the command line ``words``."""
+    app = App(
+        name="mcpctl",
+        help="Tells the agents of your nodes what should run, and shows what does.",
+        version=f"mcpctl {__version__}",
+        result_action="return_int_as_exit_code_else_zero",
+    )
+    node = App(name="node", help="The nodes in the configuration.")
+    app.command(node)
+    app.command(version)
+    for group, commands in ((app, COMMANDS), (node, NODE_COMMANDS)):
+        for name, (place, summary) in commands.items():
+            # A command that is asked for is imported anyway, and shows its whole docstring.
+            known = {} if name in words else {"help": summary}
+            group.command(f"mcpctl.commands.{place}", name=name, **known)
+    return app
+
+
+def version() -> None:
+    """Show the version."""
+    print(f"mcpctl {__version__}")
+
+
+def run(words: list[str]) -> int:
+    """Runs the command that ``words`` say and returns its exit status. Raises CliError."""
+    try:
+        status: int = build(words)(words, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise UsageError(f"{error}\nSee `mcpctl --help`.") from None
+    sys.stdout.flush()
+    return status

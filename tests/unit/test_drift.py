@@ -1,0 +1,98 @@
+"""Drift: every desired state against every observed one."""
+
+import pytest
+
+from monitor.drift import drift
+from monitor.model import MISSING, Desired, Observed, Seen, Wanted
+
+from .make import IMAGE
+
+UP = (Observed.RUNNING, Observed.HEALTHY)
+
+
+def wanted(desired: Desired, image: str = IMAGE, spec_hash: str = "h1") -> Wanted:
+    return Wanted("web", "api", desired, image, spec_hash)
+
+
+def seen(state: Observed, image: str = IMAGE, spec_hash: str = "h1", exit_code: int | None = None) -> Seen:
+    return Seen(state, image, spec_hash, exit_code)
+
+
+@pytest.mark.parametrize("state", Observed)
+def test_what_nobody_declared_never_drifts(state: Observed) -> None:
+    assert drift(wanted(Desired.IGNORE), seen(state, "other:1", "h2", 1)) == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (Observed.CREATED, ""),
+        (Observed.RUNNING, "running, should be stopped"),
+        (Observed.HEALTHY, "healthy, should be stopped"),
+        (Observed.UNHEALTHY, "unhealthy, should be stopped"),
+        (Observed.PAUSED, "paused, should be stopped"),
+        (Observed.RESTARTING, "restarting, should be stopped"),
+        (Observed.EXITED, ""),
+        (Observed.REMOVED, ""),
+        (Observed.UNKNOWN, ""),
+    ],
+)
+def test_what_should_be_stopped_drifts_when_anything_of_it_runs(state: Observed, reason: str) -> None:
+    assert drift(wanted(Desired.STOPPED), seen(state)) == reason
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (Observed.CREATED, "created, never started"),
+        (Observed.RUNNING, ""),
+        (Observed.HEALTHY, ""),
+        (Observed.UNHEALTHY, "unhealthy"),
+        (Observed.PAUSED, "paused, should be running"),
+        (Observed.RESTARTING, "restarting"),
+        (Observed.EXITED, "exited"),
+        (Observed.REMOVED, "missing: no such container"),
+        (Observed.UNKNOWN, "unknown: not seen"),
+    ],
+)
+def test_what_should_run_drifts_when_it_does_not_or_not_well(state: Observed, reason: str) -> None:
+    assert drift(wanted(Desired.RUNNING), seen(state)) == reason
+
+
+def test_every_state_has_a_verdict() -> None:
+    for desired in Desired:
+        for state in Observed:
+            assert isinstance(drift(wanted(desired), seen(state)), str)
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_an_exit_code_is_told_when_it_is_known(code: int) -> None:
+    assert drift(wanted(Desired.RUNNING), seen(Observed.EXITED, exit_code=code)) == f"exited {code}"
+
+
+@pytest.mark.parametrize("state", UP)
+def test_another_version_is_told_by_both_versions(state: Observed) -> None:
+    reason = drift(wanted(Desired.RUNNING, "app:v2", "h2"), seen(state, "app:v1", "h1"))
+    assert reason == "image v1 runs, v2 is wanted"
+
+
+def test_one_version_of_two_images_is_told_by_the_whole_references() -> None:
+    reason = drift(wanted(Desired.RUNNING, "b.example/app:v1", "h2"), seen(Observed.RUNNING, "a.example/app:v1", "h1"))
+    assert reason == "image a.example/app:v1 runs, b.example/app:v1 is wanted"
+
+
+def test_other_settings_of_the_same_image_drift() -> None:
+    assert "other settings" in drift(wanted(Desired.RUNNING, spec_hash="h2"), seen(Observed.RUNNING))
+
+
+def test_a_container_without_our_label_is_not_judged_by_its_settings() -> None:
+    assert drift(wanted(Desired.RUNNING), seen(Observed.RUNNING, spec_hash="")) == ""
+
+
+def test_that_it_does_not_run_counts_more_than_what_would_run() -> None:
+    assert drift(wanted(Desired.RUNNING, spec_hash="h2"), seen(Observed.EXITED, exit_code=1)) == "exited 1"
+
+
+def test_a_missing_container_is_what_a_stopped_component_may_have() -> None:
+    assert drift(wanted(Desired.STOPPED), MISSING) == ""
+    assert drift(wanted(Desired.RUNNING), MISSING).startswith("missing")

@@ -1,0 +1,114 @@
+"""The spec hash: changes with what the container is made from, and with nothing else."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from mcpd.fingerprint import spec_hash
+from protos.spec import Component, Heal, Health, Resources, examine_service
+
+from .make import component, definition
+from .strategies import components
+
+BASE = spec_hash(component())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"name": "other"},
+        {"active": False},
+        {"depends_on": ("db",)},
+        {"heal": Heal.RESTART},
+        {"health": Health(tcp="127.0.0.1:80")},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_mcpd_itself_uses_does_not_recreate_a_container(changed: dict[str, Any]) -> None:
+    assert spec_hash(component(**changed)) == BASE
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"image": "registry.example.net:5000/app:v2"},
+        {"network": "mcpnet"},
+        {"user": "0:0"},
+        {"restart": "always"},
+        {"ports": ("80:80",)},
+        {"volumes": ("/srv/web:/data",)},
+        {"cmd": ("serve",)},
+        {"env": {"A": "1"}},
+        {"secrets": ("key",)},
+        {"stop_timeout": timedelta(seconds=11)},
+        {"resources": Resources(memory=2**28)},
+        {"resources": Resources(cpus=0.5)},
+        {"resources": Resources(pids=10)},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_what_the_container_is_made_from_recreates_it(changed: dict[str, Any]) -> None:
+    assert spec_hash(component(**changed)) != BASE
+
+
+def test_every_field_is_known_to_count_or_not() -> None:
+    """A new field must be put into one of the two lists above."""
+    neutral = {"name", "active", "depends_on", "heal", "health"}
+    counting = {"image", "network", "user", "restart", "ports", "volumes", "cmd", "env", "secrets", "stop_timeout"}
+    assert set(Component.__struct_fields__) == neutral | counting | {"resources"}
+
+
+def test_the_order_of_the_environment_does_not_matter() -> None:
+    assert spec_hash(component(env={"A": "1", "B": "2"})) == spec_hash(component(env={"B": "2", "A": "1"}))
+
+
+def test_the_order_of_arguments_does() -> None:
+    assert spec_hash(component(cmd=("a", "b"))) != spec_hash(component(cmd=("b", "a")))
+
+
+def test_the_fields_cannot_be_confused_with_each_other() -> None:
+    assert spec_hash(component(cmd=("a", "b"))) != spec_hash(component(cmd=("a b",)))
+    assert spec_hash(component(secrets=("a",))) != spec_hash(component(cmd=("a",)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"stop_timeout": "60s"}, {"stop_timeout": "1m"}),
+        ({"resources": {"memory": "1GiB"}}, {"resources": {"memory": "1024MiB"}}),
+        ({"resources": {"cpus": 1}}, {"resources": {"cpus": 1.0}}),
+        ({"env": {}}, {}),
+        ({"restart": "no"}, {}),
+    ],
+)
+def test_two_ways_to_write_one_thing_make_one_hash(one: dict[str, Any], other: dict[str, Any]) -> None:
+    hashes = set()
+    for fields in (one, other):
+        service, _ = examine_service(definition({"name": "api", **fields}))
+        assert service is not None
+        hashes.add(spec_hash(service.components[0]))
+    assert len(hashes) == 1
+
+
+@given(components())
+def test_a_hash_is_short_and_fits_into_a_label(any_component: Component) -> None:
+    digits = spec_hash(any_component)
+    assert len(digits) == 16
+    assert int(digits, 16) >= 0
+
+
+def test_another_process_makes_the_same_hash() -> None:
+    code = (
+        "from mcpd.fingerprint import spec_hash; from protos.spec import Component; "
+        "print(spec_hash(Component(name='api', image='app:v1', env={'B': '2', 'A': '1'}, ports=('80:80',))))"
+    )
+    here = spec_hash(Component(name="api", image="app:v1", env={"A": "1", "B": "2"}, ports=("80:80",)))
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "7"}
+    )
+    assert done.stdout.decode().strip() == here

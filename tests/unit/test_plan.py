@@ -1,0 +1,182 @@
+"""What a deploy decides, case by case."""
+
+import pytest
+
+from mcpd.changes.plan import Action, DeployPlan, plan_deploy, waits_for
+from mcpd.model import LAST, NEXT, Container
+from monitor.model import Observed
+from protos.spec import Component, Service
+
+from .make import component, container, service
+
+DOWN = (Observed.CREATED, Observed.EXITED)
+ACTIVE = (
+    Observed.RUNNING,
+    Observed.HEALTHY,
+    Observed.UNHEALTHY,
+    Observed.PAUSED,
+    Observed.RESTARTING,
+    Observed.UNKNOWN,
+)
+
+
+def plan(of: Service, *containers: Container, force: bool = False) -> DeployPlan:
+    return plan_deploy(of, of.component_names, containers, force=force)
+
+
+def decided(of: Service, *containers: Container, force: bool = False) -> tuple[Action, str]:
+    (only,) = plan(of, *containers, force=force).components
+    return only.action, only.reason
+
+
+def test_1_what_is_not_there_is_created() -> None:
+    assert decided(service()) == (Action.CREATE, "not there yet")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_1_what_is_not_there_is_created_and_not_started_when_inactive(force: bool) -> None:
+    (only,) = plan(service(active=False), force=force).components
+    assert only.action is Action.CREATE
+    assert not only.runs
+
+
+@pytest.mark.parametrize("state", Observed)
+def test_2_what_is_made_from_something_else_is_replaced_whatever_it_does(state: Observed) -> None:
+    old = container(component(image="app:v0"), state=state)
+    assert decided(service(), old) == (Action.REPLACE, "the definition changed")
+
+
+def test_2_what_is_as_wanted_is_replaced_when_forced() -> None:
+    assert decided(service(), container(), force=True) == (Action.REPLACE, "forced")
+
+
+def test_2_a_change_is_the_reason_even_when_forced() -> None:
+    assert decided(service(), container(component(image="app:v0")), force=True)[1] == "the definition changed"
+
+
+def test_3_the_right_container_under_another_name_is_renamed() -> None:
+    one = component("web")
+    found = container(one, name="web-web")
+    assert decided(service(one), found) == (Action.RENAME, "is called web-web")
+
+
+def test_3_a_second_component_renames_the_first_that_had_the_bare_name() -> None:
+    web, db = component("web"), component("db")
+    alone = container(web, name="web")
+    assert decided(service(web), alone)[0] is Action.NONE
+    made = plan(service(web, db), alone)
+    assert [(each.component.name, each.container, each.action) for each in made.components] == [
+        ("web", "web-web", Action.RENAME),
+        ("db", "web-db", Action.CREATE),
+    ]
+    assert made.conflicts == ()
+
+
+@pytest.mark.parametrize("state", DOWN)
+def test_4_what_should_run_and_does_not_is_started(state: Observed) -> None:
+    assert decided(service(), container(state=state)) == (Action.START, f"is {state}")
+
+
+@pytest.mark.parametrize("state", ACTIVE)
+def test_4_what_should_not_run_and_may_is_stopped(state: Observed) -> None:
+    assert decided(service(active=False), container(state=state)) == (Action.STOP, "should be stopped")
+
+
+def test_4_an_inactive_component_of_an_active_service_is_stopped() -> None:
+    assert decided(service(component(active=False)), container())[0] is Action.STOP
+
+
+@pytest.mark.parametrize("state", ACTIVE)
+def test_5_what_runs_as_wanted_is_left_alone(state: Observed) -> None:
+    assert decided(service(), container(state=state)) == (Action.NONE, "unchanged")
+
+
+@pytest.mark.parametrize("state", DOWN)
+def test_5_what_is_stopped_as_wanted_is_left_alone(state: Observed) -> None:
+    assert decided(service(active=False), container(state=state)) == (Action.NONE, "unchanged")
+
+
+def test_a_change_that_no_container_is_made_from_touches_nothing() -> None:
+    db = component("db")
+    before, after = component("api"), component("api", depends_on=("db",))
+    made = plan(service(after, db), container(before), container(db))
+    assert {each.action for each in made.components} == {Action.NONE}
+
+
+def test_only_the_selected_components_are_planned() -> None:
+    made = plan_deploy(service(component("a"), component("b")), {"b"}, ())
+    assert [each.component.name for each in made.components] == ["b"]
+    assert made.components[0].container == "web-b"
+
+
+def test_an_unselected_component_is_no_orphan() -> None:
+    a, b = component("a"), component("b")
+    made = plan_deploy(service(a, b), {"b"}, [container(a), container(b)])
+    assert made.orphans == ()
+
+
+def test_a_name_that_another_service_has_is_a_conflict() -> None:
+    foreign = container(component("b-c"), service="a", name="a-b-c")
+    made = plan(service(component("c"), name="a-b"), foreign)
+    (conflict,) = made.conflicts
+    assert "a-b/c needs the container name a-b-c, which belongs to a/b-c" in conflict
+
+
+def test_a_name_that_a_container_of_somebody_else_has_is_a_conflict_with_a_way_out() -> None:
+    foreign = container(service="", name="web-api")
+    made = plan(service(), foreign)
+    (conflict,) = made.conflicts
+    assert "mcp does not manage" in conflict
+    assert "mcpctl adopt web" in conflict
+    assert made.components[0].current is None
+
+
+def test_a_rename_to_a_name_that_is_taken_is_a_conflict() -> None:
+    web, db = component("web"), component("db")
+    mine = container(web, name="web")
+    foreign = container(service="", name="web-web")
+    assert len(plan(service(web, db), mine, foreign).conflicts) == 1
+
+
+def test_a_label_counts_more_than_a_name() -> None:
+    mine = container(name="web-something")
+    foreign = container(component("api"), service="other", name="other-api")
+    made = plan(service(), mine, foreign)
+    assert made.components[0].current == mine
+    assert made.conflicts == ()
+
+
+def test_containers_of_others_are_neither_current_nor_orphans_nor_conflicts() -> None:
+    others = [container(component("api"), service="other", name="other-api"), container(service="", name="redis")]
+    made = plan(service(), *others)
+    assert made.components[0].action is Action.CREATE
+    assert (made.conflicts, made.orphans) == ((), ())
+
+
+def test_what_is_no_longer_defined_is_an_orphan() -> None:
+    api, old, older = component("api"), component("old"), component("older")
+    made = plan(service(api), container(older), container(api), container(old))
+    assert made.orphans == ("old", "older")
+
+
+@pytest.mark.parametrize("suffix", [NEXT, LAST])
+def test_a_container_under_a_temporary_name_is_nobodys_current_one(suffix: str) -> None:
+    left_over = container(name="web-api" + suffix)
+    assert decided(service(), left_over)[0] is Action.CREATE
+    assert decided(service(), left_over, container())[0] is Action.NONE
+    assert decided(service(), container(), left_over)[0] is Action.NONE
+
+
+@pytest.mark.parametrize("suffix", [NEXT, LAST])
+def test_a_container_under_a_temporary_name_is_no_orphan(suffix: str) -> None:
+    assert plan(service(), container(component("old"), name="web-old" + suffix)).orphans == ()
+
+
+def test_a_component_waits_for_those_of_its_dependencies_that_take_part() -> None:
+    a, b = component("a", depends_on=("b", "c")), component("b", depends_on=("c",))
+    assert waits_for([a, b]) == {"a": frozenset({"b"}), "b": frozenset()}
+
+
+def test_the_plan_is_made_in_the_order_of_the_definition() -> None:
+    listed: list[Component] = [component("z"), component("a"), component("m")]
+    assert [each.component.name for each in plan(service(*listed)).components] == ["z", "a", "m"]
