@@ -52,14 +52,19 @@ has_static_busybox() {
     ! ldd "$busybox" >/dev/null 2>&1 && [[ $'\n'$("$busybox" --list)$'\n' == *$'\nhttpd\n'* ]]
 }
 
-# What carries rootless containers' traffic: podman 5, which is Debian 13's, wants pasta, podman 4 slirp4netns.
-rootless_network_package() {
+# What sets up the traffic of containers, root's and rootless: Debian 12 has podman 4.3 with netavark 1.4, Debian 13
+# podman 5.4 with netavark 1.14, and they use different programs for both.
+network_programs() {
     local version=''
-    [[ -r /etc/os-release ]] && version=$(. /etc/os-release && echo "${VERSION_ID:-}")
-    if [[ ${version%%.*} == 12 ]]; then
+    if [[ -r /etc/os-release ]]; then
+        version=$(sed -n 's/^VERSION_ID="\{0,1\}\([0-9]*\).*/\1/p' /etc/os-release)
+    fi
+    if [[ $version == 12 ]]; then
+        has iptables || echo iptables
         has slirp4netns || echo slirp4netns
     else
-        has pasta || has slirp4netns || echo passt
+        has nft || echo nftables
+        has pasta || echo passt
     fi
 }
 
@@ -71,11 +76,10 @@ missing_packages() {
     has_helper aardvark-dns || echo aardvark-dns
     has_helper catatonit || echo catatonit
     has newuidmap || echo uidmap
-    has iptables || echo iptables # netavark 1.4 knows nothing else, and later ones may be built to prefer it
     has fuse-overlayfs || echo fuse-overlayfs
     has ip || echo iproute2
     has_static_busybox || echo busybox-static
-    rootless_network_package
+    network_programs
     local package
     for package; do
         has "$package" || echo "$package"

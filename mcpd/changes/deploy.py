@@ -17,7 +17,7 @@ import trio
 
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy, waits_for
-from mcpd.changes.verify import stays_up
+from mcpd.changes.verify import comes_up
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.registry.store import Registry
@@ -190,8 +190,9 @@ class Deploy:
         self._will_undo(component, f"stopping {name}", lambda: self._podman.stop(name, component.stop_timeout))
         async with self._step(component.name, Step.START, f"starting {name}"):
             await self._podman.start(name)
-        async with self._step(component.name, Step.VERIFY):
-            await stays_up(self._podman, name, settle)
+        waiting = f"waiting until {name} is healthy" if component.health else ""
+        async with self._step(component.name, Step.VERIFY, waiting):
+            await comes_up(self._podman, name, component.health, settle)
 
     # -- and back
 

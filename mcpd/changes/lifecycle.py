@@ -10,7 +10,7 @@ import trio
 from mcpd.changes.deploy import SETTLE_REPLACED_S
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
-from mcpd.changes.verify import stays_up
+from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.registry.store import Registry
@@ -124,7 +124,7 @@ class Lifecycle:
             return Outcome(name, Result.FAILED, _gone(component))
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
-        await self._up(name, container)
+        await self._up(component, container)
         return Outcome(name, Result.STARTED)
 
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -142,7 +142,7 @@ class Lifecycle:
             return Outcome(name, Result.FAILED, _gone(component))
         if container.is_active:
             await self._down(component, container)
-        await self._up(name, container)
+        await self._up(component, container)
         return Outcome(name, Result.RESTARTED)
 
     async def _remove_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -154,10 +154,10 @@ class Lifecycle:
             await self._podman.remove(container.id)
         return Outcome(name, Result.REMOVED)
 
-    async def _up(self, component: str, container: Container) -> None:
-        self._operation.report(component, Step.START, f"starting {container.name}")
+    async def _up(self, component: RecordedComponent, container: Container) -> None:
+        self._operation.report(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
-        await stays_up(self._podman, container.id, SETTLE_REPLACED_S)
+        await comes_up(self._podman, container.id, component.spec.health, SETTLE_REPLACED_S)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         self._operation.report(component.spec.name, Step.STOP, f"stopping {container.name}")

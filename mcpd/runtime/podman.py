@@ -17,6 +17,7 @@ import msgspec
 from mcpd.errors import McpdError, UnavailableError
 from mcpd.model import Container
 from monitor.model import Observed
+from monitor.ports import Ran
 
 T = TypeVar("T")
 
@@ -29,8 +30,8 @@ _SLOW_S = 60.0
 _PULL_SILENCE_S = 120.0
 # Added to a stop's own timeout: the kill, the clean-up and the answer.
 _STOP_MARGIN_S = 20.0
-# No log line that helps an operator is longer; a log without newlines must not fill memory.
-_MAX_TAIL_BYTES = 64 * 1024
+# Nothing that helps an operator is longer; a program that prints without end must not fill memory.
+_MAX_PRINTED_BYTES = 64 * 1024
 
 _STATES = {
     "configured": Observed.CREATED,
@@ -103,6 +104,10 @@ class _Version(msgspec.Struct, frozen=True, rename="pascal"):
 
 class _Id(msgspec.Struct, frozen=True, rename="pascal"):
     id: str = msgspec.field(name="Id")
+
+
+class _Session(msgspec.Struct, frozen=True, rename="pascal"):
+    exit_code: int
 
 
 class _Failure(msgspec.Struct, frozen=True):
@@ -179,13 +184,18 @@ class Podman:
     async def log_tail(self, name: str, lines: int) -> str:
         """The last ``lines`` that a container printed, on stdout and stderr together."""
         params = {"stdout": "true", "stderr": "true", "tail": str(lines)}
-        frames = bytearray()
         async with self._stream("GET", f"/containers/{name}/logs", params=params, timeout=_QUICK_S) as response:
-            async for chunk in response.aiter_raw():
-                frames += chunk
-                if len(frames) > _MAX_TAIL_BYTES:
-                    break
-        return _demultiplex(bytes(frames)).decode(errors="replace")
+            return await _printed(response)
+
+    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
+        """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
+        session = await self._ask("POST", f"/containers/{container}/exec", _Id, json=body)
+        how = {"Detach": False, "Tty": False}
+        async with self._stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
+            output = await _printed(response)
+        ended = await self._ask("GET", f"/exec/{session.id}/json", _Session)
+        return Ran(ended.exit_code, output)
 
     # -- images and networks
 
@@ -253,7 +263,9 @@ class Podman:
         return response
 
     @asynccontextmanager
-    async def _stream(self, method: str, path: str, *, timeout: float, **request: Any) -> AsyncIterator[httpx.Response]:
+    async def _stream(
+        self, method: str, path: str, *, timeout: float | None, **request: Any
+    ) -> AsyncIterator[httpx.Response]:
         with self._translated(method, path):
             async with self._client.stream(method, path, timeout=timeout, **request) as response:
                 if response.is_error:
@@ -322,6 +334,16 @@ def _port_text(port: _Port) -> str:
 def _when(seconds: int) -> datetime | None:
     """podman says the year 1 for "never"."""
     return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+
+
+async def _printed(response: httpx.Response) -> str:
+    """What a process printed, as far as it is reasonable to keep."""
+    frames = bytearray()
+    async for chunk in response.aiter_raw():
+        frames += chunk
+        if len(frames) > _MAX_PRINTED_BYTES:
+            break
+    return _demultiplex(bytes(frames)).decode(errors="replace")
 
 
 def _demultiplex(frames: bytes) -> bytes:

@@ -29,7 +29,7 @@ def service(*components: Component, **overrides: Any) -> Service:
 
 
 def container(of: Component | None = None, *, service: str = "web", **overrides: Any) -> Container:
-    """The running container that mcpd would have made of a component. ``service`` empty: somebody else's, unlabelled."""
+    """The running container that mcpd would have made of ``of``. ``service`` empty: somebody else's, unlabelled."""
     of = of or component()
     labels = {
         LABEL_SERVICE: service,

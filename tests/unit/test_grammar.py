@@ -41,10 +41,12 @@ texts = st.text() | st.text("0123456789:/.,[]-@ msdhkMGiB%\0\n", max_size=40) | 
 @example("9" * 400 + "GiB")
 @example("9" * 400 + "d")
 def test_any_text_is_parsed_or_refused_with_a_short_sentence(parse: Callable[[str], object], text: str) -> None:
+    refusal = None
     try:
         parse(text)
     except ValueError as error:
-        assert 0 < len(str(error)) < 600
+        refusal = str(error)
+    assert refusal is None or 0 < len(refusal) < 600
 
 
 @pytest.mark.parametrize(
@@ -63,8 +65,22 @@ def test_a_port_mapping_is_ip_host_container_and_protocol(text: str, port: Port)
 
 @pytest.mark.parametrize(
     "text",
-    ["", "80", "80:", ":80", "0:80", "80:0", "65536:80", "80:65536", "80:80/sctp"]
-    + ["host:80:80", "80:80\n", "-1:80", "8080-8090:80", "::1:80:80"],
+    [
+        "",
+        "80",
+        "80:",
+        ":80",
+        "0:80",
+        "80:0",
+        "65536:80",
+        "80:65536",
+        "80:80/sctp",
+        "host:80:80",
+        "80:80\n",
+        "-1:80",
+        "8080-8090:80",
+        "::1:80:80",
+    ],
 )
 def test_no_other_port_mapping_is_accepted(text: str) -> None:
     with pytest.raises(ValueError, match="port"):
@@ -107,8 +123,22 @@ def test_an_absolute_source_is_a_bind_mount_and_a_name_is_a_volume() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/srv/web", ":", ":/data", "/srv:data", "./srv:/data", "../srv:/data", "~/srv:/data", "a b:/data"]
-    + ["/a:/b:", "/a:/b:ro,", "/a:/b:readonly", "/a:/b:ro:rw", "/a\0b:/c"],
+    [
+        "",
+        "/srv/web",
+        ":",
+        ":/data",
+        "/srv:data",
+        "./srv:/data",
+        "../srv:/data",
+        "~/srv:/data",
+        "a b:/data",
+        "/a:/b:",
+        "/a:/b:ro,",
+        "/a:/b:readonly",
+        "/a:/b:ro:rw",
+        "/a\x00b:/c",
+    ],
 )
 def test_no_other_volume_is_accepted(text: str) -> None:
     with pytest.raises(ValueError, match=r"volume|mounts|option"):

@@ -1,0 +1,65 @@
+"""The component's own probe: asked once, with a verdict and its words. Intervals and retries are the caller's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import httpx
+import trio
+
+from monitor.ports import Executor
+from protos import grammar
+from protos.spec import Health
+
+# Enough of a probe's output to know what it complained of.
+_MAX_WORDS = 300
+_FIRST_UNHEALTHY_STATUS = 400
+
+
+class Verdict(NamedTuple):
+    """``words`` say what the probe found: for an alert's reason, when it is not healthy."""
+
+    healthy: bool
+    words: str
+
+
+async def ask(health: Health, container: str, executor: Executor) -> Verdict:
+    """Asks once, for ``health.timeout`` at most. What goes wrong is a verdict, never an exception."""
+    seconds = health.timeout.total_seconds()
+    with trio.move_on_after(seconds):
+        try:
+            if health.http:
+                return await _http(health.http)
+            if health.tcp:
+                return await _tcp(health.tcp)
+            return await _cmd(health.cmd, container, executor)
+        except (OSError, httpx.HTTPError) as error:
+            where = health.http or health.tcp or " ".join(health.cmd)
+            return Verdict(False, f"{where}: {_cut(str(error) or type(error).__name__)}")
+    return Verdict(False, f"no answer within {seconds:g} s")
+
+
+async def _http(url: str) -> Verdict:
+    # The certificate is not checked: the question is whether the component works, asked from beside it.
+    async with httpx.AsyncClient(verify=False, timeout=None, trust_env=False) as client:  # noqa: S501, S113
+        async with client.stream("GET", url) as response:
+            healthy = response.status_code < _FIRST_UNHEALTHY_STATUS
+            return Verdict(healthy, f"{url}: HTTP status {response.status_code}")
+
+
+async def _tcp(address: str) -> Verdict:
+    host, port = grammar.host_port(address)
+    stream = await trio.open_tcp_stream(host, port)
+    await stream.aclose()
+    return Verdict(True, f"{address}: connected")
+
+
+async def _cmd(argv: tuple[str, ...], container: str, executor: Executor) -> Verdict:
+    ran = await executor.run_inside(container, argv)
+    printed = f": {_cut(ran.output)}" if ran.output.strip() else ""
+    return Verdict(ran.status == 0, f"{argv[0]} exited {ran.status}{printed}")
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _MAX_WORDS else "..." + text[-_MAX_WORDS:]
