@@ -22,7 +22,7 @@ from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.registry.store import Registry
 from mcpd.runtime.create import container_spec, own_network
-from mcpd.runtime.podman import NoSuchError, Podman
+from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
 from protos.spec import Component, Service
 
 log = structlog.get_logger()
@@ -146,10 +146,12 @@ class Deploy:
             await self._start(plan, SETTLE_REPLACED_S)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan, name + NEXT)
-            await self._create(plan, name + NEXT)
+            new = await self._create(plan, name + NEXT)
             await self._stop(plan, old.name)
             await self._rename(plan, old.name, name + LAST)
-            await self._rename(plan, name + NEXT, name)
+            self._undo_before_others(new)
+            async with self._step(plan.component.name, Step.RENAME, f"renaming {name}{NEXT} to {name}"):
+                await self._podman.rename(name + NEXT, name)
             await self._start(plan, SETTLE_REPLACED_S)
         elif old and plan.action is Action.RENAME:
             await self._rename(plan, old.name, name)
@@ -161,13 +163,16 @@ class Deploy:
         async with self._step(plan.component.name, Step.CREATE):
             await self._podman.remove(name)
 
-    async def _create(self, plan: ComponentPlan, name: str) -> None:
+    async def _create(self, plan: ComponentPlan, name: str) -> _Undo:
         component = plan.component
-        container = name  # by id as soon as it is known, since a name may have gone to another container
-        self._will_undo(component, f"removing the new {name}", lambda: self._podman.remove(container))
+        container = name  # by id as soon as it is known, since the name will change
+        undo = self._will_undo(
+            component, f"removing the new {plan.container}", lambda: self._discard(component, container)
+        )
         spec = container_spec(name, self._node, self._operation.target.service, component, plan.spec_hash)
         async with self._step(component.name, Step.CREATE, f"creating {name} from {component.image}"):
             container = await self._podman.create(spec)
+        return undo
 
     async def _stop(self, plan: ComponentPlan, name: str) -> None:
         if plan.current is None or not plan.current.is_active:
@@ -187,7 +192,8 @@ class Deploy:
         if not plan.runs:
             return
         component, name = plan.component, plan.container
-        self._will_undo(component, f"stopping {name}", lambda: self._podman.stop(name, component.stop_timeout))
+        if plan.action is Action.START:
+            self._will_undo(component, f"stopping {name}", lambda: self._podman.stop(name, component.stop_timeout))
         async with self._step(component.name, Step.START, f"starting {name}"):
             await self._podman.start(name)
         waiting = f"waiting until {name} is healthy" if component.health else ""
@@ -196,8 +202,25 @@ class Deploy:
 
     # -- and back
 
-    def _will_undo(self, component: Component, words: str, action: Callable[[], Awaitable[None]]) -> None:
-        self._undo.append(_Undo(component.name, words, action))
+    def _will_undo(self, component: Component, words: str, action: Callable[[], Awaitable[None]]) -> _Undo:
+        undo = _Undo(component.name, words, action)
+        self._undo.append(undo)
+        return undo
+
+    def _undo_before_others(self, undo: _Undo) -> None:
+        """Moves ``undo`` before everything that was noted after it."""
+        self._undo.remove(undo)
+        self._undo.append(undo)
+
+    async def _discard(self, component: Component, container: str) -> None:
+        """Stops a new container, and removes it before any other is started again.
+
+        Only the removal waits until podman has taken its network down. A predecessor that comes back sooner loses the
+        firewall rules of the port that both publish, and runs without being reachable.
+        """
+        with contextlib.suppress(PodmanError):
+            await self._podman.stop(container, component.stop_timeout)
+        await self._podman.remove(container)
 
     async def _revert(self) -> list[str]:
         """Takes every noted step back, last one first; returns what could not be."""

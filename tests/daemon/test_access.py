@@ -1,0 +1,256 @@
+"""Who is let in: every RPC of the contract with every kind of token, over real TLS."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+import grpc
+import pytest
+from grpclib.const import Cardinality
+
+from mcpd.identity import tokens
+from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.model import Role
+from protos.mcp.v1 import AgentServiceBase
+
+from .conftest import HOST, Daemon, make_daemon
+
+CONTRACT = AgentServiceBase().__mapping__()
+LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
+CALL_S = 20.0
+# The gate's limit.
+MOST = 4 * 1024 * 1024
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Holder(Enum):
+    """Who calls."""
+
+    NOBODY = "no token"
+    MALFORMED = "malformed authorization"
+    STRANGER = "unknown token"
+    EXPIRED = "expired token"
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
+@pytest.fixture(scope="module")
+def credentials(daemon: Daemon) -> dict[Holder, Metadata]:
+    path = daemon.folder / "tokens.json"
+    long_ago = datetime.now(UTC) - timedelta(days=2)
+    expired = tokens.add(path, "expired", Role.ADMIN, long_ago, timedelta(days=1))
+    viewer = tokens.add(path, "viewer", Role.VIEWER, datetime.now(UTC))
+    return {
+        Holder.NOBODY: (),
+        Holder.MALFORMED: (("authorization", daemon.admin_token),),
+        Holder.STRANGER: daemon.bearer(tokens.PREFIX + "x" * 43),
+        Holder.EXPIRED: daemon.bearer(expired),
+        Holder.VIEWER: daemon.bearer(viewer),
+        Holder.ADMIN: daemon.bearer(),
+    }
+
+
+def status_of(
+    channel: grpc.Channel, path: str, metadata: Metadata = (), request: bytes = b""
+) -> tuple[grpc.StatusCode, str]:
+    """How a call of ``path`` ends, and with which sentence; an empty request is the default message."""
+    cardinality = CONTRACT[path].cardinality
+    try:
+        if cardinality is Cardinality.UNARY_UNARY:
+            channel.unary_unary(path)(request, metadata=metadata, timeout=CALL_S)
+        elif cardinality is Cardinality.UNARY_STREAM:
+            list(channel.unary_stream(path)(request, metadata=metadata, timeout=CALL_S))
+        else:
+            channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
+    except grpc.RpcError as error:
+        return error.code(), error.details() or ""
+    return grpc.StatusCode.OK, ""
+
+
+@pytest.mark.parametrize("path", CONTRACT, ids=lambda path: path.rpartition("/")[2])
+@pytest.mark.parametrize("holder", Holder, ids=lambda holder: holder.value)
+def test_every_rpc_lets_in_whom_the_role_table_names(
+    channel: grpc.Channel, credentials: dict[Holder, Metadata], holder: Holder, path: str
+) -> None:
+    status, sentence = status_of(channel, path, credentials[holder])
+    if holder not in (Holder.VIEWER, Holder.ADMIN):
+        assert status is grpc.StatusCode.UNAUTHENTICATED, sentence
+        assert sentence
+    elif holder is Holder.VIEWER and REQUIRED_ROLE[path] is Role.ADMIN:
+        assert status is grpc.StatusCode.PERMISSION_DENIED, sentence
+        assert "viewer" in sentence
+        assert "admin" in sentence
+    else:
+        refusals = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+        failures = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+        assert status not in refusals + failures, sentence
+
+
+def test_no_rpc_of_the_contract_is_open_to_everybody() -> None:
+    assert len(CONTRACT) >= 24
+    assert all(REQUIRED_ROLE[path] in (Role.VIEWER, Role.ADMIN) for path in CONTRACT)
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Bearer ", "Basic TOKEN", "TOKEN", "Bearer, TOKEN", "Bearer TOKEN x"])
+def test_what_is_not_bearer_and_a_token_is_refused(channel: grpc.Channel, daemon: Daemon, value: str) -> None:
+    metadata = (("authorization", value.replace("TOKEN", daemon.admin_token)),)
+    status, _ = status_of(channel, LIST_SERVICES, metadata)
+    assert status is grpc.StatusCode.UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_schemes_case_does_not_matter(channel: grpc.Channel, daemon: Daemon, scheme: str) -> None:
+    metadata = (("authorization", f"{scheme} {daemon.admin_token}"),)
+    assert status_of(channel, LIST_SERVICES, metadata) == (grpc.StatusCode.OK, "")
+
+
+def test_an_expired_token_is_told_when_it_ended(channel: grpc.Channel, credentials: dict[Holder, Metadata]) -> None:
+    _, sentence = status_of(channel, LIST_SERVICES, credentials[Holder.EXPIRED])
+    assert "expired" in sentence
+    assert "UTC" in sentence
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+@pytest.mark.parametrize("holder", [Holder.NOBODY, Holder.STRANGER])
+def test_reflection_tells_nothing_to_strangers(
+    channel: grpc.Channel, credentials: dict[Holder, Metadata], holder: Holder, version: str
+) -> None:
+    path = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+    with pytest.raises(grpc.RpcError) as raised:
+        list(channel.stream_stream(path)(iter([b"\x3a\x00"]), metadata=credentials[holder], timeout=CALL_S))
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_made_token_works_at_once_and_a_revoked_one_no_longer(channel: grpc.Channel, daemon: Daemon) -> None:
+    made = daemon.mcpd("token", "add", "shortlived")
+    assert made.returncode == 0, made.stderr
+    metadata = daemon.bearer(made.stdout.strip())
+    assert status_of(channel, LIST_SERVICES, metadata)[0] is grpc.StatusCode.OK
+    assert daemon.mcpd("token", "revoke", "shortlived").returncode == 0
+    assert status_of(channel, LIST_SERVICES, metadata)[0] is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_broken_token_file_lets_nobody_in_until_it_is_mended(node: Daemon) -> None:
+    path = node.folder / "tokens.json"
+    node.start()
+    with node.channel() as channel:
+        assert status_of(channel, LIST_SERVICES, node.bearer())[0] is grpc.StatusCode.OK
+        content = path.read_bytes()
+        path.write_bytes(b"{")
+        status, sentence = status_of(channel, LIST_SERVICES, node.bearer())
+        assert status is grpc.StatusCode.UNAVAILABLE
+        assert "tokens.json" in sentence
+        path.write_bytes(content)
+        assert status_of(channel, LIST_SERVICES, node.bearer())[0] is grpc.StatusCode.OK
+
+
+# ------------------------------------------------------------------------------------------------ TLS
+
+
+def tls(daemon: Daemon) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=daemon.ca)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+@pytest.fixture
+def connection(daemon: Daemon) -> Iterator[socket.socket]:
+    with socket.create_connection((HOST, daemon.port), timeout=CALL_S) as opened:
+        yield opened
+
+
+def test_a_client_with_the_ca_gets_tls_1_3_and_http_2(daemon: Daemon, connection: socket.socket) -> None:
+    with tls(daemon).wrap_socket(connection, server_hostname=HOST) as secured:
+        assert secured.version() == "TLSv1.3"
+        assert secured.selected_alpn_protocol() == "h2"
+
+
+def test_a_client_that_knows_only_tls_1_2_is_refused(daemon: Daemon, connection: socket.socket) -> None:
+    context = tls(daemon)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    # An alert, or a connection that just ends.
+    with pytest.raises(OSError) as raised:
+        context.wrap_socket(connection, server_hostname=HOST)
+    assert not isinstance(raised.value, ssl.SSLCertVerificationError | TimeoutError)
+
+
+def test_a_client_without_tls_gets_no_answer(daemon: Daemon, connection: socket.socket) -> None:
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0")
+    received = b""
+    try:
+        while chunk := connection.recv(4096):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    # At most a TLS alert record (RFC 8446, section 5.1): never an HTTP/2 frame.
+    assert received[:1] in (b"", b"\x15")
+    with grpc.insecure_channel(daemon.address) as channel:
+        status, _ = status_of(channel, LIST_SERVICES, daemon.bearer())
+    assert status is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_that_trusts_another_ca_refuses_the_daemon(
+    daemon: Daemon, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = make_daemon(tmp_path_factory.mktemp("other") / "node")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        with socket.create_connection((HOST, daemon.port), timeout=CALL_S) as opened:
+            tls(other).wrap_socket(opened, server_hostname=HOST)
+    config = other.folder / "mcp.toml"
+    config.write_text(config.read_text().replace(other.address, daemon.address))
+    refused = other.mcpctl("list")
+    assert refused.returncode == 4
+    assert f"node n1: the server at {daemon.address} is not one that {other.ca} vouches for" in refused.stderr
+
+
+# ------------------------------------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("path", [LIST_SERVICES, "/mcp.v1.AgentService/Deploy"])
+def test_a_message_of_more_than_4_mib_is_refused(channel: grpc.Channel, daemon: Daemon, path: str) -> None:
+    status, sentence = status_of(channel, path, daemon.bearer(), service_named("x", MOST + 1))
+    assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"{MOST + 1} bytes" in sentence
+    assert "4 MiB" in sentence
+
+
+def test_a_message_of_4_mib_is_read(channel: grpc.Channel, daemon: Daemon) -> None:
+    status, sentence = status_of(channel, LIST_SERVICES, daemon.bearer(), service_named("x", MOST))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT, sentence
+
+
+def service_named(letter: str, size: int) -> bytes:
+    """A request of ``size`` bytes whose first field is a string of one letter."""
+    body = size - 1 - 4  # the tag, and a length that needs four bytes
+    length = bytes([body & 127 | 128, body >> 7 & 127 | 128, body >> 14 & 127 | 128, body >> 21])
+    return b"\x0a" + length + letter.encode() * body
+
+
+# ------------------------------------------------------------------------------------------------ the log
+
+
+def test_every_call_is_logged_with_its_caller_and_refused_ones_too(
+    channel: grpc.Channel, daemon: Daemon, credentials: dict[Holder, Metadata]
+) -> None:
+    status_of(channel, "/mcp.v1.AgentService/StopService", credentials[Holder.VIEWER], b"\x0a\x03web")
+    status_of(channel, "/mcp.v1.AgentService/Purge")
+    lines = daemon.log.splitlines()
+    refused = next(line for line in reversed(lines) if '"StopService"' in line)
+    assert all(part in refused for part in ('"caller": "viewer"', '"role": "viewer"', '"PERMISSION_DENIED"', HOST))
+    unknown = next(line for line in reversed(lines) if '"Purge"' in line)
+    assert all(part in unknown for part in ('"caller": ""', '"UNAUTHENTICATED"', HOST))
+
+
+def test_no_token_is_in_the_daemons_log(
+    channel: grpc.Channel, daemon: Daemon, credentials: dict[Holder, Metadata]
+) -> None:
+    for metadata in credentials.values():
+        status_of(channel, LIST_SERVICES, metadata)
+    sent = {value.rpartition(" ")[2] for metadata in credentials.values() for _, value in metadata}
+    assert daemon.admin_token in sent
+    assert '"ListServices"' in daemon.log
+    assert not [token for token in sent if token in daemon.log]
+    assert tokens.PREFIX not in daemon.log

@@ -1,0 +1,32 @@
+"""Marks everything here as needing podman, and keeps one node for the tests that share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.podman.node import Node, running
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.podman)
+
+
+@pytest.fixture(scope="session")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running(Node(tmp_path_factory.mktemp("shared") / "node", "n1")) as node:
+        yield node
+
+
+@pytest.fixture
+def node(shared_node: Node) -> Iterator[Node]:
+    """The shared node, empty before and after the test."""
+    shared_node.clear()
+    yield shared_node
+    shared_node.clear()

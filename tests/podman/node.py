@@ -1,0 +1,157 @@
+"""A real node for tests: `contrib/demo up` in a folder of its own, and the commands to speak to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+DEMO = REPOSITORY / "contrib/demo"
+
+# Far longer than anything here takes on the slowest machine: what passes it hangs.
+COMMAND_DEADLINE_S = 240.0
+CONDITION_DEADLINE_S = 30.0
+_POLL_S = 0.02
+
+
+class Node:
+    """A running node below ``folder``."""
+
+    def __init__(self, folder: Path, name: str, **environment: str) -> None:
+        self.folder = folder
+        self.name = name
+        self._given = environment
+        self.environment: dict[str, str] = {}
+
+    def up(self) -> None:
+        run([str(DEMO), "up", str(self.folder), "--node", self.name], env=os.environ | self._given)
+        self.environment = _sourced(self.folder / "env")
+
+    def down(self) -> None:
+        run([str(DEMO), "down", str(self.folder)], env=dict(os.environ))
+
+    # -- commands
+
+    def mcpctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Runs mcpctl; fails the test when its exit status is not ``status`` (None: any)."""
+        return run(["mcpctl", *words], env=self.environment, status=status)
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self.mcpctl(*words, "--output", "json").stdout)
+
+    def podman(self, *words: str, status: int | None = 0, stdin: bytes | None = None) -> str:
+        return run(["podman", *words], env=self.environment, status=status, stdin=stdin).stdout
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.podman("container", "inspect", container))[0]
+        return found
+
+    def pids(self) -> dict[str, int]:
+        """The main process of every running container, by name."""
+        lines = self.podman("ps", "--format", "{{.Names}} {{.Pid}}").split("\n")
+        return {name: int(pid) for name, pid in (line.split() for line in lines if line)}
+
+    def containers(self) -> set[str]:
+        return set(self.podman("ps", "--all", "--format", "{{.Names}}").split())
+
+    # -- definitions
+
+    def define(self, name: str, text: str) -> Path:
+        """Writes a definition; NODE in it stands for the node's name."""
+        path = self.folder / "services" / f"{name}.toml"
+        path.write_text(text.replace("NODE", self.name))
+        return path
+
+    def clear(self) -> None:
+        """Removes every definition and container, whoever made it."""
+        for row in self.json("list"):
+            self.mcpctl("undeploy", row["name"], "--node", self.name)
+        for path in (self.folder / "services").iterdir():
+            path.unlink()
+        self.podman("rm", "--all", "--force", "--time", "0")
+
+    # -- the daemon
+
+    @property
+    def mcpd_pid(self) -> int:
+        return int((self.folder / "mcpd.pid").read_text())
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "mcpd.log").read_text()
+
+    def stop_daemon(self, number: signal.Signals) -> None:
+        """Sends a signal to mcpd and waits for its end."""
+        pid = self.mcpd_pid
+        os.kill(pid, number)
+        until(lambda: not is_alive(pid))
+
+
+def run(
+    argv: list[str], *, env: dict[str, str], status: int | None = 0, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a program with a deadline; fails with everything that it printed when it ends otherwise."""
+    done = subprocess.run(
+        argv,
+        env=env,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        timeout=COMMAND_DEADLINE_S,
+        check=False,
+    )
+    text = subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode(), done.stderr.decode())
+    if status is not None and text.returncode != status:
+        raise AssertionError(
+            f"{shlex.join(argv)} ended with {text.returncode}, not {status}\n{text.stdout}\n{text.stderr}"
+        )
+    return text
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Waits until ``condition`` is true; fails after the deadline."""
+    deadline = time.monotonic() + CONDITION_DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"still not so after {CONDITION_DEADLINE_S:.0f} s: {condition}")
+        time.sleep(_POLL_S)
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(node: Node) -> Iterator[Node]:
+    try:
+        node.up()
+        yield node
+    finally:
+        node.down()
+
+
+def _sourced(path: Path) -> dict[str, str]:
+    """The environment after sourcing ``path``, as a person's shell would have it."""
+    script = f"set -a; source {shlex.quote(str(path))}; env -0"
+    done = run(["bash", "-c", script], env=dict(os.environ))
+    pairs = (entry.partition("=") for entry in done.stdout.split("\0") if re.match(r"\w+=", entry))
+    return {name: value for name, _, value in pairs}

@@ -1,0 +1,288 @@
+"""An operator deploys a service, looks at it, changes it, stops and starts it, and takes it away."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+from tests.podman.node import Node, free_port, until
+
+DEMO = """\
+# What this is for.
+name = "demo"
+node = "NODE"     # the only one
+active = true     # wanted
+
+# The front.
+[[components]]
+name = "web"
+image = "localhost/mcp-demo:v1"
+ports = ["127.0.0.1:PORT:8080"]
+depends_on = ["worker"]
+
+[[components]]
+name = "worker"
+image = "localhost/mcp-demo:v1"
+"""
+
+
+def demo(node: Node) -> int:
+    """Deploys the demo service and returns the port that its front answers at."""
+    port = free_port()
+    node.define("demo", DEMO.replace("PORT", str(port)))
+    node.mcpctl("deploy", "demo")
+    return port
+
+
+def answer(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+        text: str = response.read().decode().strip()
+        return text
+
+
+def edit(node: Node, old: str, new: str) -> None:
+    path = node.folder / "services/demo.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def states(node: Node) -> dict[str, str]:
+    return {row["component"]: row["observed"] for row in node.json("ps")}
+
+
+def outcomes(node: Node, *words: str, status: int = 0) -> dict[str, str]:
+    """What a changing command says of each component."""
+    done = node.mcpctl(*words, "--output", "json", status=status)
+    if words[0] == "deploy":
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        rows = [line["outcome"] for line in lines if "outcome" in line]
+    else:
+        rows = json.loads(done.stdout)
+    return {row["component"]: row["result"] for row in rows}
+
+
+def test_a_deployed_service_answers_and_is_shown_by_every_listing(node: Node) -> None:
+    port = demo(node)
+    assert answer(port) == "v1"
+    assert node.containers() == {"demo-web", "demo-worker"}
+    assert states(node) == {"web": "running", "worker": "running"}
+    (service,) = node.json("list")
+    assert (service["name"], service["active"], service["node"]) == ("demo", True, node.name)
+    assert [each["version"] for each in service["components"]] == ["v1", "v1"]
+    (status,) = node.json("status")
+    assert [each["drift"] for each in status["components"]] == ["", ""]
+    for command in ("list", "ps", "status"):
+        assert "demo" in node.mcpctl(command).stdout
+
+
+def test_progress_is_streamed_step_by_step_in_dependency_order(node: Node) -> None:
+    node.define("demo", DEMO.replace("PORT", str(free_port())))
+    lines = [json.loads(line) for line in node.mcpctl("deploy", "demo", "--output", "json").stdout.splitlines()]
+    steps = [(line["progress"]["component"], line["progress"]["step"]) for line in lines if "progress" in line]
+    assert steps == [("worker", "create"), ("worker", "start"), ("web", "create"), ("web", "start")]
+
+
+def test_what_is_unchanged_is_not_touched(node: Node) -> None:
+    demo(node)
+    before = node.pids()
+    assert outcomes(node, "deploy", "demo") == {"web": "unchanged", "worker": "unchanged"}
+    assert node.pids() == before
+
+
+def test_only_the_component_that_changed_is_replaced(node: Node) -> None:
+    port = demo(node)
+    before = node.pids()
+    edit(node, 'mcp-demo:v1"\nports', 'mcp-demo:v2"\nports')
+    assert outcomes(node, "deploy", "demo") == {"web": "replaced", "worker": "unchanged"}
+    assert answer(port) == "v2"
+    after = node.pids()
+    assert after["demo-worker"] == before["demo-worker"]
+    assert after["demo-web"] != before["demo-web"]
+    assert node.containers() == {"demo-web", "demo-worker"}
+
+
+def test_one_component_can_be_deployed_by_itself(node: Node) -> None:
+    demo(node)
+    before = node.pids()
+    edit(node, "mcp-demo:v1", "mcp-demo:v2")
+    assert outcomes(node, "deploy", "demo/worker") == {"worker": "replaced"}
+    assert node.pids()["demo-web"] == before["demo-web"]
+
+
+def test_force_recreates_what_is_unchanged(node: Node) -> None:
+    demo(node)
+    before = node.pids()
+    assert outcomes(node, "deploy", "demo", "--force") == {"web": "replaced", "worker": "replaced"}
+    assert not set(before.values()) & set(node.pids().values())
+
+
+def test_a_deploy_that_fails_puts_everything_back_and_says_why(node: Node) -> None:
+    port = demo(node)
+    edit(node, 'mcp-demo:v1"\nports', 'mcp-demo:broken"\nports')
+    edit(node, 'worker"\nimage = "localhost/mcp-demo:v1', 'worker"\nimage = "localhost/mcp-demo:v2')
+    failed = node.mcpctl("deploy", "demo", status=1)
+    assert "web failed at verify: exited 1" in failed.stderr
+    assert "broken: cannot open /etc/broken.conf" in failed.stderr
+    assert answer(port) == "v1"
+    assert node.containers() == {"demo-web", "demo-worker"}
+    assert {row["component"]: row["version"] for row in node.json("ps")} == {"web": "v1", "worker": "v1"}
+    (status,) = node.json("status")
+    assert [each["drift"] for each in status["components"]] == ["", ""]
+
+
+def test_a_new_component_that_fails_leaves_nothing(node: Node) -> None:
+    node.define("demo", DEMO.replace("PORT", str(free_port())).replace("mcp-demo:v1", "mcp-demo:broken"))
+    node.mcpctl("deploy", "demo", status=1)
+    assert node.containers() == set()
+    assert node.json("list") == []
+
+
+def test_a_component_that_never_gets_healthy_is_reverted_with_the_probes_own_words(node: Node) -> None:
+    probe = '[components.health]\ncmd = ["sh", "-c", "echo no database; exit 3"]\ninterval = "200ms"\nretries = 2\n'
+    node.define("demo", DEMO.replace("PORT", str(free_port())) + probe)
+    failed = node.mcpctl("deploy", "demo", status=1)
+    assert "worker failed at verify: it runs, but is not healthy: sh exited 3: no database" in failed.stderr
+    assert node.containers() == set()
+
+
+def test_a_deploy_waits_until_the_probe_is_content(node: Node) -> None:
+    port = free_port()
+    probe = f'[components.health]\nhttp = "http://127.0.0.1:{port}/"\n'
+    slow = 'cmd = ["sh", "-c", "sleep 1; exec serve"]\n' + probe + '\n[[components]]\nname = "worker"'
+    node.define("demo", DEMO.replace("PORT", str(port)).replace('[[components]]\nname = "worker"', slow))
+    node.mcpctl("deploy", "demo")
+    assert answer(port) == "v1"
+
+
+def test_stop_and_start_edit_the_definition_and_keep_its_comments(node: Node) -> None:
+    demo(node)
+    path = node.folder / "services/demo.toml"
+    before = path.read_text()
+    assert outcomes(node, "stop", "demo") == {"web": "stopped", "worker": "stopped"}
+    assert path.read_text() == before.replace("active = true     # wanted", "active = false     # wanted")
+    assert states(node) == {"web": "exited", "worker": "exited"}
+    assert node.mcpctl("status", "--exit-code").returncode == 0
+    assert outcomes(node, "start", "demo") == {"web": "started", "worker": "started"}
+    assert path.read_text() == before
+    assert states(node) == {"web": "running", "worker": "running"}
+
+
+def test_one_component_can_be_stopped_and_started(node: Node) -> None:
+    demo(node)
+    assert outcomes(node, "stop", "demo/worker") == {"worker": "stopped"}
+    assert 'name = "worker"\nactive = false\n' in (node.folder / "services/demo.toml").read_text()
+    assert states(node) == {"web": "running", "worker": "exited"}
+    assert outcomes(node, "deploy", "demo") == {"web": "unchanged", "worker": "unchanged"}
+    assert outcomes(node, "start", "demo/worker") == {"worker": "started"}
+    assert states(node) == {"web": "running", "worker": "running"}
+
+
+def test_restart_changes_the_process_and_no_intent(node: Node) -> None:
+    demo(node)
+    before, text = node.pids(), (node.folder / "services/demo.toml").read_text()
+    assert outcomes(node, "restart", "demo/web") == {"web": "restarted"}
+    after = node.pids()
+    assert after["demo-web"] != before["demo-web"]
+    assert after["demo-worker"] == before["demo-worker"]
+    assert (node.folder / "services/demo.toml").read_text() == text
+
+
+def test_undeploy_removes_and_forgets(node: Node) -> None:
+    demo(node)
+    assert outcomes(node, "undeploy", "demo") == {"web": "removed", "worker": "removed"}
+    assert node.containers() == set()
+    assert node.json("list") == []
+    assert "active = false" in (node.folder / "services/demo.toml").read_text()
+
+
+def test_drift_is_shown_with_its_reason_and_an_exit_status(node: Node) -> None:
+    demo(node)
+    node.podman("kill", "demo-worker")
+    node.podman("rm", "--force", "--time", "0", "demo-web")
+    until(lambda: states(node)["worker"] == "exited")
+    drifting = node.mcpctl("status", "--exit-code", status=3)
+    assert "exited 137" in drifting.stdout
+    assert "missing: no such container" in drifting.stdout
+    failed = node.mcpctl("start", "demo", status=1)
+    assert "its container demo-web is gone; `mcpctl deploy demo` makes it anew" in failed.stdout
+    node.mcpctl("deploy", "demo")
+    assert node.mcpctl("status", "--exit-code").returncode == 0
+
+
+def test_a_component_that_is_no_longer_defined_runs_on_and_is_named(node: Node) -> None:
+    demo(node)
+    path = node.folder / "services/demo.toml"
+    head, _, _ = path.read_text().rpartition("[[components]]")
+    path.write_text(head.replace('depends_on = ["worker"]\n', ""))
+    assert outcomes(node, "deploy", "demo") == {"web": "unchanged", "worker": "skipped"}
+    assert states(node)["worker"] == "running"
+    assert outcomes(node, "undeploy", "demo/worker") == {"worker": "removed"}
+    assert node.containers() == {"demo-web"}
+
+
+def test_containers_that_nobody_declared_are_listed_and_never_touched(node: Node) -> None:
+    node.podman("run", "--detach", "--name", "stranger", "localhost/mcp-demo:v1")
+    demo(node)
+    before = node.pids()["stranger"]
+    rows = {row["container"]: row["desired"] for row in node.json("ps", "--all")}
+    assert rows["stranger"] == "ignore"
+    assert "stranger" not in {row["container"] for row in node.json("ps")}
+    node.mcpctl("undeploy", "demo")
+    assert node.pids() == {"stranger": before}
+
+
+def test_every_change_is_in_the_ledger_with_its_author(node: Node) -> None:
+    demo(node)
+    node.mcpctl("restart", "demo/web")
+    events = [(row["component"], row["kind"], row["caller"]) for row in node.json("events", "demo", "--limit", "3")]
+    assert sorted(events[:2]) == [("web", "deployed", "admin"), ("worker", "deployed", "admin")]
+    assert events[2] == ("web", "restarted", "admin")
+
+
+def test_a_service_with_one_component_of_its_name_has_a_bare_container_name(node: Node) -> None:
+    node.define(
+        "solo", 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
+    )
+    node.mcpctl("deploy", "solo")
+    before = node.pids()
+    assert set(before) == {"solo"}
+    path = node.folder / "services/solo.toml"
+    path.write_text(path.read_text() + '[[components]]\nname = "side"\nimage = "localhost/mcp-demo:v1"\n')
+    assert outcomes(node, "deploy", "solo") == {"solo": "updated", "side": "created"}
+    assert node.pids()["solo-solo"] == before["solo"]
+
+
+def test_a_second_operation_on_a_service_is_told_who_holds_it_or_waits(node: Node) -> None:
+    import subprocess
+
+    slow = (
+        DEMO.replace("PORT", str(free_port()))
+        + '[components.health]\ncmd = ["test", "-e", "/tmp/go"]\ninterval = "1s"\nretries = 60\n'
+    )
+    node.define("demo", slow)
+    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=-3)
+    until(lambda: "demo-worker" in node.pids())
+    refused = node.mcpctl("restart", "demo", status=1)
+    assert "demo is held by operation" in refused.stderr
+    assert "deploy demo by admin since" in refused.stderr
+    waiting = subprocess.Popen(["mcpctl", "restart", "demo", "--wait"], env=node.environment, stdout=-3, stderr=-3)
+    node.podman("exec", "demo-worker", "touch", "/tmp/go")
+    assert deploy.wait(60) == 0
+    assert waiting.wait(60) == 0
+
+
+def test_a_client_that_goes_away_does_not_stop_the_operation(node: Node) -> None:
+    import subprocess
+
+    slow = (
+        DEMO.replace("PORT", str(free_port()))
+        + '[components.health]\ncmd = ["test", "-e", "/tmp/go"]\ninterval = "1s"\nretries = 60\n'
+    )
+    node.define("demo", slow)
+    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=-3)
+    until(lambda: "demo-worker" in node.pids())
+    deploy.kill()
+    deploy.wait()
+    node.podman("exec", "demo-worker", "touch", "/tmp/go")
+    until(lambda: states(node) == {"web": "running", "worker": "running"} and node.json("list"))
