@@ -6,14 +6,13 @@ import difflib
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from mcpctl.errors import UsageError
 from protos import grammar, strict
-from protos.fields import Name, NetworkAddress, Url
-from protos.strict import Problem, Rule
+from protos.fields import FilePath, Name, NetworkAddress, Url
+from protos.strict import Problem
 
 DEFAULT_PATH = Path("~/.config/mcp/mcp.toml")
 _OTHERS = 0o077
@@ -25,9 +24,6 @@ class NodeState(StrEnum):
     ACTIVE = "active"
     INACTIVE = "inactive"
     DOWN = "down"
-
-
-FilePath = Annotated[Path, Rule(lambda text: Path(text).expanduser())]
 
 
 class Services(msgspec.Struct, frozen=True):

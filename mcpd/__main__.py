@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 
 from mcpd import __version__
-from mcpd.errors import ConfigError, InvalidRequestError, McpdError
+from mcpd.errors import ConfigError, InvalidRequestError, expected
 from mcpd.model import Role
 
 DEFAULT_CONFIG = Path("/srv/mcp/mcpd.toml")
@@ -120,23 +120,14 @@ def main() -> None:
         _die(f"{error}\nSee `mcpd --help`.", 2)
     except (ConfigError, InvalidRequestError) as error:
         _die(str(error), 2)
-    except McpdError as error:
-        _die(str(error), 1)
-    except BaseExceptionGroup as group:
-        expected, others = group.split(McpdError)
-        if others is not None or expected is None:
-            raise
-        _die("\n".join(str(each) for each in _leaves(expected)), 1)
     except OSError as error:
         _die(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except Exception as error:
+        failure = expected(error)
+        if failure is None:
+            raise
+        _die(str(failure), 1)
     sys.exit(status)
-
-
-def _leaves(group: BaseExceptionGroup[McpdError]) -> list[McpdError]:
-    found: list[McpdError] = []
-    for each in group.exceptions:
-        found += _leaves(each) if isinstance(each, BaseExceptionGroup) else [each]
-    return found
 
 
 def _die(message: str, status: int) -> None:

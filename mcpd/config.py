@@ -13,7 +13,7 @@ import msgspec
 
 from mcpd.errors import ConfigError
 from protos import grammar, strict
-from protos.fields import Duration, Name, PositiveDuration, Size, Url
+from protos.fields import Duration, FilePath, Name, PositiveDuration, Size, Url
 from protos.spec import Heal
 from protos.strict import Problem, Rule
 
@@ -28,15 +28,6 @@ class AuthMode(StrEnum):
     MCIAS = "mcias"
 
 
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError(f"{text!r} is not a path")
-    return Path(text).expanduser()
-
-
-FilePath = Annotated[Path, Rule(_path)]
-
-
 def explicit_address(text: str) -> tuple[str, int]:
     """One address of one interface and a port (audit S2). Raises ValueError for a wildcard or a host name."""
     instead = 'write the one address that operators reach, say grpc_addr = "100.95.252.120:9444"'
@@ -47,7 +38,8 @@ def explicit_address(text: str) -> tuple[str, int]:
         address = ipaddress.ip_address(host)
     except ValueError:
         raise ValueError(f"{text!r} names a host, not an IP address; {instead}") from None
-    if address.is_unspecified:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if address.is_unspecified or (mapped and mapped.is_unspecified):
         raise ValueError(f"{text!r} would listen on every interface; {instead}")
     return str(address), port
 
@@ -66,6 +58,12 @@ def _argv(value: str | list[Any]) -> tuple[str, ...]:
     if not Path(value[0]).is_absolute():
         raise ValueError(f"starts with {value[0]!r}; write the program's absolute path")
     return tuple(value)
+
+
+def _threshold(value: int) -> int:
+    if not 1 <= value <= 1000:
+        raise ValueError(f"{value} is out of range: 1 to 1000 transitions")
+    return value
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -111,7 +109,7 @@ class Monitor(msgspec.Struct, frozen=True):
     alert_timeout: PositiveDuration = timedelta(seconds=30)
     cooldown: Duration = timedelta(minutes=15)
     drift_grace: Duration = timedelta(seconds=10)
-    flap_threshold: int = 3
+    flap_threshold: Annotated[int, Rule(_threshold, (int,))] = 3
     flap_window: PositiveDuration = timedelta(minutes=10)
     resync_interval: PositiveDuration = timedelta(seconds=60)
     retention: PositiveDuration = timedelta(days=90)
@@ -163,7 +161,12 @@ def _anchored(config: Config, folder: Path) -> Config:
         server=replace(config.server, tls_cert=folder / config.server.tls_cert, tls_key=folder / config.server.tls_key),
         auth=replace(config.auth, tokens_path=folder / config.auth.tokens_path),
         database=replace(config.database, path=folder / config.database.path),
-        podman=replace(config.podman, run_dir=folder / config.podman.run_dir),
+        files=replace(config.files, root=folder / config.files.root),
+        podman=replace(
+            config.podman,
+            socket=str(folder / config.podman.socket) if config.podman.socket else "",
+            run_dir=folder / config.podman.run_dir,
+        ),
         mcias=mcias,
     )
 
@@ -172,7 +175,7 @@ def _unusable(config: Config) -> list[Problem]:
     """What the file says well but the machine does not have."""
     problems = []
     for key, file in (("tls_cert", config.server.tls_cert), ("tls_key", config.server.tls_key)):
-        if not file.is_file():
+        if not _is_file(file):
             problems.append(
                 Problem(
                     f"server.{key}",
@@ -191,3 +194,10 @@ def _unusable(config: Config) -> list[Problem]:
             )
         )
     return problems
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have, a folder that we may not look into
+        return False

@@ -57,3 +57,16 @@ class RegistryError(McpdError):
 
 class BugError(McpdError):
     """mcpd itself is wrong; the details are in its log and nowhere else."""
+
+
+def expected(error: BaseException) -> McpdError | None:
+    """The failure in ``error``, which a nursery may have wrapped; None when it is, or holds, anything else.
+
+    Of several failures at once the first one is told.
+    """
+    if isinstance(error, McpdError):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    failures, others = error.split(McpdError)
+    return None if failures is None or others is not None else expected(failures.exceptions[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -93,6 +93,19 @@ class Container(msgspec.Struct, frozen=True):
 
     def seen(self) -> Seen:
         return Seen(self.state, self.image, self.spec_hash, self.exit_code, self.finished_at)
+
+
+def by_component(containers: Iterable[Container], service: str, names: Mapping[str, str]) -> dict[str, Container]:
+    """The service's containers by component. ``names`` are the containers' proper names, by component.
+
+    Of several with the same labels (`podman container clone` makes such) the one with the proper name counts.
+    """
+    found: dict[str, Container] = {}
+    for each in containers:
+        is_ours = each.service == service and each.is_settled
+        if is_ours and (each.component not in found or each.name == names.get(each.component)):
+            found[each.component] = each
+    return found
 
 
 class RecordedComponent(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def initialize(folder: Path, node: str, address: str) -> str:
         certs / "key.pem": (server.key, atomic.PRIVATE),
         folder / "mcpd.toml": (_CONFIG.format(node=node, address=address).encode(), atomic.PUBLIC),
     }
-    present = [str(path) for path in (*contents, tokens_path, folder / "admin.token") if path.exists()]
+    present = [str(path) for path in (*contents, tokens_path, folder / "admin.token") if os.path.lexists(path)]
     if present:
         raise RefusedError(f"nothing was written: {', '.join(present)} exist already; `init` never overwrites")
     certs.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from mcpd.model import Container, RecordedComponent, RecordedService
+from mcpd.model import Container, RecordedComponent, RecordedService, by_component
 from monitor.drift import drift
 from monitor.model import MISSING, Desired, Observed, Seen, Wanted
 
@@ -38,7 +38,7 @@ def from_registry(service: RecordedService) -> tuple[ComponentView, ...]:
 
 def live(service: RecordedService, containers: Collection[Container], now: datetime) -> tuple[ComponentView, ...]:
     """The service's components, given every container that podman has ``now``."""
-    found = {each.component: each for each in containers if each.service == service.name and each.is_settled}
+    found = by_component(containers, service.name, {each.spec.name: each.container for each in service.components})
     views = []
     for each in service.components:
         container = found.get(each.spec.name)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated
 
 from protos import grammar
 from protos.strict import Rule, checked
 
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is not a path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{text!r} cannot be expanded: {error}") from None
+
+
+FilePath = Annotated[Path, Rule(_path)]
 Name = Annotated[str, checked(grammar.name)]
 Image = Annotated[str, checked(grammar.image)]
 Duration = Annotated[timedelta, Rule(grammar.duration, (str, timedelta))]

@@ -22,7 +22,9 @@ VOLUME_OPTIONS = frozenset(
     | {"private", "rprivate", "shared", "rshared", "slave", "rslave", "copy", "nocopy", "idmap"}
 )
 
-_PORT = re.compile(r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+):)?(?P<host>[0-9]+):(?P<container>[0-9]+)(?:/(?P<protocol>tcp|udp))?")
+_PORT = re.compile(
+    r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+):)?(?P<host>[0-9]{1,5}):(?P<container>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
+)
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _RESTART = re.compile(r"(?P<policy>no|on-failure|unless-stopped|always)(:(?P<tries>[0-9]{1,9}))?")
@@ -31,10 +33,14 @@ _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 # A century: longer is a slip of the keyboard, and stays inside every integer that podman or SQLite holds.
 _LONGEST = timedelta(days=36525)
+_URL = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[^/\s?#:\[\]]+)(:[0-9]{1,5})?([/?#]\S*)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LARGEST = 2**62
+
+
+_EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
 class Port(NamedTuple):
@@ -44,6 +50,11 @@ class Port(NamedTuple):
     host: int
     container: int
     protocol: str
+
+    def overlaps(self, other: Port) -> bool:
+        """Whether both cannot be published on one node."""
+        one_address = self.host_ip == other.host_ip or {self.host_ip, other.host_ip} & _EVERY_ADDRESS
+        return bool(one_address) and (self.host, self.protocol) == (other.host, other.protocol)
 
 
 class Volume(NamedTuple):
@@ -82,8 +93,8 @@ def port(text: str) -> Port:
     if match is None:
         raise ValueError(f"{_shown(text)} is not a port mapping: [IP:]HOST:CONTAINER[/tcp|/udp]")
     for number in (match["host"], match["container"]):
-        if not 1 <= int(number[:6]) <= MAX_PORT:
-            raise ValueError(f"{_shown(text)} has port {number[:6]}; a port is 1 to {MAX_PORT}")
+        if not 1 <= int(number) <= MAX_PORT:
+            raise ValueError(f"{_shown(text)} has port {number}; a port is 1 to {MAX_PORT}")
     host_ip = (match["ip"] or "").strip("[]")
     if host_ip:
         try:
@@ -183,7 +194,7 @@ def size(value: str | int) -> int:
 
 
 def http_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s?#]+([/?#]\S*)?", text):
+    if not _URL.fullmatch(text):
         raise ValueError(f"{_shown(text)} is not a URL: http://HOST[:PORT]/PATH")
     return text
 

@@ -37,8 +37,9 @@ def _count(value: int) -> int:
 
 
 def _cpus(value: float) -> float:
-    if not 0 <= value <= 4096:
-        raise ValueError(f"{value} is out of range: a number of CPUs, say 0.5")
+    # Below a hundredth of a CPU the kernel's quota would round to none at all.
+    if value and not 0.01 <= value <= 4096:
+        raise ValueError(f"{value} is out of range: a number of CPUs, 0.01 to 4096, or 0 for no limit")
     return float(value)
 
 
@@ -132,7 +133,7 @@ def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
     if len(components) > MAX_COMPONENTS:
         problems.append(Problem("components", f"has {len(components)} entries; at most {MAX_COMPONENTS} are allowed"))
     names = [each.get("name") for each in components]
-    published: dict[tuple[str, int, str], str] = {}
+    published: list[tuple[grammar.Port, str]] = []
     for index, each in enumerate(components):
         path = f"components[{index}]"
         first = names.index(names[index])
@@ -143,7 +144,8 @@ def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
         problems += _dependency_problems(each, names, path)
         problems += _health_problems(each.get("health"), f"{path}.health")
         problems += _port_problems(each, path, published)
-    if not problems and (cycle := find_cycle({each.get("name", ""): _depends_on(each) for each in components})):
+    known = {name: _depends_on(each) for name, each in zip(names, components, strict=True) if isinstance(name, str)}
+    if not problems and (cycle := find_cycle(known)):
         problems.append(Problem("components", f"depends_on goes round in a circle: {' -> '.join(cycle)}"))
     return problems
 
@@ -171,7 +173,7 @@ def _health_problems(health: Any, path: str) -> list[Problem]:
     return [Problem(path, f"needs exactly one of cmd, http and tcp; found {found}")]
 
 
-def _port_problems(component: dict[str, Any], path: str, published: dict[tuple[str, int, str], str]) -> list[Problem]:
+def _port_problems(component: dict[str, Any], path: str, published: list[tuple[grammar.Port, str]]) -> list[Problem]:
     """Two components cannot publish one port of the node."""
     problems = []
     ports = component.get("ports")
@@ -181,10 +183,10 @@ def _port_problems(component: dict[str, Any], path: str, published: dict[tuple[s
             port = grammar.port(text)
         except (ValueError, TypeError):
             continue  # already reported as the field's own problem
-        key = (port.host_ip, port.host, port.protocol)
-        if key in published:
-            problems.append(Problem(here, f"publishes {text!r}, which {published[key]} publishes already"))
-        published.setdefault(key, here)
+        taken = next((where for other, where in published if port.overlaps(other)), "")
+        if taken:
+            problems.append(Problem(here, f"publishes {text!r}, which {taken} publishes already"))
+        published.append((port, here))
     return problems
 
 

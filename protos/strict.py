@@ -22,6 +22,9 @@ T = TypeVar("T")
 # No file written by hand comes near; a larger one is the wrong file, and is not read into memory to find that out.
 MAX_FILE_SIZE = 1024 * 1024
 
+# Python refuses to write out integers of more than some thousand digits.
+_MAX_SHOWN_BITS = 256
+
 _BAD: Any = object()
 _NAMES = {str: "a string", bool: "true or false", int: "an integer", float: "a number", list: "a list", dict: "a table"}
 
@@ -78,8 +81,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise Invalid(str(path), [Problem("", f"is not UTF-8: {error.reason} at byte {error.start}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise Invalid(str(path), [Problem("", f"is not TOML: {error}")]) from None
-    except RecursionError:
-        raise Invalid(str(path), [Problem("", "is not usable: nested too deeply")]) from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, or a number of thousands of digits
+        raise Invalid(str(path), [Problem("", f"is not usable: {error}")]) from None
 
 
 def convert(value: object, to: type[T], source: str) -> T:
@@ -183,7 +186,11 @@ def _wrong_type(value: object, expected: str, path: str, problems: list[Problem]
 def _found(value: object) -> str:
     if isinstance(value, (dict, list)):
         return _NAMES[type(value)]
-    text = ("true" if value else "false") if isinstance(value, bool) else repr(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
+        return "a number of more digits than anything here takes"
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

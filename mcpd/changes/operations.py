@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 import trio
 
-from mcpd.errors import BugError, BusyError, McpdError, UnavailableError
+from mcpd.errors import BugError, BusyError, McpdError, UnavailableError, expected
 from mcpd.model import Caller, Outcome, Progress, Step, Target
 from mcpd.registry.store import Registry
 
@@ -147,12 +147,12 @@ class Operations:
         try:
             await body(operation)
             error, state = None, "completed"
-        except McpdError as failure:
-            error, state = failure, "failed"
-        except Exception:
-            # A bug of ours in one operation: told in full to the log, and the node stays in the operator's hands.
-            log.exception("operation crashed", operation=operation.id, kind=operation.kind)
-            error, state = BugError(f"mcpd failed at {operation.doing} by a bug of its own; its log has more"), "failed"
+        except Exception as failure:
+            error, state = expected(failure), "failed"
+            if error is None:
+                # A bug of ours in one operation: told in full to the log, and the node stays in the operator's hands.
+                log.exception("operation crashed", operation=operation.id, kind=operation.kind)
+                error = BugError(f"mcpd failed at {operation.doing} by a bug of its own; its log has more")
         finally:
             with trio.CancelScope(shield=True):
                 await self._record(operation, state, error)
@@ -172,7 +172,8 @@ class Operations:
 
 
 def _busy(target: Target, holder: Operation) -> str:
+    number = f"operation {holder.id}" if holder.id else "an operation"
     return (
-        f"{target.service} is held by operation {holder.id}: {holder.kind} {holder.target} by {holder.caller.name} "
+        f"{target.service} is held by {number}: {holder.kind} {holder.target} by {holder.caller.name} "
         f"since {holder.started_at:%H:%M:%S} UTC, now at {holder.doing}; try again when it is done, or use --wait"
     )

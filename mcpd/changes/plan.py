@@ -8,7 +8,7 @@ from enum import StrEnum
 import msgspec
 
 from mcpd.fingerprint import spec_hash
-from mcpd.model import Container
+from mcpd.model import Container, by_component
 from protos.spec import Component, Service
 
 
@@ -46,7 +46,8 @@ def plan_deploy(
     service: Service, selected: Collection[str], containers: Collection[Container], *, force: bool = False
 ) -> DeployPlan:
     """Decides for the ``selected`` components of ``service``, given every container of the node."""
-    ours = {each.component: each for each in containers if each.service == service.name and each.is_settled}
+    names = {name: service.container(name) for name in service.component_names}
+    ours = by_component(containers, service.name, names)
     by_name = {each.name: each for each in containers}
     plans = tuple(
         _plan_component(service, component, ours.get(component.name), force)

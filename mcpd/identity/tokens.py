@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -32,8 +33,8 @@ class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     role: Role
     sha256: str
-    created_at: datetime
-    expires_at: datetime | None = None
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
     def is_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and now >= self.expires_at
@@ -108,6 +109,8 @@ class TokenFile:
             stamp = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
         except FileNotFoundError:
             stamp = (0, 0, 0)
+        except OSError as error:
+            raise ConfigError(f"{self._path} cannot be read: {error.strerror}") from None
         if stamp != self._stamp:
             self._by_digest = {each.sha256: each for each in load(self._path)}
             self._stamp = stamp

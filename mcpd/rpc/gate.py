@@ -232,23 +232,16 @@ def _limit_messages(stream: Stream[Any, Any]) -> None:
 
 
 def _status_of(error: Exception, call: _Call) -> tuple[Status, str]:
-    found = _leaf(error)
-    if isinstance(found, GRPCError):
-        return found.status, found.message or ""
+    if isinstance(error, GRPCError):  # of a handler that grpclib ships
+        return error.status, error.message or ""
+    found = errors.expected(error)
     for kind in type(found).__mro__:
         if kind in _STATUS:
             return _STATUS[kind], _clipped(str(found))
-    if isinstance(found, errors.McpdError):  # podman's own words
+    if found is not None:  # podman's own words
         return Status.FAILED_PRECONDITION, _clipped(str(found))
-    log.exception("call crashed", method=call.method, exc_info=error)
+    log.error("call crashed", method=call.method, exc_info=error)
     return Status.INTERNAL, "mcpd failed by a bug of its own; its log has the details"
-
-
-def _leaf(error: Exception) -> Exception:
-    """The first exception inside (nested) groups: a nursery wraps even a single one."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _clipped(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mcpd.model import LABEL_COMPONENT, LABEL_NODE, LABEL_SERVICE, LABEL_SPEC_HASH
@@ -34,7 +35,8 @@ def container_spec(name: str, node: str, service: str, component: Component, spe
             LABEL_NODE: node,
         },
         "env": dict(component.env),
-        "stop_timeout": round(component.stop_timeout.total_seconds()),
+        # In whole seconds, and never the 0 that would mean no grace at all.
+        "stop_timeout": math.ceil(component.stop_timeout.total_seconds()),
         "log_configuration": {"driver": "k8s-file", "size": LOG_SIZE_LIMIT},
         "portmappings": [_port_mapping(grammar.port(text)) for text in component.ports],
         "secrets": [{"Source": secret, "Target": secret} for secret in component.secrets],

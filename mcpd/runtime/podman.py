@@ -5,6 +5,7 @@ The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podma
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -164,7 +165,7 @@ class Podman:
 
     async def stop(self, name: str, timeout: timedelta) -> None:
         """SIGTERM, and SIGKILL after ``timeout``; nothing when it does not run."""
-        seconds = round(timeout.total_seconds())
+        seconds = math.ceil(timeout.total_seconds())
         await self._do(
             "POST", f"/containers/{name}/stop", params={"timeout": str(seconds)}, timeout=seconds + _STOP_MARGIN_S
         )

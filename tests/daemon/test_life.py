@@ -1,12 +1,10 @@
 """How the daemon starts, refuses to start, re-reads its certificate and ends."""
 
-import shutil
 import signal
 import socket
 import sqlite3
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 import grpc
 import pytest
@@ -14,7 +12,7 @@ from cryptography import x509
 
 from mcpd import pki
 
-from .conftest import HOST, NODE, Daemon, make_daemon, wait_until
+from .conftest import HOST, NODE, Daemon, wait_until
 
 CALL_S = 20.0
 HEALTH = "/grpc.health.v1.Health/"
@@ -139,23 +137,26 @@ def test_sighup_with_a_broken_certificate_keeps_the_old_and_says_so(node: Daemon
     node.start()
     before = node.certificate()
     old = pki.Pem((node.folder / "certs/cert.pem").read_bytes(), (node.folder / "certs/key.pem").read_bytes())
-    new_certificate, pem = renew(node)
+    _, pem = renew(node)
     ways = (garbage_certificate, garbage_key, no_certificate, no_key, only_the_certificate, only_the_key)
     harmful = []
     for count, harm in enumerate(ways, start=1):
-        put(node, old)
         harm(node, pem)
         node.signal(signal.SIGHUP)
-        wait_until(
-            lambda count=count: node.log.count("the certificate was not read again") == count, f"{harm.__name__} is logged"
-        )
+        wait_for_line(node, "the certificate was not read again", count)
         if not node.accepts() or node.certificate() != before:
             harmful.append(harm.__name__)
+        put(node, old)
+        node.signal(signal.SIGHUP)
+        wait_for_line(node, "certificate read again", count)
     assert harmful == []
-    put(node, pem)
-    node.signal(signal.SIGHUP)
-    wait_until(lambda: node.accepts() and node.certificate() == new_certificate, "a good certificate is taken")
     assert "Traceback" not in node.log
+
+
+def wait_for_line(node: Daemon, event: str, count: int) -> None:
+    """Returns when the event has been logged so often."""
+    lines = f'"event": "{event}'
+    wait_until(lambda: node.log.count(lines) == count, f"{event} is logged {count} times")
 
 
 def test_the_served_certificate_is_the_one_that_init_made(daemon: Daemon) -> None:
@@ -183,6 +184,8 @@ def test_a_second_daemon_on_the_same_address_says_so_and_ends(daemon: Daemon, no
 def test_a_database_of_a_newer_schema_is_refused_and_left_alone(node: Daemon) -> None:
     path = node.folder / "mcp.db"
     with sqlite3.connect(path) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE services (name TEXT, reach TEXT)")
         database.execute("PRAGMA user_version = 999")
     database.close()
     before = path.read_bytes()
@@ -213,19 +216,6 @@ def test_a_key_of_another_certificate_is_refused(node: Daemon) -> None:
     assert_refused_clearly(node, "cert.pem", "key.pem")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Daemon:
-    return make_daemon(tmp_path_factory.mktemp("template") / "node")
-
-
-@pytest.fixture
-def copied(template: Daemon, tmp_path: Path) -> Daemon:
-    """A node that will not come to listening, made of the template's files."""
-    folder = tmp_path / "node"
-    shutil.copytree(template.folder, folder)
-    return Daemon(folder, template.port)
-
-
 def replace(before: str, after: str) -> Callable[[Daemon], None]:
     return lambda node: node.edit(before.replace("ADDRESS", node.address), after)
 
@@ -236,7 +226,6 @@ REFUSED: dict[str, tuple[Callable[[Daemon], None], tuple[str, ...]]] = {
         replace("ADDRESS", "0.0.0.0:9444"),
         ("server.grpc_addr", "0.0.0.0:9444", "listen on every interface"),
     ),
-    "an IPv6 wildcard": (replace("ADDRESS", "[::]:9444"), ("server.grpc_addr", "listen on every interface")),
     "no host": (replace("ADDRESS", ":9444"), ("server.grpc_addr", "':9444'", "grpc_addr = ")),
     "a host name": (replace("ADDRESS", "localhost:9444"), ("server.grpc_addr", "not an IP address")),
     "an alert command for a shell": (
@@ -245,7 +234,6 @@ REFUSED: dict[str, tuple[Callable[[Daemon], None], tuple[str, ...]]] = {
     ),
     "no key file": (lambda node: (node.folder / "certs/key.pem").unlink(), ("server.tls_key", "does not exist")),
     "an unknown key": (replace("retention", "retenshun"), ("monitor.retenshun", "unknown key", "retention?")),
-    "a wrong type": (replace("flap_threshold = 3", 'flap_threshold = "3"'), ("monitor.flap_threshold", "an integer")),
     "not TOML": (replace("[monitor]", "[monitor"), ("is not TOML",)),
     "no file": (lambda node: node.config.unlink(), ("does not exist", "mcpd init")),
 }
@@ -253,17 +241,17 @@ REFUSED: dict[str, tuple[Callable[[Daemon], None], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize(("harm", "parts"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_wrong_configuration_is_refused_with_a_sentence(
-    copied: Daemon, harm: Callable[[Daemon], None], parts: tuple[str, ...]
+    node: Daemon, harm: Callable[[Daemon], None], parts: tuple[str, ...]
 ) -> None:
-    harm(copied)
-    assert copied.run_to_end() == 2
-    assert_refused_clearly(copied, str(copied.config), *parts)
-    (_message,) = copied.log.splitlines()
+    harm(node)
+    assert node.run_to_end() == 2
+    assert_refused_clearly(node, str(node.config), *parts)
+    (_message,) = node.log.splitlines()
 
 
-def test_every_problem_of_a_configuration_is_told_at_once(copied: Daemon) -> None:
-    copied.edit(copied.address, "0.0.0.0:9444")
-    copied.edit(ALERT_COMMAND, '"notify"')
-    copied.edit("retention", "retenshun")
-    assert copied.run_to_end() == 2
-    assert_refused_clearly(copied, "server.grpc_addr", "monitor.alert_command", "monitor.retenshun")
+def test_every_problem_of_a_configuration_is_told_at_once(node: Daemon) -> None:
+    node.edit(node.address, "0.0.0.0:9444")
+    node.edit(ALERT_COMMAND, '"notify"')
+    node.edit("retention", "retenshun")
+    assert node.run_to_end() == 2
+    assert_refused_clearly(node, "server.grpc_addr", "monitor.alert_command", "monitor.retenshun")

@@ -68,7 +68,7 @@ def components(draw: st.DrawFn, name: str = "api", first_port: int = 8000) -> Co
         stop_timeout=draw(durations),
         heal=draw(st.none() | st.sampled_from(Heal)),
         health=draw(st.none() | healths()),
-        resources=Resources(draw(sizes), draw(st.floats(0, 4096)), draw(st.integers(0, 2**31 - 1))),
+        resources=Resources(draw(sizes), draw(st.just(0.0) | st.floats(0.01, 4096)), draw(st.integers(0, 2**31 - 1))),
     )
 
 
