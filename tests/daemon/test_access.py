@@ -133,6 +133,15 @@ def test_a_made_token_works_at_once_and_a_revoked_one_no_longer(channel: grpc.Ch
     assert status_of(channel, LIST_SERVICES, metadata)[0] is grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize("token", ["tökén", "two\nlines", "\x1b[31m", "mcp_unknown"])
+def test_mcpctl_says_what_is_wrong_with_a_token(daemon: Daemon, token: str) -> None:
+    refused = daemon.mcpctl("list", MCP_TOKEN=token)
+    assert refused.returncode in (1, 2)
+    assert "token" in refused.stderr
+    assert "a bug of mcpctl" not in refused.stderr
+    assert refused.stderr.replace("\n", "").isprintable()
+
+
 def test_a_broken_token_file_lets_nobody_in_until_it_is_mended(node: Daemon) -> None:
     path = node.folder / "tokens.json"
     node.start()

@@ -1,0 +1,112 @@
+"""Images come from a real registry when the node does not have them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.podman.node import Node, free_port, running, until
+
+IMAGE = """\
+name = "pulled"
+node = "NODE"
+[[components]]
+name = "web"
+image = "REGISTRY/team/demo:TAG"
+"""
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a docker-registry on loopback."""
+    program = shutil.which("docker-registry")
+    assert program, "docker-registry is missing; contrib/test installs it"
+    folder = tmp_path_factory.mktemp("registry")
+    port = free_port()
+    settings = folder / "config.yml"
+    settings.write_text(
+        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/data\nhttp:\n  addr: 127.0.0.1:{port}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(settings)], stdout=log, stderr=log)
+    try:
+        until(lambda: _accepts(port))
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def pulling(registry: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node whose podman may speak plain HTTP to the registry, where the demo image is."""
+    folder = tmp_path_factory.mktemp("pulling")
+    registries = folder / "registries.conf"
+    registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
+    with running(Node(folder / "node", "puller", CONTAINERS_REGISTRIES_CONF=str(registries))) as node:
+        for tag in ("v1", "v2"):
+            node.podman("tag", f"localhost/mcp-demo:{tag}", f"{registry}/team/demo:{tag}")
+            node.podman("push", "--tls-verify=false", f"{registry}/team/demo:{tag}")
+            node.podman("rmi", f"{registry}/team/demo:{tag}")
+        yield node
+
+
+def test_a_missing_image_is_pulled_with_its_progress_streamed(pulling: Node, registry: str) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v1"))
+    lines = [json.loads(line) for line in pulling.mcpctl("deploy", "pulled", "--output", "json").stdout.splitlines()]
+    pulls = [each["progress"]["message"] for each in lines if each.get("progress", {}).get("step") == "pull"]
+    assert pulls[0] == f"pulling {registry}/team/demo:v1"
+    assert any("Copying" in message or "Writing" in message for message in pulls)
+    (row,) = pulling.json("ps")
+    assert (row["version"], row["observed"]) == ("v1", "running")
+
+
+def test_an_image_that_is_there_is_not_pulled(pulling: Node, registry: str) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v1"))
+    pulling.mcpctl("deploy", "pulled")
+    lines = pulling.mcpctl("deploy", "pulled", "--force", "--output", "json").stdout
+    assert '"pull"' not in lines
+
+
+def test_a_tag_that_the_registry_does_not_have_changes_nothing_and_is_named(pulling: Node, registry: str) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v1"))
+    pulling.mcpctl("deploy", "pulled")
+    before = pulling.pids()
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v9"))
+    failed = pulling.mcpctl("deploy", "pulled", status=1)
+    assert "web failed at pull" in failed.stderr
+    assert "team/demo:v9" in failed.stderr
+    assert pulling.pids() == before
+
+
+def test_a_registry_that_does_not_answer_changes_nothing(pulling: Node, registry: str) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v1"))
+    pulling.mcpctl("deploy", "pulled")
+    before = pulling.pids()
+    pulling.define("pulled", IMAGE.replace("REGISTRY", f"127.0.0.1:{free_port()}").replace("TAG", "v1"))
+    failed = pulling.mcpctl("deploy", "pulled", status=1)
+    assert "web failed at pull" in failed.stderr
+    assert "refused" in failed.stderr
+    assert pulling.pids() == before
+
+
+def _accepts(port: int) -> bool:
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_local_image_that_is_missing_is_not_looked_for_in_a_registry(pulling: Node) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY/team/demo:TAG", "localhost/nowhere:v1"))
+    failed = pulling.mcpctl("deploy", "pulled", status=1)
+    assert "localhost/nowhere:v1 is not on this node, and localhost/ is no registry" in failed.stderr
+    Path(pulling.folder / "services/pulled.toml").unlink()
