@@ -23,8 +23,12 @@ from monitor.ports import Ran
 T = TypeVar("T")
 
 _BASE = "http://podman/v4.0.0/libpod"
-# Listing and inspecting take milliseconds; a podman that needs longer hangs.
-_QUICK_S = 10.0
+# Looking takes milliseconds; a podman that needs longer hangs, and who asked must hear so before giving up as well.
+_LOOK_S = 5.0
+# A ping says no more than that the service answers: soon, or it does not.
+PING_S = 2.0
+# Renaming, making a network and the like wait for podman's locks, and no more.
+_QUICK_S = 15.0
 # Creating and starting wait for storage, the network and the OCI runtime, on a busy disk for a while.
 _SLOW_S = 60.0
 # A pull may stay silent this long while a layer is written out.
@@ -141,7 +145,8 @@ class Podman:
             yield Podman(client, socket)
 
     async def version(self) -> str:
-        return (await self._ask("GET", "/version", _Version)).version
+        """Also the way to ask whether podman answers at all."""
+        return (await self._ask("GET", "/version", _Version, timeout=PING_S)).version
 
     # -- containers
 
@@ -150,11 +155,11 @@ class Podman:
         params = {"all": "true"}
         if service:
             params["filters"] = msgspec.json.encode({"label": [f"mcp.service={service}"]}).decode()
-        listed = await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params)
+        listed = await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params, timeout=_LOOK_S)
         return tuple(sorted((_container(each) for each in listed), key=lambda each: each.name))
 
     async def inspect(self, name: str) -> Inspected:
-        return await self._ask("GET", f"/containers/{name}/json", Inspected)
+        return await self._ask("GET", f"/containers/{name}/json", Inspected, timeout=_LOOK_S)
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""

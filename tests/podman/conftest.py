@@ -29,4 +29,5 @@ def node(shared_node: Node) -> Iterator[Node]:
     """The shared node, empty before and after the test."""
     shared_node.clear()
     yield shared_node
+    shared_node.up()  # a test may have ended the daemon, and failed before it started it again
     shared_node.clear()

@@ -436,10 +436,16 @@ def test_any_definition_keeps_everything_but_the_one_change(
     path = write(settings, text)
     found: Definition = definition.load(settings, "web")
     component = data.draw(st.sampled_from(["", *found.service.component_names]))
-    changed = definition.set_active(found, component, active)
+    try:
+        changed = definition.set_active(found, component, active)
+    except CliError:
+        # A string over several lines may hold what looks like a header: then nothing is touched.
+        assert '"""' in text
+        assert path.read_bytes().decode() == text
+        return
     after = path.read_bytes().decode()
     expected = with_active(text, component, active)
-    assert {**tomllib.loads(after)} == (expected if changed else tomllib.loads(text))
+    assert tomllib.loads(after) == (expected if changed else tomllib.loads(text))
     assert definition.load(settings, "web").service == changed_service(found, component, active)
     # Every line but one is as it was, comments and blank lines too; tomlkit takes the spaces out of `[[ components ]]`.
     old, new = (each.replace("[[ ", "[[").replace(" ]]", "]]").splitlines() for each in (text, after))
