@@ -32,6 +32,8 @@ class Registry:
         self._connection = connection
         # One statement at a time on the one connection; waiting callers queue here, in order.
         self._turn = trio.CapacityLimiter(1)
+        # What `services` last read, while no write has come after it. We are the only writer.
+        self._known: dict[str, RecordedService] | None = None
 
     @staticmethod
     @asynccontextmanager
@@ -61,7 +63,7 @@ class Registry:
             _refresh_desired(db, service.name)
             _ignore_others(db, service)
 
-        await self._run(write)
+        await self._write(write)
 
     async def set_active(self, service: str, component: str, active: bool, now: datetime) -> None:
         """Records that a service (or one component: ``component`` not empty) should run, or should not."""
@@ -79,7 +81,7 @@ class Registry:
             _touch_service(db, service, None if component else active, now)
             _refresh_desired(db, service)
 
-        await self._run(write)
+        await self._write(write)
 
     async def forget(self, service: str, components: Iterable[str], now: datetime) -> None:
         """Forgets components, and the service with its last one."""
@@ -94,14 +96,14 @@ class Registry:
             else:
                 db.execute("DELETE FROM services WHERE name = ?", (service,))
 
-        await self._run(write)
+        await self._write(write)
 
     # -- what was seen
 
     async def observe(self, sightings: Iterable[tuple[str, str, Observed, str]], now: datetime) -> None:
         """Records (service, component, state, container id) as seen ``now``."""
         rows = [(state, _us(now), container, service, name) for service, name, state, container in sightings]
-        await self._run(
+        await self._write(
             lambda db: db.executemany(
                 "UPDATE components SET observed = ?, observed_at = ?, container_id = ? WHERE service = ? AND name = ?",
                 rows,
@@ -112,26 +114,28 @@ class Registry:
 
     async def services(self, name: str = "", limit: int = -1) -> tuple[RecordedService, ...]:
         """Every service, or the one named, by name; at most ``limit`` unless that is negative."""
+        known = self._known
+        if known is None:
+            # Read and kept in the worker's turn: no write can come between the two.
+            known = await self._run(self._read_services)
+        found = [known[name]] if name in known else [] if name else list(known.values())
+        return tuple(found if limit < 0 else found[:limit])
 
-        def read(db: sqlite3.Connection) -> tuple[RecordedService, ...]:
-            where, bound = ("WHERE name = ?", [name]) if name else ("", [])
-            found = db.execute(f"SELECT * FROM services {where} ORDER BY name LIMIT ?", [*bound, limit]).fetchall()
-            where = where.replace("name", "service")
-            components: dict[str, list[RecordedComponent]] = {}
-            for row in db.execute(f"SELECT * FROM components {where} ORDER BY position, name", bound):
-                components.setdefault(row["service"], []).append(_component(row))
-            return tuple(
-                RecordedService(
-                    row["name"],
-                    bool(row["active"]),
-                    row["revision"],
-                    _when(row["updated_at"]),
-                    tuple(components.get(row["name"], ())),
-                )
-                for row in found
+    def _read_services(self, db: sqlite3.Connection) -> dict[str, RecordedService]:
+        components: dict[str, list[RecordedComponent]] = {}
+        for row in db.execute("SELECT * FROM components ORDER BY position, name"):
+            components.setdefault(row["service"], []).append(_component(row))
+        self._known = {
+            row["name"]: RecordedService(
+                row["name"],
+                bool(row["active"]),
+                row["revision"],
+                _when(row["updated_at"]),
+                tuple(components.get(row["name"], ())),
             )
-
-        return await self._run(read)
+            for row in db.execute("SELECT * FROM services ORDER BY name")
+        }
+        return self._known
 
     async def service(self, name: str) -> RecordedService | None:
         return next(iter(await self.services(name)), None)
@@ -220,6 +224,15 @@ class Registry:
             return tuple(row["service"] for row in rows)
 
         return await self._run(write)
+
+    async def _write(self, transaction: Callable[[sqlite3.Connection], object]) -> None:
+        """Runs a ``transaction`` that changes services or components."""
+
+        def write(db: sqlite3.Connection) -> None:
+            self._known = None
+            transaction(db)
+
+        await self._run(write)
 
     async def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``transaction`` in the worker thread: all of it, or nothing.

@@ -183,9 +183,7 @@ async def _answer(
     if cardinality.client_streaming:
         request: Any = stream
     else:
-        request = await stream.recv_message()
-        if request is None:
-            raise errors.InvalidRequestError("the call ended without a request message")
+        request = await _received(stream)
         call.target = _target(request)
     if cardinality.server_streaming:
         await in_trio(_send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)
@@ -193,6 +191,18 @@ async def _answer(
         await stream.send_message(
             await in_trio(cast(Callable[[Any, Caller], Awaitable[Message]], method), request, caller)
         )
+
+
+async def _received(stream: Stream[Any, Any]) -> Any:
+    """The one request message. Raises InvalidRequestError when there is none, or what came is none."""
+    try:
+        request = await stream.recv_message()
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        # betterproto's decoders have no exception of their own: these are what bytes of no message make them raise.
+        raise errors.InvalidRequestError("the request is not a message of the type that this RPC takes") from error
+    if request is None:
+        raise errors.InvalidRequestError("the call ended without a request message")
+    return request
 
 
 async def _send_all(messages: AsyncGenerator[Message, None], stream: Stream[Any, Any]) -> None:

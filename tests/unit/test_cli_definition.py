@@ -327,6 +327,7 @@ def test_what_cannot_be_edited_safely_is_left_alone_and_said(settings: Settings)
         WEB.replace('name = "web"\n', 'name = """web"""\n'),
         WEB.replace('image = "postgres"', 'image = "postgres"\ncmd = ["""\n[[components]]\nname = "x"\n"""]'),
         WEB.replace('node = "rift"\n', 'node = "rift"\n#[[components]]\n#name = "x"\n'),
+        WEB.replace("\nimage", '\ncmd = ["""\nname = "x"\n"""]\nimage'),
         WEB.replace("name", '"name"').replace("node", "'node'"),
         WEB.replace("[[components]]", "[[components]] # here"),
         WEB.replace("[[components]]", '[["components"]]'),

@@ -1,0 +1,1 @@
+"""All tests: `unit` and `daemon` without podman, `podman` with it, `bench` for figures."""

@@ -1,0 +1,194 @@
+"""Runs the measurements of DESIGN section 11 on a real node, prints the table and writes bench.json."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+from grpclib.client import Channel
+
+from protos.mcp import v1
+from tests.bench.harness import Row, compare, show, timed
+from tests.podman.node import Node, free_port, run, running, until
+
+OUTPUT = Path("bench.json")
+# As many as DESIGN asks for, and one more digit than any screen.
+CONTAINERS = 100
+CALLS = 300
+AT_ONCE = 16
+
+
+class Client:
+    """One open connection to a server with the node's certificate, in an event loop of its own."""
+
+    def __init__(self, node: Node, port: int | None = None) -> None:
+        self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self._loop)  # where grpclib looks for it
+        self.token = (node.folder / "admin.token").read_text().strip()
+        self.host, self.port = _address(node)
+        tls = ssl.create_default_context(cafile=str(node.folder / "certs/ca.pem"))
+        tls.set_alpn_protocols(["h2"])
+        self._channel = Channel(self.host, port or self.port, ssl=tls)
+        self.stub = v1.AgentServiceStub(self._channel, metadata={"authorization": f"Bearer {self.token}"})
+
+    def run(self, awaitable: Awaitable[object]) -> None:
+        async def wait() -> None:
+            await awaitable
+
+        self._loop.run_until_complete(wait())
+
+    def close(self) -> None:
+        self._channel.close()
+        self._loop.close()
+
+
+def deploy_one(node: Node) -> Row:
+    """A new component, its image present: the Deploy call against `podman run -d` with the same options."""
+    spec = v1.ServiceSpec(
+        name="one",
+        node=node.name,
+        components=[v1.ComponentSpec(name="web", image="localhost/mcp-demo:v1", env={"A": "b"})],
+    )
+    local = {key: value for key, value in node.environment.items() if key != "CONTAINER_HOST"}
+    reference = ["podman", "run", "-d", "--name", "reference", "-e", "A=b", "--log-opt", "max-size=10mb"]
+    reference += ["--label", "mcp.x=y", "localhost/mcp-demo:v1"]
+    with contextlib.closing(Client(node)) as client:
+
+        async def deploy() -> None:
+            async for _ in client.stub.deploy(v1.DeployRequest(service=spec)):
+                pass
+
+        def ours() -> float:
+            seconds = timed(lambda: client.run(deploy()))
+            client.run(client.stub.undeploy_service(v1.UndeployServiceRequest(service="one")))
+            return seconds
+
+        def theirs() -> float:
+            seconds = timed(lambda: run(reference, env=local))
+            run(["podman", "rm", "-f", "-t", "0", "reference"], env=local)
+            return seconds
+
+        return compare("deploy of one new component", "podman run -d", 1.15, ours, theirs, pairs=15)
+
+
+def live_check(node: Node) -> Row:
+    for number in range(CONTAINERS):
+        node.podman("create", "--name", f"many-{number}", "localhost/mcp-demo:v1")
+    local = {key: value for key, value in node.environment.items() if key != "CONTAINER_HOST"}
+    with contextlib.closing(Client(node)) as client:
+        row = compare(
+            f"LiveCheck of {CONTAINERS} containers",
+            "podman ps -a --format json",
+            0.5,
+            lambda: timed(lambda: client.run(client.stub.live_check(v1.LiveCheckRequest(all=True)))),
+            lambda: timed(lambda: run(["podman", "ps", "-a", "--format", "json"], env=local)),
+            pairs=20,
+        )
+    node.podman("rm", "--all", "--force", "--time", "0")
+    return row
+
+
+def unary(node: Node) -> list[Row]:
+    """ListServices with one service in it, one call at a time and many at once."""
+    deploy_demo(node)
+    with contextlib.closing(Client(node)) as client, _plain_server(node, client) as port:
+        plain = Client(node, port)
+
+        def call(which: Client, at_once: int) -> Callable[[], float]:
+            async def worker() -> None:
+                for _ in range(CALLS // at_once):
+                    await which.stub.list_services(v1.ListServicesRequest())
+
+            async def all_of_them() -> None:
+                await asyncio.gather(*(worker() for _ in range(at_once)))
+
+            return lambda: timed(lambda: which.run(all_of_them())) / CALLS
+
+        rows = [
+            compare(f"unary RPC, {n} at once", "plain asyncio grpclib", 1.3, call(client, n), call(plain, n), pairs=9)
+            for n in (1, AT_ONCE)
+        ]
+        plain.close()
+    node.clear()
+    return rows
+
+
+def whole_process(node: Node) -> Row:
+    deploy_demo(node)
+    host, port = _address(node)
+    ours = [str(Path(sys.executable).parent / "mcpctl"), "ps"]
+    theirs = [sys.executable, str(Path(__file__).parent / "ten_lines.py"), host, str(port)]
+    theirs += [str(node.folder / "certs/ca.pem"), str(node.folder / "admin.token")]
+    row = compare(
+        "mcpctl ps, whole process",
+        "ten-line client",
+        1.25,
+        lambda: timed(lambda: run(ours, env=node.environment)),
+        lambda: timed(lambda: run(theirs, env=node.environment)),
+        pairs=15,
+    )
+    node.clear()
+    return row
+
+
+def deploy_demo(node: Node) -> None:
+    component = '[[components]]\nname = "{}"\nimage = "localhost/mcp-demo:v1"\n'
+    node.define("demo", 'name = "demo"\nnode = "NODE"\n' + component.format("web") + component.format("worker"))
+    node.mcpctl("deploy", "demo")
+
+
+@contextlib.contextmanager
+def _plain_server(node: Node, client: Client) -> Iterator[int]:
+    """A plain server that answers ListServices with what the node answers."""
+    port = free_port()
+    answer = client._loop.run_until_complete(client.stub.list_services(v1.ListServicesRequest()))
+    certificate, key = node.folder / "certs/cert.pem", node.folder / "certs/key.pem"
+    argv = [sys.executable, "-m", "tests.bench.plain", str(port), str(certificate), str(key)]
+    process = subprocess.Popen(argv, stdin=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(bytes(answer))
+    process.stdin.close()
+    try:
+        until(lambda: _accepts(port))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _accepts(port: int) -> bool:
+    import socket
+
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _address(node: Node) -> tuple[str, int]:
+    (row,) = node.json("node", "list")
+    host, _, port = row["address"].rpartition(":")
+    return host, int(port)
+
+
+def main() -> None:
+    with (
+        tempfile.TemporaryDirectory(prefix="mcp-bench-") as folder,
+        running(Node(Path(folder) / "node", "bench")) as node,
+    ):
+        rows = [deploy_one(node), live_check(node), *unary(node), whole_process(node)]
+    show(rows)
+    OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
+    print(f"written to {OUTPUT}")
+
+
+if __name__ == "__main__":
+    main()

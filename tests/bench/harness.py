@@ -1,0 +1,68 @@
+"""Times two things in turn, A B A B, and compares them pair by pair, so that a machine whose speed drifts does not matter."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import msgspec
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One line of the table. Times are medians in milliseconds; ``ratio`` is the median of the pairs' ratios."""
+
+    what: str
+    against: str
+    ours_ms: float
+    theirs_ms: float
+    ratio: float
+    target: float
+    pairs: int
+
+    @property
+    def met(self) -> bool:
+        return self.ratio <= self.target
+
+
+def compare(
+    what: str, against: str, target: float, ours: Callable[[], float], theirs: Callable[[], float], *, pairs: int
+) -> Row:
+    """Calls ``ours`` and ``theirs`` in turn, each returning the seconds that count; one warm-up of each first."""
+    ours(), theirs()  # noqa: B018
+    times = [(ours(), theirs()) for _ in range(pairs)]
+    return Row(
+        what,
+        against,
+        ours_ms=1000 * statistics.median(each for each, _ in times),
+        theirs_ms=1000 * statistics.median(each for _, each in times),
+        ratio=statistics.median(mine / other for mine, other in times),
+        target=target,
+        pairs=pairs,
+    )
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that ``action`` takes."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def show(rows: list[Row]) -> None:
+    headers = ("WHAT", "AGAINST", "OURS", "THEIRS", "RATIO", "TARGET", "")
+    cells = [
+        (
+            row.what,
+            row.against,
+            f"{row.ours_ms:.1f} ms",
+            f"{row.theirs_ms:.1f} ms",
+            f"{row.ratio:.2f}",
+            f"<= {row.target:g}",
+            "met" if row.met else "MISSED",
+        )
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    for line in (headers, *cells):
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), flush=True)
