@@ -46,7 +46,9 @@ def _run(words: list[str]) -> int:
 
 
 def _failed(message: str, status: int) -> int:
-    print(f"mcpctl: {message}", file=sys.stderr)
+    from mcpctl import render
+
+    render.note(f"mcpctl: {message}")
     return status
 
 

@@ -103,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True):
     def token(self, node: Node) -> str:
         """``MCP_TOKEN``, else what the node's token file holds (audit S3). Raises UsageError."""
         if token := os.environ.get("MCP_TOKEN", "").strip():
-            return token
+            return _usable(token, "MCP_TOKEN")
         path = self._at(node.token_path or self.config.auth.token_path)
         try:
             mode = path.stat().st_mode
@@ -116,12 +116,17 @@ class Settings(msgspec.Struct, frozen=True):
             raise UsageError(f"the token file {path} cannot be read: {error}") from None
         if mode & _OTHERS:
             raise UsageError(f"the token file {path} can be read by others, so it is not used: chmod 600 {path}")
-        if not token or not token.isascii() or not token.isprintable():
-            raise UsageError(f"the token file {path} does not hold a token")
-        return token
+        return _usable(token, f"the token file {path}")
 
     def _at(self, path: Path) -> Path:
         return self.path.parent / path
+
+
+def _usable(token: str, source: str) -> str:
+    """A token that an HTTP header can carry. Raises UsageError, which does not show it."""
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise UsageError(f"{source} does not hold a token")
+    return token
 
 
 def load(path: Path | None) -> Settings:

@@ -44,8 +44,8 @@ def as_json_line(value: object) -> None:
 
 
 def note(message: str) -> None:
-    """Something beside the answer, for people: to stderr."""
-    print(message, file=sys.stderr, flush=True)
+    """Something beside the answer, for people: to stderr, each line of it harmless."""
+    print("\n".join(map(_one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def age(since: datetime | None) -> str:

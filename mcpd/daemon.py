@@ -46,11 +46,9 @@ async def serve(settings: Config) -> None:
             async with trio.open_nursery() as work:
                 operations = Operations(work, registry)
                 links.start_soon(resync.run, podman, registry, operations, settings.monitor.resync_interval)
-                methods = (
-                    ChangeMethods(name, podman, registry, operations).methods
-                    | StatusMethods(name, podman, link, registry, operations, settings.database.path.parent).methods
-                )
-                server = RpcServer(settings.server, _authenticator(settings), methods)
+                status = StatusMethods(name, podman, link, registry, operations, settings.database.path.parent)
+                methods = ChangeMethods(name, podman, registry, operations).methods | status.methods
+                server = RpcServer(settings.server, _authenticator(settings), methods, status.from_memory)
                 async with trio.open_nursery() as front:
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 from mcpctl import client, render
 from mcpctl.config import NodeState, Settings
-from mcpctl.errors import DONE, UsageError
+from mcpctl.errors import DONE, CliError, UsageError
 from mcpctl.fanout import ask
 from mcpctl.options import COMMON, Common
 from mcpctl.rows import node_row
@@ -83,7 +84,10 @@ def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
 
         table = tomlkit.table()
         table.update({"name": name, "address": address})
-        document.setdefault("nodes", tomlkit.aot()).append(table)
+        if not document.get("nodes"):  # missing, or the empty array that is no place for a table
+            document.pop("nodes", None)
+            document.append("nodes", tomlkit.aot())
+        document["nodes"].append(table)
 
     _edit(settings, edit)
     return DONE
@@ -127,4 +131,15 @@ def _edit(settings: Settings, change: Callable[[Any], None]) -> None:
     path = settings.path.resolve()
     document = tomlkit.parse(path.read_bytes().decode())
     change(document)
-    atomic.write(path, tomlkit.dumps(document).encode(), mode=path.stat().st_mode & 0o777)
+    wanted, edited = document.unwrap(), tomlkit.dumps(document)
+    # What the edit means is checked, not trusted: without this file nothing works.
+    if _means(edited) != wanted:
+        raise CliError(f"{path} could not be edited safely; edit its [[nodes]] yourself")
+    atomic.write(path, edited.encode(), mode=path.stat().st_mode & 0o777)
+
+
+def _means(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None

@@ -19,7 +19,7 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy, waits_for
 from mcpd.changes.verify import comes_up
 from mcpd.errors import ConflictError, McpdError, RefusedError
-from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
+from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Outcome, Result, Step
 from mcpd.registry.store import Registry
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 # How long a container without a probe must stay up to count as started. A program that cannot start (bad argument,
 # missing file) ends within milliseconds; a predecessor to go back to is worth a longer look.
-SETTLE_NEW_S = 0.03
+SETTLE_NEW_S = 0.02
 SETTLE_REPLACED_S = 0.5
 # Putting things back goes on after the caller has left and while mcpd shuts down; it must end, too.
 _REVERT_DEADLINE_S = 120.0
@@ -72,7 +72,7 @@ class Deploy:
 
     async def run(self, service: Service, selected: frozenset[str], *, force: bool) -> None:
         """Raises ConflictError before anything was touched, RefusedError after everything was put back."""
-        plan = plan_deploy(service, selected, await self._podman.containers(), force=force)
+        plan = plan_deploy(service, selected, await self._relevant(service), force=force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
         try:
@@ -92,6 +92,13 @@ class Deploy:
         await self._conclude(plan)
 
     # -- before anything is touched
+
+    async def _relevant(self, service: Service) -> list[Container]:
+        """The service's containers, and whoever else has a name that it needs. Listing all would cost 0.3 ms each."""
+        ours = await self._podman.containers(service=service.name)
+        names = [service.container(name) for name in service.component_names]
+        known = {each.id for each in ours}
+        return [*ours, *(each for each in await self._podman.containers(names=names) if each.id not in known)]
 
     async def _prepare(self, plan: DeployPlan) -> None:
         new = [each.component for each in plan.components if each.action in (Action.CREATE, Action.REPLACE)]

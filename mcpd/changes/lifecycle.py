@@ -81,7 +81,7 @@ class Lifecycle:
         service = await self._known()
         components = [each for each in service.components if self._target.covers(each.spec.name)]
         names = {each.spec.name: each.container for each in components}
-        containers = by_component(await self._podman.containers(service.name), service.name, names)
+        containers = by_component(await self._podman.containers(service=service.name), service.name, names)
         waits = {name: set(wanted) for name, wanted in waits_for([each.spec for each in components]).items()}
         if dependents_first:
             waits = {name: {other for other in waits if name in waits[other]} for name in waits}

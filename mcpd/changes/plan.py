@@ -45,7 +45,10 @@ class DeployPlan(msgspec.Struct, frozen=True):
 def plan_deploy(
     service: Service, selected: Collection[str], containers: Collection[Container], *, force: bool = False
 ) -> DeployPlan:
-    """Decides for the ``selected`` components of ``service``, given every container of the node."""
+    """Decides for the ``selected`` components of ``service``.
+
+    ``containers`` are at least the service's own, and those that have a name which it needs.
+    """
     names = {name: service.container(name) for name in service.component_names}
     ours = by_component(containers, service.name, names)
     by_name = {each.name: each for each in containers}

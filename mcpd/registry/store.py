@@ -112,14 +112,23 @@ class Registry:
 
     # -- reading
 
-    async def services(self, name: str = "", limit: int = -1) -> tuple[RecordedService, ...]:
-        """Every service, or the one named, by name; at most ``limit`` unless that is negative."""
+    @property
+    def services_in_memory(self) -> tuple[RecordedService, ...] | None:
+        """Every service, by name; None when that takes a look at the database."""
         known = self._known
-        if known is None:
-            # Read and kept in the worker's turn: no write can come between the two.
-            known = await self._run(self._read_services)
-        found = [known[name]] if name in known else [] if name else list(known.values())
-        return tuple(found if limit < 0 else found[:limit])
+        return None if known is None else tuple(known.values())
+
+    async def services(self) -> tuple[RecordedService, ...]:
+        """Every service, by name."""
+        return tuple((await self._by_name()).values())
+
+    async def service(self, name: str) -> RecordedService | None:
+        return (await self._by_name()).get(name)
+
+    async def _by_name(self) -> dict[str, RecordedService]:
+        known = self._known
+        # Read and kept in the worker's turn: no write can come between the two.
+        return await self._run(self._read_services) if known is None else known
 
     def _read_services(self, db: sqlite3.Connection) -> dict[str, RecordedService]:
         components: dict[str, list[RecordedComponent]] = {}
@@ -136,9 +145,6 @@ class Registry:
             for row in db.execute("SELECT * FROM services ORDER BY name")
         }
         return self._known
-
-    async def service(self, name: str) -> RecordedService | None:
-        return next(iter(await self.services(name)), None)
 
     # -- events
 

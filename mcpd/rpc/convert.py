@@ -29,7 +29,8 @@ def service(message: wire.ServiceSpec, node: str) -> Service:
     """A service that this ``node`` can hold. Raises InvalidRequestError with every problem."""
     found, problems = examine_service(_service_values(message))
     if found is None:
-        raise InvalidRequestError("\n".join(f"{message.name or 'service'}: {problem}" for problem in problems))
+        name = message.name if naming.is_name(message.name) else "service"
+        raise InvalidRequestError("\n".join(f"{name}: {problem}" for problem in problems))
     if found.node != node:
         raise InvalidRequestError(f"{found.name} belongs on node {found.node}; this is {node}")
     return found
@@ -120,34 +121,36 @@ def _without_none(**values: Any) -> dict[str, Any]:
 
 
 def component_info(view: ComponentView) -> wire.ComponentInfo:
-    container, recorded = view.container, view.recorded
-    info = wire.ComponentInfo(
-        service=view.service,
-        component=view.component,
-        desired=_DESIRED[view.desired],
-        observed=_OBSERVED[view.observed],
-        drift=view.drift,
-    )
-    if view.observed_at:
-        info.observed_at = view.observed_at
-    if recorded:
-        info.container = recorded.container
-        info.image, info.version = recorded.spec.image, recorded.spec.version
-        info.ports = list(recorded.spec.ports)
-        info.spec_hash = recorded.spec_hash
-        info.container_id = recorded.container_id
-    if container:
-        info.container, info.container_id = container.name, container.id
-        info.image, info.version = container.image, container.version
-        info.ports = list(container.ports)
-        info.pid = container.pid
-        info.spec_hash = container.spec_hash
-        info.exit_code = container.exit_code
-        if container.started_at:
-            info.started_at = container.started_at
-        if container.finished_at:
-            info.finished_at = container.finished_at
-    return info
+    """What podman has, where it has something; what the registry recorded, where it does not."""
+    fields: dict[str, Any] = {
+        "service": view.service,
+        "component": view.component,
+        "desired": _DESIRED[view.desired],
+        "observed": _OBSERVED[view.observed],
+        "drift": view.drift,
+    }
+    if recorded := view.recorded:
+        fields |= {
+            "container": recorded.container,
+            "image": recorded.spec.image,
+            "version": recorded.spec.version,
+            "ports": list(recorded.spec.ports),
+            "spec_hash": recorded.spec_hash,
+            "container_id": recorded.container_id,
+        }
+    if container := view.container:
+        fields |= {
+            "container": container.name,
+            "image": container.image,
+            "version": container.version,
+            "ports": list(container.ports),
+            "spec_hash": container.spec_hash,
+            "container_id": container.id,
+            "pid": container.pid,
+            "exit_code": container.exit_code,
+        } | _without_none(started_at=container.started_at, finished_at=container.finished_at)
+    # Built in one go: setting a field of a message later costs as much as everything else here.
+    return wire.ComponentInfo(**fields, **_without_none(observed_at=view.observed_at))
 
 
 def service_info(node: str, found: RecordedService, views: tuple[ComponentView, ...]) -> wire.ServiceInfo:

@@ -13,6 +13,7 @@ import betterproto
 import structlog
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
+from grpclib.metadata import encode_grpc_message
 from grpclib.server import Stream
 
 from mcpd import errors
@@ -25,7 +26,7 @@ log = structlog.get_logger()
 # A definition is some kilobytes and a file's chunk is 256 KiB; grpc's own default for what a client accepts is 4 MiB.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
-_MAX_STATUS_CHARS = 1500
+_MAX_STATUS_BYTES = 6000
 _SHOWN_METHOD_CHARS = 120
 
 _STATUS: dict[type[errors.McpdError], Status] = {
@@ -49,6 +50,8 @@ Message = betterproto.Message
 # What a room of `mcpd.rpc` offers for an RPC: a Trio function of (request, caller) that returns one message, or an
 # async generator of them.
 Method = Callable[[Any, Caller], Awaitable[Message]] | Callable[[Any, Caller], AsyncGenerator[Message, None]]
+# The same answer from memory, without leaving grpclib's event loop; None when memory does not have it.
+FromMemory = Callable[[Any], Message | None]
 
 
 class Authenticator(Protocol):
@@ -76,10 +79,13 @@ class Gate:
         self._idle.set()
         self._draining = False
 
-    def agent(self, contract: Mapping[str, Handler], methods: Mapping[str, Method]) -> dict[str, Handler]:
+    def agent(
+        self, contract: Mapping[str, Handler], methods: Mapping[str, Method], from_memory: Mapping[str, FromMemory]
+    ) -> dict[str, Handler]:
         """Handlers for every RPC of ``contract``: answered by ``methods`` (by RPC name), or told to be unbuilt."""
+        names = {path: path.rpartition("/")[2] for path in contract}
         return {
-            path: self._handler(path, declared, methods.get(path.rpartition("/")[2]))
+            path: self._handler(path, declared, methods.get(names[path]), from_memory.get(names[path]))
             for path, declared in contract.items()
         }
 
@@ -111,14 +117,14 @@ class Gate:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace)
 
-    def _handler(self, path: str, declared: Handler, method: Method | None) -> Handler:
+    def _handler(self, path: str, declared: Handler, method: Method | None, from_memory: FromMemory | None) -> Handler:
         async def serve(stream: Stream[Any, Any]) -> None:
             with self._accounted(path, stream) as call, self._in_flight_counted():
                 self._admit(call, stream)
                 if method is None or call.caller is None:
                     name = path.rpartition("/")[2]
                     raise errors.UnbuiltError(f"this mcpd does not do {name} yet; a later version will")
-                await _answer(method, declared.cardinality, stream, call.caller, call)
+                await _answer(method, from_memory, declared.cardinality, stream, call.caller, call)
 
         return declared._replace(func=serve)
 
@@ -177,15 +183,22 @@ class Gate:
 
 
 async def _answer(
-    method: Method, cardinality: Cardinality, stream: Stream[Any, Any], caller: Caller, call: _Call
+    method: Method,
+    from_memory: FromMemory | None,
+    cardinality: Cardinality,
+    stream: Stream[Any, Any],
+    caller: Caller,
+    call: _Call,
 ) -> None:
-    """Receives, calls ``method`` in Trio, and sends what it returns or yields."""
+    """Receives, answers from memory or calls ``method`` in Trio, and sends what it returns or yields."""
     if cardinality.client_streaming:
         request: Any = stream
     else:
         request = await _received(stream)
         call.target = _target(request)
-    if cardinality.server_streaming:
+    if from_memory and (answer := from_memory(request)) is not None:
+        await stream.send_message(answer)
+    elif cardinality.server_streaming:
         await in_trio(_send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)
     else:
         await stream.send_message(
@@ -255,10 +268,13 @@ def _status_of(error: Exception, call: _Call) -> tuple[Status, str]:
 
 
 def _clipped(message: str) -> str:
-    if len(message) <= _MAX_STATUS_CHARS:
-        return message
-    half = _MAX_STATUS_CHARS // 2
-    return f"{message[:half]}\n...\n{message[-half:]}"
+    """``message``, its middle left out when it would not fit into a header."""
+    keep = len(message)
+    clipped = message
+    while len(encode_grpc_message(clipped)) > _MAX_STATUS_BYTES:
+        keep = keep * 3 // 4
+        clipped = f"{message[: keep // 2]}\n...\n{message[-(keep // 2) :]}"
+    return clipped
 
 
 def _target(request: Any) -> str:

@@ -23,7 +23,7 @@ from h2.config import H2Configuration
 from mcpd.config import Server as ServerConfig
 from mcpd.errors import ConfigError
 from mcpd.rpc.bridge import in_asyncio, open_loop
-from mcpd.rpc.gate import Authenticator, Gate, Method
+from mcpd.rpc.gate import Authenticator, FromMemory, Gate, Method
 from protos.mcp.v1 import AgentServiceBase
 
 log = structlog.get_logger()
@@ -40,21 +40,30 @@ _SERVICE = "mcp.v1.AgentService"
 class RpcServer:
     """Listens when run; `reload_certificate` takes effect for the connections that come after it."""
 
-    def __init__(self, config: ServerConfig, authenticator: Authenticator, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        authenticator: Authenticator,
+        methods: Mapping[str, Method],
+        from_memory: Mapping[str, FromMemory],
+    ) -> None:
         self._config = config
         self._tls = _tls_context(config)
         self._authenticator = authenticator
         self._methods = methods
+        self._from_memory = from_memory
 
     def reload_certificate(self) -> None:
         """Raises ConfigError, and keeps the certificate that it has."""
+        # Tried elsewhere first: a key that does not fit leaves a context with half of the new pair.
+        _tls_context(self._config)
         _load_certificate(self._tls, self._config)
 
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled, then drains. Started with the address that it listens on."""
         async with open_loop():
             gate = Gate(self._authenticator)
-            server = await in_asyncio(_make_server, gate, self._methods)
+            server = await in_asyncio(_make_server, gate, self._methods, self._from_memory)
             await self._bind(server)
             task_status.started(self._config.grpc_addr)
             try:
@@ -148,10 +157,10 @@ class _TrackedProtocol(H2Protocol):
         super().connection_lost(exc)
 
 
-async def _make_server(gate: Gate, methods: Mapping[str, Method]) -> _Server:
+async def _make_server(gate: Gate, methods: Mapping[str, Method], from_memory: Mapping[str, FromMemory]) -> _Server:
     """In the asyncio loop, which grpclib takes hold of."""
     _register_descriptors()
-    handlers = gate.agent(AgentServiceBase().__mapping__(), methods)
+    handlers = gate.agent(AgentServiceBase().__mapping__(), methods, from_memory)
     agent = _Mapped(handlers)
     shipped: dict[str, Handler] = {}
     for service in ServerReflection.extend([agent, Health()]):

@@ -13,7 +13,7 @@ from mcpd.errors import NotFoundError, UnavailableError, UnbuiltError
 from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.gate import FromMemory, Method
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
 from protos.mcp import v1 as wire
@@ -44,14 +44,27 @@ class StatusMethods:
             "NodeStatus": self.node_status,
         }
 
+    @property
+    def from_memory(self) -> dict[str, FromMemory]:
+        return {"ListServices": self.list_services_from_memory}
+
     async def list_services(self, request: wire.ListServicesRequest, caller: Caller) -> wire.ListServicesResponse:
-        services = await self._services(request.service, request.limit)
-        infos = [convert.service_info(self._node, each, view.from_registry(each)) for each in services]
+        return self._listed(await self._registry.services(), request)
+
+    def list_services_from_memory(self, request: wire.ListServicesRequest) -> wire.ListServicesResponse | None:
+        known = self._registry.services_in_memory
+        return None if known is None else self._listed(known, request)
+
+    def _listed(
+        self, known: tuple[RecordedService, ...], request: wire.ListServicesRequest
+    ) -> wire.ListServicesResponse:
+        found = self._select(known, request.service, request.limit)
+        infos = [convert.service_info(self._node, each, view.from_registry(each)) for each in found]
         return wire.ListServicesResponse(node=self._node, services=infos)
 
     async def live_check(self, request: wire.LiveCheckRequest, caller: Caller) -> wire.LiveCheckResponse:
-        containers = await self._podman.containers(request.service)
-        services = await self._services(request.service, 0)
+        services = self._select(await self._registry.services(), request.service, 0)
+        containers = await self._podman.containers(service=request.service)
         now = datetime.now(UTC)
         views = [each for service in services for each in view.live(service, containers, now)]
         # Labelled ones are shown in any case: mcp made them, and somebody will ask why they are there.
@@ -64,7 +77,7 @@ class StatusMethods:
     async def get_status(self, request: wire.GetStatusRequest, caller: Caller) -> wire.GetStatusResponse:
         if convert.instant(request.at):
             raise UnbuiltError("this mcpd cannot tell the status of a time in the past yet; a later version will")
-        services = await self._services(request.service, request.limit)
+        services = self._select(await self._registry.services(), request.service, request.limit)
         response = wire.GetStatusResponse(node=self._node)
         try:
             containers = await self._podman.containers()
@@ -111,11 +124,11 @@ class StatusMethods:
             cpus=os.cpu_count() or 0,
         )
 
-    async def _services(self, name: str, limit: int) -> tuple[RecordedService, ...]:
+    def _select(self, known: tuple[RecordedService, ...], name: str, limit: int) -> tuple[RecordedService, ...]:
         """Raises NotFoundError for a service that is asked for by name and not known."""
         if name:
             convert.target(name, "")
-        services = await self._registry.services(name, convert.limit(limit, _DEFAULT_SERVICES))
-        if name and not services:
-            raise NotFoundError(f"no service {name} is deployed on {self._node}")
-        return services
+            known = tuple(each for each in known if each.name == name)
+            if not known:
+                raise NotFoundError(f"no service {name} is deployed on {self._node}")
+        return known[: convert.limit(limit, _DEFAULT_SERVICES)]

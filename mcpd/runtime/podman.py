@@ -6,7 +6,8 @@ The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podma
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import httpx
 import msgspec
 
 from mcpd.errors import McpdError, UnavailableError
-from mcpd.model import Container
+from mcpd.model import LABEL_SERVICE, Container
 from monitor.model import Observed
 from monitor.ports import Ran
 
@@ -150,11 +151,14 @@ class Podman:
 
     # -- containers
 
-    async def containers(self, service: str = "") -> tuple[Container, ...]:
-        """Every container, running or not, by name; or only those labelled as the service's."""
-        params = {"all": "true"}
+    async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
+        """Containers, running or not, by name: all, those labelled as the service's, or those with these names."""
+        filters: dict[str, list[str]] = {}
         if service:
-            params["filters"] = msgspec.json.encode({"label": [f"mcp.service={service}"]}).decode()
+            filters["label"] = [f"{LABEL_SERVICE}={service}"]
+        if names:
+            filters["name"] = [f"^{re.escape(name)}$" for name in names]
+        params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
         listed = await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params, timeout=_LOOK_S)
         return tuple(sorted((_container(each) for each in listed), key=lambda each: each.name))
 

@@ -1,4 +1,4 @@
-"""Times two things in turn, A B A B, and compares them pair by pair, so that a machine whose speed drifts does not matter."""
+"""Times two things in turn, A B A B, and compares pair by pair: a machine whose speed drifts does not matter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compare(
     what: str, against: str, target: float, ours: Callable[[], float], theirs: Callable[[], float], *, pairs: int
 ) -> Row:
     """Calls ``ours`` and ``theirs`` in turn, each returning the seconds that count; one warm-up of each first."""
-    ours(), theirs()  # noqa: B018
+    ours(), theirs()
     times = [(ours(), theirs()) for _ in range(pairs)]
     return Row(
         what,

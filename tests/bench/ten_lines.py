@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import sys
+from pathlib import Path
 
 from grpclib.client import Channel
 
@@ -18,5 +19,4 @@ async def main(host: str, port: str, ca: str, token: str) -> None:
             print(each.service, each.component, each.container, each.observed)
 
 
-with open(sys.argv[4]) as file:
-    asyncio.run(main(*sys.argv[1:4], file.read().strip()))
+asyncio.run(main(*sys.argv[1:4], Path(sys.argv[4]).read_text().strip()))

@@ -272,8 +272,8 @@ def test_a_deploy_of_rubbish_names_every_problem(client: Client) -> None:
     assert refused.status is grpc.StatusCode.INVALID_ARGUMENT
     lines = refused.sentence.splitlines()
     problems = {
-        "Web!: name: 'Web!' is not a name",
-        "Web!: node: '' is not a name",
+        "service: name: 'Web!' is not a name",
+        "service: node: '' is not a name",
         "components[0].image: 'a b'",
         "components[0].ports[0]: '99999:80' has port 99999; a port is 1 to 65535",
         "components[0].ports[1]: '80' is not a port mapping",

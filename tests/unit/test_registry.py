@@ -244,12 +244,10 @@ async def test_components_are_listed_in_the_order_of_the_definition(registry: Re
     assert list(await desired(registry)) == ["z", "a", "m"]
 
 
-async def test_services_are_listed_by_name_up_to_a_limit(registry: Registry) -> None:
+async def test_services_are_listed_by_name(registry: Registry) -> None:
     for name in ("c", "a", "b"):
         await put(registry, service(name=name))
     assert [each.name for each in await registry.services()] == ["a", "b", "c"]
-    assert [each.name for each in await registry.services(limit=2)] == ["a", "b"]
-    assert [each.name for each in await registry.services("b")] == ["b"]
     assert await registry.service("d") is None
 
 

@@ -1,0 +1,101 @@
+"""The demonstration and its nodes: whole, side by side, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.podman.node import DEMO, Node, free_port, run, running
+
+SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
+
+
+def answer(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
+        text: str = response.read().decode().strip()
+        return text
+
+
+def traces(folder: Path) -> list[str]:
+    """Whatever on this machine still names ``folder``: processes and mounts."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in line and int(process.name) != os.getpid():
+            found.append(f"{process.name}: {line}")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return found + [line for line in mounts if str(folder) in line]
+
+
+def test_the_whole_demonstration_ends_well(tmp_path: Path) -> None:
+    done = run([str(DEMO)], env=os.environ | {"TMPDIR": str(tmp_path)})
+    for shown in ("mcpctl deploy demo", "mcpctl ps", "mcpctl status", "mcpctl stop demo", "v1 -> v2"):
+        assert shown in done.stdout
+    assert traces(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_nodes_run_side_by_side_and_one_goes_without_the_other(tmp_path: Path) -> None:
+    first, second = Node(tmp_path / "a", "a"), Node(tmp_path / "b", "b")
+    ports = free_port(), free_port()
+    with running(first):
+        with running(second):
+            for node, port in zip((first, second), ports, strict=True):
+                node.define("solo", SOLO + f'ports = ["127.0.0.1:{port}:8080"]\n')
+                node.mcpctl("deploy", "solo")
+            assert [answer(port) for port in ports] == ["v1", "v1"]
+            assert [node.json("ps")[0]["node"] for node in (first, second)] == ["a", "b"]
+            (second.folder / "services/solo.toml").unlink()
+        assert answer(ports[0]) == "v1"
+        assert not second.folder.exists()
+        (first.folder / "services/solo.toml").unlink()
+    assert traces(tmp_path) == []
+    assert not first.folder.exists()
+
+
+def test_up_on_a_node_that_exists_starts_what_is_missing_and_changes_nothing_else(node: Node) -> None:
+    node.define("solo", SOLO)
+    node.mcpctl("deploy", "solo")
+    settings = {path: path.read_bytes() for path in node.folder.glob("*.toml")}
+    before, daemon = node.pids(), node.mcpd_pid
+    node.up()
+    assert (node.pids(), node.mcpd_pid) == (before, daemon)
+    assert {path: path.read_bytes() for path in node.folder.glob("*.toml")} == settings
+
+
+def test_the_daemons_command_line_names_its_configuration(node: Node) -> None:
+    words = Path(f"/proc/{node.mcpd_pid}/cmdline").read_bytes().decode().split("\0")
+    assert words[-4:-1] == ["serve", "--config", str(node.folder / "mcpd.toml")]
+
+
+def test_the_alert_command_appends_the_variables_as_one_line(node: Node) -> None:
+    import tomllib
+
+    argv = tomllib.loads((node.folder / "mcpd.toml").read_text())["monitor"]["alert_command"]
+    ledger = node.folder / "alerts.jsonl"
+    subprocess.run(argv, env={"MCP_KIND": "drift", "MCP_REASON": 'a "b"\nc', "OTHER": "x"}, check=True, input=b"{}")
+    assert [json.loads(line) for line in ledger.read_text().splitlines()] == [
+        {"MCP_KIND": "drift", "MCP_REASON": 'a "b"\nc'}
+    ]
+    ledger.unlink()
+
+
+@pytest.mark.parametrize("words", [["up"], ["down"], ["sideways"], ["up", "/nowhere", "--bogus"]])
+def test_wrong_words_are_told_the_right_ones(words: list[str]) -> None:
+    refused = run([str(DEMO), *words], env=dict(os.environ), status=2)
+    assert refused.stderr.startswith("demo: ")
+
+
+def test_a_folder_that_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("data")
+    run([str(DEMO), "up", str(tmp_path)], env=dict(os.environ), status=2)
+    run([str(DEMO), "down", str(tmp_path)], env=dict(os.environ), status=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
