@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -85,11 +85,14 @@ def token_add(
 
 
 @token_app.command(name="list")
-def token_list(*, config: Config = DEFAULT_CONFIG) -> None:
+def token_list(*, output: Literal["table", "json"] = "table", config: Config = DEFAULT_CONFIG) -> None:
     """Show every token's name, role and end; never the token."""
     from mcpd.identity import tokens
 
     now = datetime.now(UTC)
+    if output == "json":
+        print(tokens.described(tokens.load(_tokens_path(config))).decode())
+        return
     print(f"{'NAME':24} {'ROLE':8} {'MADE':17} EXPIRES")
     for each in tokens.load(_tokens_path(config)):
         expires = f"{each.expires_at:%Y-%m-%d %H:%M}" if each.expires_at else "never"

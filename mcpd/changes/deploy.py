@@ -79,7 +79,7 @@ class Deploy:
             await self._prepare(plan)
             await self._carry_out(plan)
             await self._registry.put_service(
-                service, {each.component.name: each.spec_hash for each in plan.components}, _now()
+                service, {each.component.name: each.spec_hash for each in plan.components}, datetime.now(UTC)
             )
         except BaseException as error:
             failed = _step_failure(error)
@@ -266,7 +266,12 @@ class Deploy:
             self._operation.conclude(Outcome(each.component.name, _RESULTS[each.action], words))
             if each.action is not Action.NONE:
                 await self._registry.add_event(
-                    plan.service.name, each.component.name, "deployed", words, self._operation.caller.name, _now()
+                    plan.service.name,
+                    each.component.name,
+                    "deployed",
+                    words,
+                    self._operation.caller.name,
+                    datetime.now(UTC),
                 )
         for name in plan.orphans:
             remedy = f"`mcpctl undeploy {plan.service.name}/{name}` removes it"
@@ -316,7 +321,3 @@ def _words(plan: ComponentPlan) -> str:
     if plan.action is Action.CREATE:
         return version if plan.runs else f"{version}, not started: the definition says active = false"
     return plan.reason
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -42,13 +42,13 @@ class Lifecycle:
     async def start(self) -> None:
         """Wants the target running, and starts what is not. Raises NotFoundError."""
         await self._known()
-        await self._registry.set_active(self._target.service, self._target.component, True, _now())
+        await self._registry.set_active(self._target.service, self._target.component, True, datetime.now(UTC))
         await self._each(self._start_one)
 
     async def stop(self) -> None:
         """Wants the target stopped, and stops it: dependents first. Raises NotFoundError."""
         await self._known()
-        await self._registry.set_active(self._target.service, self._target.component, False, _now())
+        await self._registry.set_active(self._target.service, self._target.component, False, datetime.now(UTC))
         await self._each(self._stop_one, dependents_first=True)
 
     async def restart(self) -> None:
@@ -63,7 +63,7 @@ class Lifecycle:
         service = await self._known()
         await self._each(self._remove_one, dependents_first=True)
         gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
-        await self._registry.forget(service.name, gone, _now())
+        await self._registry.forget(service.name, gone, datetime.now(UTC))
         for network in {own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}:
             await self._podman.remove_own_network(network, {LABEL_NODE: self._node})
 
@@ -114,15 +114,13 @@ class Lifecycle:
     async def _conclude(self, service: str, outcome: Outcome) -> None:
         if kind := _EVENTS.get(outcome.result):
             caller = self._operation.caller.name
-            await self._registry.add_event(service, outcome.component, kind, outcome.message, caller, _now())
+            await self._registry.add_event(service, outcome.component, kind, outcome.message, caller, datetime.now(UTC))
         self._operation.conclude(outcome)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
-        if component.desired is not Desired.RUNNING:
-            return Outcome(name, Result.SKIPPED, _why_not_wanted(component))
-        if container is None:
-            return Outcome(name, Result.FAILED, _gone(component))
+        if container is None or component.desired is not Desired.RUNNING:
+            return _not_startable(component)
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
         await self._up(component, container)
@@ -136,15 +134,12 @@ class Lifecycle:
         return Outcome(name, Result.STOPPED)
 
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
-        name = component.spec.name
-        if component.desired is not Desired.RUNNING:
-            return Outcome(name, Result.SKIPPED, _why_not_wanted(component))
-        if container is None:
-            return Outcome(name, Result.FAILED, _gone(component))
+        if container is None or component.desired is not Desired.RUNNING:
+            return _not_startable(component)
         if container.is_active:
             await self._down(component, container)
         await self._up(component, container)
-        return Outcome(name, Result.RESTARTED)
+        return Outcome(component.spec.name, Result.RESTARTED)
 
     async def _remove_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
@@ -165,17 +160,14 @@ class Lifecycle:
         await self._podman.stop(container.id, component.spec.stop_timeout)
 
 
-def _why_not_wanted(component: RecordedComponent) -> str:
+def _not_startable(component: RecordedComponent) -> Outcome:
+    """Why a component that has no container, or should not run, is not started."""
+    name, service = component.spec.name, component.service
     if component.desired is Desired.IGNORE:
-        return "no longer defined, left as it is"
-    if not component.spec.active:
-        return f"inactive; `mcpctl start {component.service}/{component.spec.name}` makes it active"
-    return f"its service is inactive; `mcpctl start {component.service}` makes it active"
-
-
-def _gone(component: RecordedComponent) -> str:
-    return f"its container {component.container} is gone; `mcpctl deploy {component.service}` makes it anew"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+        return Outcome(name, Result.SKIPPED, "no longer defined, left as it is")
+    if component.desired is Desired.STOPPED and component.spec.active:
+        return Outcome(name, Result.SKIPPED, f"its service is inactive; `mcpctl start {service}` makes it active")
+    if component.desired is Desired.STOPPED:
+        return Outcome(name, Result.SKIPPED, f"inactive; `mcpctl start {service}/{name}` makes it active")
+    gone = f"its container {component.container} is gone; `mcpctl deploy {service}` makes it anew"
+    return Outcome(name, Result.FAILED, gone)

@@ -84,6 +84,15 @@ def revoke(path: Path, name: str) -> None:
         _save(path, kept)
 
 
+def described(tokens: tuple[Token, ...]) -> bytes:
+    """JSON of everything but the hashes."""
+    rows = [
+        {"name": each.name, "role": each.role, "created_at": each.created_at, "expires_at": each.expires_at}
+        for each in tokens
+    ]
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2)
+
+
 class TokenFile:
     """Knows who holds a token, by the file as it is now: a revoked token stops working with the next call."""
 

@@ -16,7 +16,8 @@ from grpclib.client import Channel
 
 from protos.mcp import v1
 from tests.bench.harness import Row, compare, show, timed
-from tests.podman.node import Node, free_port, run, running, until
+from tests.podman.node import Node, run, running
+from tests.waiting import accepts, free_port, until
 
 OUTPUT = Path("bench.json")
 # As many as DESIGN asks for, and one more digit than any screen.
@@ -154,21 +155,11 @@ def _plain_server(node: Node, client: Client) -> Iterator[int]:
     process.stdin.write(bytes(answer))
     process.stdin.close()
     try:
-        until(lambda: _accepts(port))
+        until(lambda: accepts(port))
         yield port
     finally:
         process.kill()
         process.wait()
-
-
-def _accepts(port: int) -> bool:
-    import socket
-
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _address(node: Node) -> tuple[str, int]:

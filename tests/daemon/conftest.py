@@ -1,15 +1,13 @@
 """Starts and ends real daemons: each in a folder of its own, on a free port of the loopback address."""
 
 import os
-import random
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,14 +20,10 @@ from mcpd.fingerprint import spec_hash
 from mcpd.registry.store import Registry
 from monitor.model import Observed
 from protos.spec import Component, Service
+from tests.waiting import DEADLINE_S, free_port, until
 
-# Generous: reached only when something is broken, or the machine is very busy.
-DEADLINE_S = 30.0
-POLL_S = 0.02
 NODE = "n1"
 HOST = "127.0.0.1"
-# Below the ports that the kernel gives to outgoing connections, so that none of them takes ours in between.
-PORTS = range(20000, 32000)
 
 
 @dataclass
@@ -73,7 +67,7 @@ class Daemon:
     def start(self) -> None:
         """Returns once the daemon accepts TLS connections."""
         self.spawn()
-        wait_until(lambda: self._has_ended() or self.accepts(), "the daemon accepts connections")
+        until(lambda: self._has_ended() or self.accepts(), "the daemon accepts connections")
         assert not self._has_ended(), self.log
 
     def spawn(self) -> subprocess.Popen[bytes]:
@@ -157,13 +151,6 @@ class Daemon:
         return (("authorization", f"Bearer {token or self.admin_token}"),)
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"not within {DEADLINE_S:g} s: {what}"
-        time.sleep(POLL_S)
-
-
 def mcpd(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mcpd", *args],
@@ -172,17 +159,6 @@ def mcpd(*args: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=DEADLINE_S,
     )
-
-
-def free_port() -> int:
-    for port in random.sample(PORTS, 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 def make_daemon(folder: Path) -> Daemon:

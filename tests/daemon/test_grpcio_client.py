@@ -18,7 +18,9 @@ from grpc_tools import protoc
 from grpclib.health.v1 import health_pb2
 from grpclib.reflection.v1 import reflection_pb2
 
-from .conftest import DEADLINE_S, NODE, Daemon, wait_until
+from tests.waiting import DEADLINE_S, until
+
+from .conftest import NODE, Daemon
 
 CALL_S = 20.0
 # Long enough for the call to reach the daemon, and far below the daemon's own deadline for podman.
@@ -396,7 +398,7 @@ class Hanging(NamedTuple):
 
     def check_unharmed(self, cancelled: int) -> None:
         """The daemon has ended so many calls, and answers the others."""
-        wait_until(lambda: self.cancelled_calls() >= cancelled, f"{cancelled} calls are logged as cancelled")
+        until(lambda: self.cancelled_calls() >= cancelled, f"{cancelled} calls are logged as cancelled")
         assert self.client.call("ListServices", self.client.pb.ListServicesRequest()).node == NODE
         assert self.cancelled_calls() == cancelled
         assert "Traceback" not in self.daemon.log

@@ -11,8 +11,9 @@ import pytest
 from cryptography import x509
 
 from mcpd import pki
+from tests.waiting import until
 
-from .conftest import HOST, NODE, Daemon, wait_until
+from .conftest import HOST, NODE, Daemon
 
 CALL_S = 20.0
 HEALTH = "/grpc.health.v1.Health/"
@@ -99,7 +100,7 @@ def test_sighup_takes_a_replaced_certificate_for_new_connections_and_keeps_the_o
         put(node, pem)
         assert node.certificate() == before
         node.signal(signal.SIGHUP)
-        wait_until(lambda: node.certificate() == new_certificate, "new connections see the new certificate")
+        until(lambda: node.certificate() == new_certificate, "new connections see the new certificate")
         check_health(old)
     with node.channel() as new:
         check_health(new)
@@ -156,7 +157,7 @@ def test_sighup_with_a_broken_certificate_keeps_the_old_and_says_so(node: Daemon
 def wait_for_line(node: Daemon, event: str, count: int) -> None:
     """Returns when the event has been logged so often."""
     lines = f'"event": "{event}'
-    wait_until(lambda: node.log.count(lines) == count, f"{event} is logged {count} times")
+    until(lambda: node.log.count(lines) == count, f"{event} is logged {count} times")
 
 
 def test_the_served_certificate_is_the_one_that_init_made(daemon: Daemon) -> None:

@@ -8,20 +8,18 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "contrib/demo"
 
 # Far longer than anything here takes on the slowest machine: what passes it hangs.
 COMMAND_DEADLINE_S = 240.0
-CONDITION_DEADLINE_S = 30.0
-_POLL_S = 0.02
 
 
 class Node:
@@ -118,26 +116,11 @@ def run(
     return text
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Waits until ``condition`` is true; fails after the deadline."""
-    deadline = time.monotonic() + CONDITION_DEADLINE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"still not so after {CONDITION_DEADLINE_S:.0f} s: {condition}")
-        time.sleep(_POLL_S)
-
-
 def is_alive(pid: int) -> bool:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         stat = Path(f"/proc/{pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from tests.podman.node import Node, free_port, is_alive, run, until
+from tests.podman.node import Node, is_alive, run
+from tests.waiting import free_port, until
 
 _SUBORDINATE_IDS = "2000000-2065535"
 _TUN = Path("/dev/net/tun")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.podman.node import DEMO, Node, free_port, run, running
+from tests.podman.node import DEMO, Node, run, running
+from tests.waiting import free_port
 
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
 

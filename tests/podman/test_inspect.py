@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.podman.node import Node, free_port
+from tests.podman.node import Node
 from tests.podman.rootless import RootlessPodman, rootless_node
+from tests.waiting import free_port
 
 FULL = """\
 name = "full"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import urllib.request
 
-from tests.podman.node import Node, free_port, until
+from tests.podman.node import Node
+from tests.waiting import free_port, until
 
 DEMO = """\
 # What this is for.
@@ -253,36 +255,38 @@ def test_a_service_with_one_component_of_its_name_has_a_bare_container_name(node
     assert node.pids()["solo-solo"] == before["solo"]
 
 
-def test_a_second_operation_on_a_service_is_told_who_holds_it_or_waits(node: Node) -> None:
-    import subprocess
-
-    slow = (
-        DEMO.replace("PORT", str(free_port()))
-        + '[components.health]\ncmd = ["test", "-e", "/tmp/go"]\ninterval = "1s"\nretries = 60\n'
-    )
-    node.define("demo", slow)
-    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=-3)
+def slow_deploy(node: Node) -> subprocess.Popen[bytes]:
+    """A deploy of the demo service that has started a component and waits until `go` lets it get healthy."""
+    probe = '[components.health]\ncmd = ["test", "-e", "/tmp/go"]\ninterval = "1s"\nretries = 60\n'
+    node.define("demo", DEMO.replace("PORT", str(free_port())) + probe)
+    deploy = quietly(node, "deploy", "demo")
     until(lambda: "demo-worker" in node.pids())
+    return deploy
+
+
+def go(node: Node) -> None:
+    node.podman("exec", "demo-worker", "touch", "/tmp/go")
+
+
+def quietly(node: Node, *words: str) -> subprocess.Popen[bytes]:
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen(["mcpctl", *words], env=node.environment, stdout=nowhere, stderr=nowhere)
+
+
+def test_a_second_operation_on_a_service_is_told_who_holds_it_or_waits(node: Node) -> None:
+    deploy = slow_deploy(node)
     refused = node.mcpctl("restart", "demo", status=1)
     assert "demo is held by operation" in refused.stderr
     assert "deploy demo by admin since" in refused.stderr
-    waiting = subprocess.Popen(["mcpctl", "restart", "demo", "--wait"], env=node.environment, stdout=-3, stderr=-3)
-    node.podman("exec", "demo-worker", "touch", "/tmp/go")
+    waiting = quietly(node, "restart", "demo", "--wait")
+    go(node)
     assert deploy.wait(60) == 0
     assert waiting.wait(60) == 0
 
 
 def test_a_client_that_goes_away_does_not_stop_the_operation(node: Node) -> None:
-    import subprocess
-
-    slow = (
-        DEMO.replace("PORT", str(free_port()))
-        + '[components.health]\ncmd = ["test", "-e", "/tmp/go"]\ninterval = "1s"\nretries = 60\n'
-    )
-    node.define("demo", slow)
-    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=-3)
-    until(lambda: "demo-worker" in node.pids())
+    deploy = slow_deploy(node)
     deploy.kill()
     deploy.wait()
-    node.podman("exec", "demo-worker", "touch", "/tmp/go")
+    go(node)
     until(lambda: states(node) == {"web": "running", "worker": "running"} and node.json("list"))

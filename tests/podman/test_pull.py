@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.podman.node import Node, free_port, running, until
+from tests.podman.node import Node, running
+from tests.waiting import accepts, free_port, until
 
 IMAGE = """\
 name = "pulled"
@@ -35,7 +36,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", str(settings)], stdout=log, stderr=log)
     try:
-        until(lambda: _accepts(port))
+        until(lambda: accepts(port))
         yield f"127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -93,16 +94,6 @@ def test_a_registry_that_does_not_answer_changes_nothing(pulling: Node, registry
     assert "web failed at pull" in failed.stderr
     assert "refused" in failed.stderr
     assert pulling.pids() == before
-
-
-def _accepts(port: int) -> bool:
-    import socket
-
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_a_local_image_that_is_missing_is_not_looked_for_in_a_registry(pulling: Node) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.podman.node import Node, is_alive, until
+from tests.podman.node import Node, is_alive
 from tests.podman.test_lifecycle import demo, states
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -55,13 +57,13 @@ def test_a_podman_service_that_hangs_is_replaced_and_meanwhile_status_says_what_
 
 def test_a_deploy_that_mcpd_was_killed_in_is_undone_at_the_next_start(node: Node) -> None:
     """The replacement waits for a probe that never succeeds; mcpd is killed then."""
-    import subprocess
-
     demo(node)
     path = node.folder / "services/demo.toml"
     probe = '[components.health]\ncmd = ["false"]\ninterval = "1s"\nretries = 60\n'
     path.write_text(path.read_text().replace("mcp-demo:v1", "mcp-demo:v2") + probe)
-    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=-3)
+    deploy = subprocess.Popen(
+        ["mcpctl", "deploy", "demo"], env=node.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     until(lambda: node.pids().get("demo-worker") and "demo-worker.last" in node.containers())
     node.stop_daemon(signal.SIGKILL)
     assert deploy.wait(60) == 1
@@ -74,13 +76,13 @@ def test_a_deploy_that_mcpd_was_killed_in_is_undone_at_the_next_start(node: Node
 
 
 def test_a_deploy_that_mcpd_is_told_to_end_in_is_undone_before_it_ends(node: Node) -> None:
-    import subprocess
-
     demo(node)
     path = node.folder / "services/demo.toml"
     probe = '[components.health]\ncmd = ["false"]\ninterval = "1s"\nretries = 600\n'
     path.write_text(path.read_text().replace("mcp-demo:v1", "mcp-demo:v2") + probe)
-    deploy = subprocess.Popen(["mcpctl", "deploy", "demo"], env=node.environment, stdout=-3, stderr=subprocess.PIPE)
+    deploy = subprocess.Popen(
+        ["mcpctl", "deploy", "demo"], env=node.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     until(lambda: "demo-worker.last" in node.containers())
     pid = node.mcpd_pid
     os.kill(pid, signal.SIGTERM)
