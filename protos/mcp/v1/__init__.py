@@ -225,7 +225,8 @@ class EventInfo(betterproto.Message):
     at: datetime = betterproto.message_field(4)
     kind: str = betterproto.string_field(5)
     """
-    What happened: deployed, started, stopped, restarted, undeployed, failed, or an observed state.
+    What happened: deployed, started, stopped, restarted, undeployed or failed, all by somebody; or the observed state
+     that a component went into.
     """
 
     message: str = betterproto.string_field(6)
@@ -533,12 +534,37 @@ class AlertInfo(betterproto.Message):
     opened_at: datetime = betterproto.message_field(6)
     closed_at: datetime = betterproto.message_field(7)
     delivery: str = betterproto.string_field(8)
-    """pending, sent, failed or suppressed."""
+    """pending, sent, failed (after all attempts) or suppressed."""
 
     attempts: int = betterproto.uint32_field(9)
     output_tail: str = betterproto.string_field(10)
     suppressed_by: str = betterproto.string_field(11)
+    """The rule that kept it from being sent: cooldown, silence, or empty."""
+
     acked_by: str = betterproto.string_field(12)
+    exit_status: Optional[int] = betterproto.int32_field(13, optional=True)
+    """
+    Of the alert command's last attempt; unset when it did not end by itself.
+    """
+
+    transitions: int = betterproto.uint32_field(14)
+    """How often the component changed state within the flap window."""
+
+    ack_note: str = betterproto.string_field(15)
+    desired: str = betterproto.string_field(16)
+    observed: str = betterproto.string_field(17)
+
+
+@dataclass(eq=False, repr=False)
+class SilenceInfo(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+    service: str = betterproto.string_field(2)
+    component: str = betterproto.string_field(3)
+    """Empty: every component of the service."""
+
+    until: datetime = betterproto.message_field(4)
+    reason: str = betterproto.string_field(5)
+    by: str = betterproto.string_field(6)
 
 
 @dataclass(eq=False, repr=False)
@@ -553,6 +579,10 @@ class ListAlertsRequest(betterproto.Message):
 class ListAlertsResponse(betterproto.Message):
     node: str = betterproto.string_field(1)
     alerts: List["AlertInfo"] = betterproto.message_field(2)
+    """Oldest first."""
+
+    silences: List["SilenceInfo"] = betterproto.message_field(3)
+    """Those in force."""
 
 
 @dataclass(eq=False, repr=False)
@@ -576,7 +606,7 @@ class SilenceAlertRequest(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class SilenceAlertResponse(betterproto.Message):
-    id: int = betterproto.uint64_field(1)
+    silence: "SilenceInfo" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)

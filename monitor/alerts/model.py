@@ -1,0 +1,62 @@
+"""An alert, and how telling somebody of it went."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class AlertKind(StrEnum):
+    """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY`` is of a certificate."""
+
+    DRIFT = "drift"
+    FLAP = "flap"
+    RECOVERED = "recovered"
+    REBOOT = "reboot"
+    EXPIRY = "expiry"
+
+
+class Delivery(StrEnum):
+    """``FAILED``: after all attempts. ``SUPPRESSED``: by a rule, which is recorded with it."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    SUPPRESSED = "suppressed"
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """One row of the ledger, as the operator's command is told of it. ``id`` stays the same over every attempt.
+
+    ``since`` is when the state began that the alert is about; ``transitions`` counts the component's changes of state
+    within the flap window.
+    """
+
+    id: int
+    node: str
+    service: str
+    component: str
+    kind: AlertKind
+    desired: str
+    observed: str
+    reason: str
+    since: datetime
+    transitions: int = 0
+    attempts: int = 0
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """One run of the alert command. ``status`` is its exit status, negative for a signal, None when it never ran.
+
+    ``words`` say how it ended; ``output`` is the end of what it printed, on stdout and stderr together.
+    """
+
+    status: int | None
+    words: str
+    output: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == 0
