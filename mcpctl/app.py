@@ -19,7 +19,13 @@ COMMANDS = {
     "list": ("status:list_services", "List deployed services, from the nodes' registries."),
     "ps": ("status:ps", "Show components as podman sees them now."),
     "status": ("status:status", "Show what should run against what runs, and why they disagree."),
-    "events": ("status:events", "Show what happened."),
+    "events": ("status:events", "Show what happened, and what happens."),
+    "timeline": ("status:timeline", "Draw the states of each component over time, with deploys and alerts."),
+}
+ALERT_COMMANDS = {
+    "list": ("alerts:list_alerts", "List the alerts that are open, and what is silenced."),
+    "ack": ("alerts:ack", "Say that you have seen an alert."),
+    "silence": ("alerts:silence", "Keep the alerts of a service or component quiet for a while."),
 }
 NODE_COMMANDS = {
     "list": ("node:list_nodes", "List the nodes in the configuration."),
@@ -39,9 +45,11 @@ def build(words: list[str]) -> App:
         result_action="return_int_as_exit_code_else_zero",
     )
     node = App(name="node", help="The nodes in the configuration.")
+    alerts = App(name="alerts", help="What the nodes had to tell, and whether anybody has seen it.")
     app.command(node)
+    app.command(alerts)
     app.command(version)
-    for group, commands in ((app, COMMANDS), (node, NODE_COMMANDS)):
+    for group, commands in ((app, COMMANDS), (alerts, ALERT_COMMANDS), (node, NODE_COMMANDS)):
         for name, (place, summary) in commands.items():
             # A command that is asked for is imported anyway, and shows its whole docstring.
             known = {} if name in words else {"help": summary}

@@ -8,17 +8,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from grpclib.client import Channel
+from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from mcpctl.config import Node, Settings
-from mcpctl.errors import CliError, UnknownServiceError, UnreachableError, UsageError
+from mcpctl.errors import BusyError, CliError, UnknownServiceError, UnreachableError, UsageError
 from protos.mcp.v1 import AgentServiceStub
 
 # A node that looks at itself answers in milliseconds; what needs longer is down, or so slow that it must be said.
 READ_DEADLINE_S = 10.0
 # Pulls and stop timeouts are honest work; an operation ends by itself on the node, however long we watch.
 CHANGE_DEADLINE_S = 3600.0
+# A node that lost its power closes no connection: whoever follows it for days finds out by asking. Ten seconds are
+# what a node has to answer in anyhow.
+_KEEPALIVE = Configuration(
+    _keepalive_time=10.0,
+    _keepalive_timeout=READ_DEADLINE_S,
+    _http2_max_pings_without_data=0,
+    _http2_min_sent_ping_interval_without_data=5.0,
+)
 
 _DEFINITION_ERRORS = (Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS)
 
@@ -28,7 +37,7 @@ async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIter
     """The agent of ``node``; every call has ``deadline`` seconds. Raises UnreachableError, UsageError, CliError."""
     host, port = node.host_port
     token = settings.token(node)
-    channel = Channel(host, port, ssl=_tls(settings, node))
+    channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE)
     try:
         yield AgentServiceStub(channel, timeout=deadline, metadata={"authorization": f"Bearer {token}"})
     except GRPCError as error:
@@ -64,6 +73,8 @@ def _refused(node: Node, error: GRPCError) -> CliError:
         return UsageError(message)
     if error.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
         return UnreachableError(message)
+    if error.status is Status.RESOURCE_EXHAUSTED:
+        return BusyError(message)
     return CliError(message)
 
 

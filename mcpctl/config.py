@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from mcpctl.errors import UsageError
+from mcpctl.errors import CliError, UsageError
 from protos import grammar, strict
 from protos.fields import FilePath, Name, NetworkAddress, Url
 from protos.strict import Problem
@@ -89,6 +89,15 @@ class Settings(msgspec.Struct, frozen=True):
             if each.name == name:
                 return each
         raise UsageError(f"{name!r} is no node in {self.path}; {self.known_nodes(name)}")
+
+    def usable_node(self, name: str) -> Node:
+        """The node, to be told something. Raises UsageError; CliError when it is not active."""
+        node = self.node(name)
+        if node.state is not NodeState.ACTIVE:
+            raise CliError(
+                f"node {name} is {node.state}: nothing was sent; `mcpctl node set-state {name} active` changes that"
+            )
+        return node
 
     def known_nodes(self, near: str) -> str:
         names = [each.name for each in self.nodes]

@@ -22,6 +22,12 @@ class Definition(msgspec.Struct, frozen=True):
     path: Path
     service: Service
 
+    def check_component(self, name: str) -> None:
+        """Raises UsageError when the service has no component ``name``; "" stands for all of them."""
+        if name and self.service.component(name) is None:
+            known = ", ".join(self.service.component_names)
+            raise UsageError(f"{self.service.name} has no component {name!r}; {self.path} has {known}")
+
 
 def load(settings: Settings, name: str) -> Definition:
     """The definition of service ``name``. Raises UsageError with every problem in it."""

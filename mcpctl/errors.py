@@ -27,5 +27,9 @@ class UnreachableError(CliError):
     """A node did not answer, or not in time."""
 
 
+class BusyError(CliError):
+    """Refused for now; the same call may be answered later."""
+
+
 class UnknownServiceError(UsageError):
     """The node knows no such service."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from mcpctl import render
 from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import DONE, PARTIAL, CliError, UnknownServiceError, UnreachableError, UsageError
@@ -16,10 +16,15 @@ T = TypeVar("T")
 
 
 class Answers(NamedTuple, Generic[T]):
-    """What the nodes said, in the order of the configuration, and whether all of them could be asked."""
+    """What the nodes said, in the order of the configuration, and whether all of them could be asked.
+
+    ``answered`` has the node of each answer; ``unreachable`` those that may answer another time.
+    """
 
     answers: list[T]
     status: int
+    answered: list[Node]
+    unreachable: list[Node]
 
 
 async def ask(
@@ -43,6 +48,8 @@ async def ask(
         tasks = [group.create_task(one(node)) for node in nodes]
     found = [task.result() for task in tasks]
     answers = [each for each in found if not isinstance(each, CliError)]
+    answered = [node for node, each in zip(nodes, found, strict=True) if not isinstance(each, CliError)]
+    unreachable = [node for node, each in zip(nodes, found, strict=True) if isinstance(each, UnreachableError)]
     unknown = [each for each in found if isinstance(each, UnknownServiceError)]
     failed = [each for each in found if isinstance(each, CliError) and each not in unknown]
     # 1. Our own side is wrong (no token, no CA): nothing that a node says changes that.
@@ -53,8 +60,8 @@ async def ask(
     for error in (*wrong, *refused, *([] if answers or failed else unknown)):
         raise error
     for error in failed:
-        print(f"mcpctl: {error}", file=sys.stderr)
-    return Answers(answers, PARTIAL if failed else DONE)
+        render.note(f"mcpctl: {error}")
+    return Answers(answers, PARTIAL if failed else DONE, answered, unreachable)
 
 
 def _chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
@@ -63,7 +70,7 @@ def _chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
     active = [node for node in settings.nodes if node.state is NodeState.ACTIVE]
     for node in settings.nodes:
         if node.state is not NodeState.ACTIVE:
-            print(f"mcpctl: node {node.name} is {node.state} in {settings.path.name}: skipped", file=sys.stderr)
+            render.note(f"mcpctl: node {node.name} is {node.state} in {settings.path.name}: skipped")
     if not active:
         raise UsageError(f"{settings.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
     return active

@@ -6,7 +6,7 @@ Apart from the commands' signatures, and without cyclopts, so that what is typed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from protos.mcp import v1
 
 _RECENT_EVENTS = 5
 DEFAULT_EVENTS = 100
+EVENT_HEADERS = ("TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL")
+# Where what has no time is sorted.
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -73,19 +76,24 @@ def ps(query: Query, *, undeclared: bool = False) -> int:
     return found.status
 
 
-def status(query: Query, *, exit_code: bool = False) -> int:
+def status(query: Query, *, exit_code: bool = False, at: datetime | None = None) -> int:
+    """``at``: as it was then."""
     name = query.service()
     request = v1.GetStatusRequest(service=name, events=_RECENT_EVENTS if name else 0)
+    if at:
+        request.at = at
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.get_status(request)))
     rows = [service_row(each) for answer in found.answers for each in answer.services]
     for answer in found.answers:
         if answer.warning:
             render.note(f"mcpctl: node {answer.node}: {answer.warning}")
+    if at:
+        render.note(f"mcpctl: as it was at {render.moment(at)}, not as it is now")
     if query.json:
         render.as_json(rows)
     else:
         headers = ("SERVICE", "COMPONENT", "NODE", "VERSION", "DESIRED", "STATE", "FOR", "DRIFT")
-        render.table(headers, (_status_cells(each) for row in rows for each in row.components))
+        render.table(headers, (_status_cells(each, at) for row in rows for each in row.components))
         _print_recent([event_row(answer.node, each) for answer in found.answers for each in answer.events])
     drifts = any(each.drift for row in rows for each in row.components)
     return DRIFT if exit_code and drifts and found.status == DONE else found.status
@@ -94,22 +102,34 @@ def status(query: Query, *, exit_code: bool = False) -> int:
 def events(
     query: Query, *, since: datetime | None = None, until: datetime | None = None, limit: int = DEFAULT_EVENTS
 ) -> int:
+    request = events_request(query, since=since, until=until, limit=limit)
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_events(request)))
+    rows = in_order([[event_row(answer.node, each) for each in answer.events] for answer in found.answers])
+    if query.json:
+        render.as_json(rows)
+    else:
+        render.table(EVENT_HEADERS, map(event_cells, rows))
+    return found.status
+
+
+def events_request(
+    query: Query, *, since: datetime | None = None, until: datetime | None = None, limit: int = DEFAULT_EVENTS
+) -> v1.ListEventsRequest:
+    """Raises UsageError."""
     service, component = query.service_and_component()
     request = v1.ListEventsRequest(service=service, component=component, limit=limit)
     if since:
         request.since = since
     if until:
         request.until = until
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_events(request)))
-    rows = [event_row(answer.node, each) for answer in found.answers for each in answer.events]
+    return request
+
+
+def in_order(nodes: Sequence[list[EventRow]]) -> list[EventRow]:
+    """The events of several nodes as one list, oldest first."""
+    rows = [row for each in nodes for row in each]
     # Within a node the ledger's order stands (sorting is stable); between nodes there are only the clocks.
-    if len(found.answers) > 1:
-        rows.sort(key=lambda row: row.at or datetime.min.replace(tzinfo=UTC))
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(("TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL"), map(_event_cells, rows))
-    return found.status
+    return sorted(rows, key=lambda row: row.at or LONG_AGO) if len(nodes) > 1 else rows
 
 
 def _service_cells(row: ServiceRow) -> tuple[str, ...]:
@@ -124,14 +144,20 @@ def _container_cells(row: ComponentRow) -> tuple[str, ...]:
     return row.node, row.service or "-", row.component or "-", row.container, row.version, _state(row), up, ports
 
 
-def _status_cells(row: ComponentRow) -> tuple[str, ...]:
-    lasting = render.age(row.started_at if row.pid else row.finished_at)
+def _status_cells(row: ComponentRow, at: datetime | None) -> tuple[str, ...]:
+    since = row.started_at if row.pid else row.finished_at
+    # What is folded from the events of the past knows when a state began, and little else.
+    lasting = render.age(since or row.observed_at, at) if at else render.age(since)
     return row.service, row.component, row.node, row.version, row.desired, _state(row), lasting, row.drift
 
 
-def _event_cells(row: EventRow) -> tuple[str, ...]:
-    what = f"{row.service}/{row.component}" if row.component else row.service
-    return render.moment(row.at), row.node, what, row.kind, row.caller, row.message
+def event_cells(row: EventRow) -> tuple[str, ...]:
+    return render.moment(row.at), row.node, what(row.service, row.component), row.kind, row.caller, row.message
+
+
+def what(service: str, component: str) -> str:
+    """How a service, or a component of it, is written in a table."""
+    return f"{service}/{component}" if component else service
 
 
 def _print_recent(rows: Iterable[EventRow]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from cyclopts import Parameter
 
 from mcpctl.config import Settings, load
 from mcpctl.errors import UsageError
-from protos import naming
+from protos import grammar, naming
 
 
 class Output(StrEnum):
@@ -41,6 +42,28 @@ class Common:
 COMMON = Common()
 
 Nodes = Annotated[tuple[str, ...], Parameter(name="--node", help="Ask only this node; may be given several times.")]
+
+
+def past(text: str, option: str) -> datetime | None:
+    """A time, or so long ago; None for "". Raises UsageError."""
+    if not text:
+        return None
+    try:
+        return datetime.now(UTC) - grammar.duration(text)
+    except ValueError:
+        pass
+    try:
+        return instant(text)
+    except ValueError:
+        raise UsageError(f"{option}: {text!r} is neither a duration (2h) nor a time (2026-01-31T12:00)") from None
+
+
+def instant(text: str) -> datetime:
+    """A time; of this machine's time zone when it names none. Raises ValueError."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
 
 
 def target(text: str) -> tuple[str, str]:

@@ -25,13 +25,32 @@ _STATE_COLOUR = {
 }
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints columns as wide as their widest cell; state words coloured on a terminal. The last column may wrap."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
+    """Prints columns as wide as their widest cell; state words coloured on a terminal. The last column may wrap.
+
+    Returns the columns' widths.
+    """
     cells = [[_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     print(_style(_line(headers, widths, {}), "bold"))
     for row in cells:
-        print(_line(row, widths, {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(row)}))
+        _print_row(row, widths)
+    return widths
+
+
+def later_row(row: Sequence[str], widths: Sequence[int]) -> list[int]:
+    """Prints a row that a table of ``widths`` did not have yet, at once. Returns the widths that the next one needs."""
+    cells = [_one_line(cell) for cell in row]
+    widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
+    _print_row(cells, widths)
+    sys.stdout.flush()
+    return widths
+
+
+def say(*pieces: str | tuple[str, str]) -> None:
+    """Prints one line of text, some of it with a colour: ``("FAILED", "red")``."""
+    texts = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
+    print("".join(_style(_one_line(text), colour) for text, colour in texts))
 
 
 def as_json(value: object) -> None:
@@ -48,11 +67,11 @@ def note(message: str) -> None:
     print("\n".join(map(_one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
-def age(since: datetime | None) -> str:
-    """How long ago, in the largest two units: 3d4h, 12m, 5s."""
+def age(since: datetime | None, at: datetime | None = None) -> str:
+    """How long before ``at``, or ago, in the largest two units: 3d4h, 12m, 5s."""
     if since is None:
         return ""
-    seconds = max(0, int((datetime.now(UTC) - since) / timedelta(seconds=1)))
+    seconds = max(0, int(((at or datetime.now(UTC)) - since) / timedelta(seconds=1)))
     days, seconds = divmod(seconds, 86400)
     hours, seconds = divmod(seconds, 3600)
     minutes, seconds = divmod(seconds, 60)
@@ -77,6 +96,10 @@ def size(count: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def _print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+    print(_line(cells, widths, {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(cells)}))
+
+
 def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) -> str:
     last = len(cells) - 1
     padded = []
@@ -87,13 +110,13 @@ def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) 
 
 
 def _style(text: str, colour: str) -> str:
-    if not colour or not text or not _colourful():
+    if not colour or not text or not colourful():
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
-def _colourful() -> bool:
-    """See no-color.org."""
+def colourful() -> bool:
+    """Whether there is a terminal that shows colours to somebody who wants them; see no-color.org."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

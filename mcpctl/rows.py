@@ -53,6 +53,41 @@ class EventRow(msgspec.Struct, frozen=True):
     caller: str
 
 
+class AlertRow(msgspec.Struct, frozen=True):
+    """``closed_at`` None: still open. ``exit_status`` is the alert command's, None when it did not end by itself."""
+
+    node: str
+    id: int
+    kind: str
+    service: str
+    component: str
+    reason: str
+    desired: str
+    observed: str
+    opened_at: datetime | None
+    closed_at: datetime | None
+    transitions: int
+    delivery: str
+    suppressed_by: str
+    attempts: int
+    exit_status: int | None
+    output_tail: str
+    acked_by: str
+    ack_note: str
+
+
+class SilenceRow(msgspec.Struct, frozen=True):
+    """``component`` empty: every component of the service."""
+
+    node: str
+    id: int
+    service: str
+    component: str
+    until: datetime | None
+    reason: str
+    by: str
+
+
 class OutcomeRow(msgspec.Struct, frozen=True):
     component: str
     result: str
@@ -127,6 +162,33 @@ def event_row(node: str, info: v1.EventInfo) -> EventRow:
     return EventRow(
         node, info.id, _instant(info.at), info.service, info.component, info.kind, info.message, info.caller
     )
+
+
+def alert_row(node: str, info: v1.AlertInfo) -> AlertRow:
+    return AlertRow(
+        node=node,
+        id=info.id,
+        kind=info.kind,
+        service=info.service,
+        component=info.component,
+        reason=info.reason,
+        desired=info.desired,
+        observed=info.observed,
+        opened_at=_instant(info.opened_at),
+        closed_at=_instant(info.closed_at),
+        transitions=info.transitions,
+        delivery=info.delivery,
+        suppressed_by=info.suppressed_by,
+        attempts=info.attempts,
+        exit_status=info.exit_status,
+        output_tail=info.output_tail,
+        acked_by=info.acked_by,
+        ack_note=info.ack_note,
+    )
+
+
+def silence_row(node: str, info: v1.SilenceInfo) -> SilenceRow:
+    return SilenceRow(node, info.id, info.service, info.component, _instant(info.until), info.reason, info.by)
 
 
 def outcome_row(outcome: v1.ComponentOutcome) -> OutcomeRow:

@@ -1,7 +1,7 @@
 """The whole life of mcpd: what outlives what is the nesting below.
 
     registry, podman client
-    └─ links        the podman link; the resync, which lists everything now and then
+    └─ links        the podman link, housekeeping, the monitor (see `monitor.watch`)
        └─ work      operations: they end as completed or reverted, whoever watches
           └─ front  the gRPC server, and the signals that end it
 
@@ -16,18 +16,24 @@ import signal
 import structlog
 import trio
 
-from mcpd import __version__, resync
+from mcpd import __version__, boot, config, housekeeping
 from mcpd.changes.operations import Operations
 from mcpd.changes.sweep import sweep
 from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.tokens import TokenFile
+from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
+from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.changes import ChangeMethods
 from mcpd.rpc.server import RpcServer
 from mcpd.rpc.status import StatusMethods
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from mcpd.watching import NodeIntent
+from monitor.alerts.dispatch import Dispatcher
+from monitor.watch import Monitor
+from monitor.watch import Settings as MonitorSettings
 
 log = structlog.get_logger()
 
@@ -37,17 +43,35 @@ _OPERATIONS_GRACE_S = 10.0
 
 async def serve(settings: Config) -> None:
     """Runs the daemon until SIGTERM or SIGINT. Raises ConfigError or RegistryError when it cannot start."""
-    name, socket = settings.node.name, settings.podman_socket
+    name, socket, rules = settings.node.name, settings.podman_socket, settings.monitor
     async with Registry.open(settings.database.path) as registry, Podman.connect(socket) as podman:
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
+        ledger = MonitorLedger(registry, name)
+        dispatcher = Dispatcher(ledger, lambda: rules.alert_command, rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
             await links.start(link.run)
             await sweep(podman, registry)
+            links.start_soon(housekeeping.run, ledger, rules.retention)
             async with trio.open_nursery() as work:
                 operations = Operations(work, registry)
-                links.start_soon(resync.run, podman, registry, operations, settings.monitor.resync_interval)
-                status = StatusMethods(name, podman, link, registry, operations, settings.database.path.parent)
-                methods = ChangeMethods(name, podman, registry, operations).methods | status.methods
+                intent = NodeIntent(name, podman, registry, operations, rules.heal)
+                intent.is_booting = await boot.is_another_boot(ledger)
+                monitor = Monitor(name, podman, intent, ledger, dispatcher, _monitor_settings(rules))
+                await links.start(monitor.run)
+
+                async def resume() -> None:
+                    lost = await boot.start_what_should_run(name, podman, registry, operations)
+                    await monitor.tell_of_reboot(lost)
+                    intent.is_booting = False
+
+                if intent.is_booting:
+                    work.start_soon(resume)
+                status = StatusMethods(name, podman, link, registry, operations, monitor, settings.database.path.parent)
+                methods = (
+                    ChangeMethods(name, podman, registry, operations).methods
+                    | status.methods
+                    | AlertMethods(name, ledger).methods
+                )
                 server = RpcServer(settings.server, _authenticator(settings), methods, status.from_memory)
                 async with trio.open_nursery() as front:
                     host, port = await front.start(server.run)
@@ -58,6 +82,16 @@ async def serve(settings: Config) -> None:
                 work.cancel_scope.cancel()
             links.cancel_scope.cancel()
     log.info("mcpd ended; containers run on")
+
+
+def _monitor_settings(rules: config.Monitor) -> MonitorSettings:
+    return MonitorSettings(
+        drift_grace=rules.drift_grace.total_seconds(),
+        flap_threshold=rules.flap_threshold,
+        flap_window=rules.flap_window.total_seconds(),
+        cooldown=rules.cooldown.total_seconds(),
+        resync_interval=rules.resync_interval.total_seconds(),
+    )
 
 
 async def _until_told_to_end(server: RpcServer) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from monitor.ports import OutsideError
 
-class McpdError(Exception):
+
+class McpdError(OutsideError):
     """A failure with a sentence for the operator: what happened, to which thing, and what to do next."""
 
 

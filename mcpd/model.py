@@ -30,6 +30,10 @@ class Role(StrEnum):
     VIEWER = "viewer"
 
 
+# Who is named for what mcpd does by itself.
+MCPD = "mcpd"
+
+
 class Caller(msgspec.Struct, frozen=True):
     """Who makes a call, after authentication."""
 

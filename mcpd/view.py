@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import msgspec
 
-from mcpd.model import Container, RecordedComponent, RecordedService, by_component
+from mcpd.model import Container, Event, RecordedComponent, RecordedService, by_component
 from monitor.drift import drift
-from monitor.model import MISSING, Desired, Observed, Seen, Wanted
+from monitor.model import MISSING, Desired, Known, Observed, Seen, Wanted
+from protos import grammar
+from protos.spec import Heal
 
 
 class ComponentView(msgspec.Struct, frozen=True):
@@ -28,6 +30,20 @@ class ComponentView(msgspec.Struct, frozen=True):
         return self.recorded.desired if self.recorded else Desired.IGNORE
 
 
+def wanted_of(recorded: RecordedComponent, heal: Heal = Heal.ALERT) -> Wanted:
+    """What the registry wants of a component, with the node's ``heal`` where it has none of its own."""
+    spec = recorded.spec
+    return Wanted(
+        service=recorded.service,
+        component=spec.name,
+        desired=recorded.desired,
+        image=spec.image,
+        spec_hash=recorded.spec_hash,
+        restart=grammar.restart(spec.restart).policy,
+        heal=spec.heal or heal,
+    )
+
+
 def from_registry(service: RecordedService) -> tuple[ComponentView, ...]:
     """The service's components as they were last seen."""
     return tuple(
@@ -36,13 +52,31 @@ def from_registry(service: RecordedService) -> tuple[ComponentView, ...]:
     )
 
 
-def live(service: RecordedService, containers: Collection[Container], now: datetime) -> tuple[ComponentView, ...]:
-    """The service's components, given every container that podman has ``now``."""
+def live(
+    service: RecordedService, containers: Collection[Container], now: datetime, known: Mapping[str, Known] | None = None
+) -> tuple[ComponentView, ...]:
+    """The service's components, given every container that podman has ``now``.
+
+    ``known`` is what the monitor knows of containers, by id: what its probes say, and how one ended.
+    """
+    known = known or {}
     found = by_component(containers, service.name, {each.spec.name: each.container for each in service.components})
     views = []
     for each in service.components:
         container = found.get(each.spec.name)
-        views.append(_view(each, container, container.seen() if container else MISSING, now))
+        views.append(_view(each, container, _seen(container, known) if container else MISSING, now))
+    return tuple(views)
+
+
+def past(service: RecordedService, states: Mapping[tuple[str, str], Event]) -> tuple[ComponentView, ...]:
+    """The service's components as the ledger says that they were; UNKNOWN where it says nothing."""
+    views = []
+    for each in service.components:
+        event = states.get((service.name, each.spec.name))
+        observed = Observed(event.kind) if event else Observed.UNKNOWN
+        when = event.at if event else None
+        words = event.message if event and not observed.is_up and each.desired is Desired.RUNNING else ""
+        views.append(ComponentView(service.name, each.spec.name, each, None, observed, when, words))
     return tuple(views)
 
 
@@ -58,10 +92,23 @@ def undeclared(
     )
 
 
+def _seen(container: Container, known: Mapping[str, Known]) -> Seen:
+    """podman's word for whether it runs; the monitor's for how well, and for how it ended, of the same run."""
+    more = known.get(container.id)
+    same_run = (
+        more
+        and more.started_at
+        and container.started_at
+        and int(more.started_at.timestamp()) == int(container.started_at.timestamp())
+    )
+    both_run = more and more.state.has_process and container.state is Observed.RUNNING
+    return more.seen() if more and same_run and (both_run or more.state is container.state) else container.seen()
+
+
 def _view(
     recorded: RecordedComponent, container: Container | None, seen: Seen, seen_at: datetime | None
 ) -> ComponentView:
-    wanted = Wanted(recorded.service, recorded.spec.name, recorded.desired, recorded.spec.image, recorded.spec_hash)
+    wanted = wanted_of(recorded)
     return ComponentView(
         recorded.service, recorded.spec.name, recorded, container, seen.state, seen_at, drift(wanted, seen)
     )

@@ -16,7 +16,7 @@ def drift(wanted: Wanted, seen: Seen) -> str:
         return ""
     # 2. It should be stopped: any end will do, and so does never having been started, or not being there at all.
     if wanted.desired is Desired.STOPPED:
-        if seen.state in (Observed.RUNNING, Observed.HEALTHY, Observed.UNHEALTHY, Observed.RESTARTING, Observed.PAUSED):
+        if seen.state.has_process or seen.state is Observed.RESTARTING:
             return f"{seen.state}, should be stopped"
         return ""
     # 3. It should run, and does not, or not well.
@@ -28,14 +28,29 @@ def drift(wanted: Wanted, seen: Seen) -> str:
     return ""
 
 
+def mends_itself(wanted: Wanted, seen: Seen) -> bool:
+    """Whether a drift may pass without a person: by podman's restart policy, by ours, or by a probe's next answer."""
+    if seen.state in (Observed.UNHEALTHY, Observed.RESTARTING, Observed.UNKNOWN, Observed.CREATED):
+        return True
+    if not seen.looked_for:
+        return True
+    if seen.state is not Observed.EXITED or seen.by_hand:
+        return False
+    if wanted.heal == "restart" or wanted.restart in ("always", "unless-stopped"):
+        return True
+    return wanted.restart == "on-failure" and seen.exit_code != 0
+
+
 def _why_down(seen: Seen) -> str:
     if seen.state is Observed.EXITED:
-        return "exited" if seen.exit_code is None else f"exited {seen.exit_code}"
+        reason = "exited" if seen.exit_code is None else f"exited {seen.exit_code}"
+        reason += ", OOM killed" if seen.out_of_memory else ""
+        return reason + (", stopped by hand" if seen.by_hand else "")
     reasons = {
         Observed.CREATED: "created, never started",
         Observed.PAUSED: "paused, should be running",
         Observed.RESTARTING: "restarting",
-        Observed.UNHEALTHY: "unhealthy",
+        Observed.UNHEALTHY: f"unhealthy: {seen.words}" if seen.words else "unhealthy",
         Observed.REMOVED: "missing: no such container",
         Observed.UNKNOWN: "unknown: not seen",
     }

@@ -1,4 +1,4 @@
-"""The states of a component, wanted and seen, and what is known of its container at one moment."""
+"""The states of a component, wanted and seen; what sources observe; and what the reducer makes of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from protos.spec import Heal
 
 
 class Desired(StrEnum):
@@ -34,6 +36,10 @@ class Observed(StrEnum):
         """Whether the main process runs and nothing says that it does not work."""
         return self in (Observed.RUNNING, Observed.HEALTHY)
 
+    @property
+    def has_process(self) -> bool:
+        return self in (Observed.RUNNING, Observed.HEALTHY, Observed.UNHEALTHY, Observed.PAUSED)
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """What the registry wants of one component."""
@@ -43,16 +49,152 @@ class Wanted(msgspec.Struct, frozen=True):
     desired: Desired
     image: str
     spec_hash: str
+    # podman's restart policy, without its number of tries.
+    restart: str = "no"
+    heal: Heal = Heal.ALERT
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What was seen of a component's container. ``exit_code`` is that of the last run, None before the first end."""
+    """What is known of a component's container. ``exit_code`` is that of the last run, None before the first end.
+
+    ``words`` are a probe's, when it is unhealthy.
+    """
 
     state: Observed
     image: str = ""
     spec_hash: str = ""
     exit_code: int | None = None
     finished_at: datetime | None = None
+    out_of_memory: bool = False
+    by_hand: bool = False
+    words: str = ""
+    # Whether somebody looked, and there was none; or it has only not been seen yet.
+    looked_for: bool = True
 
 
 MISSING = Seen(Observed.REMOVED)
+NOT_SEEN_YET = Seen(Observed.REMOVED, looked_for=False)
+
+
+# ------------------------------------------------------------------------------------------- what sources observe
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """One container, as podman described it when asked.
+
+    ``started_at`` names the run: a container that runs again has another one. None: it never ran. ``order`` grows with
+    every question to podman, so that of two sightings of one run the newer is known whatever way they came.
+    """
+
+    order: int
+    container: str
+    name: str
+    service: str
+    component: str
+    state: Observed
+    started_at: datetime | None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    by_hand: bool = False
+    pid: int = 0
+    conmon_pid: int = 0
+    image: str = ""
+    spec_hash: str = ""
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The kernel says that a run's main process has ended; ``exit_code`` None: conmon did not say in time."""
+
+    container: str
+    started_at: datetime
+    at: datetime
+    exit_code: int | None
+    by_hand: bool = False
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """A container that was known is not in podman's list; ``order`` as in `Sighting`."""
+
+    order: int
+    container: str
+    at: datetime
+
+
+class Gone(msgspec.Struct, frozen=True):
+    """podman says that there is no such container any more; ``order`` as in `Sighting`."""
+
+    order: int
+    container: str
+    at: datetime
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """The probe of one run changed its mind."""
+
+    container: str
+    started_at: datetime
+    at: datetime
+    healthy: bool
+    words: str
+
+
+Observation = Sighting | Ended | Missed | Gone | Probed
+
+
+class SourceState(msgspec.Struct, frozen=True):
+    """Whether a source of observations works, and what it says when it does not."""
+
+    name: str
+    ok: bool
+    detail: str
+    since: datetime
+
+
+# ----------------------------------------------------------------------------------------- what the reducer knows
+
+
+class Known(msgspec.Struct, frozen=True):
+    """All that is known of one container. ``since`` is when it went into ``state``."""
+
+    container: str
+    name: str
+    service: str
+    component: str
+    state: Observed
+    since: datetime
+    started_at: datetime | None
+    order: int
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    by_hand: bool = False
+    pid: int = 0
+    conmon_pid: int = 0
+    image: str = ""
+    spec_hash: str = ""
+    words: str = ""
+
+    def seen(self) -> Seen:
+        finished = self.since if self.state is Observed.EXITED else None
+        return Seen(
+            self.state,
+            self.image,
+            self.spec_hash,
+            self.exit_code,
+            finished,
+            self.out_of_memory,
+            self.by_hand,
+            self.words,
+        )
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """Something that happened to a container, once. ``key`` is the same however often and whoever observes it."""
+
+    key: str
+    service: str
+    component: str
+    container: str
+    state: Observed
+    at: datetime
+    message: str = ""

@@ -1,11 +1,20 @@
-"""The outside world as monitor sees it: small Protocols, which mcpd's rooms happen to satisfy."""
+"""The outside world as monitor sees it: small Protocols, which mcpd's rooms satisfy."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from monitor.alerts.model import Alert, Delivery, Execution
+import msgspec
+
+from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
+from monitor.model import Fact, Known, Sighting, Wanted
+from protos.spec import Health
+
+
+class OutsideError(Exception):
+    """What was asked does not answer, or refuses. Implementations raise it for every reason from outside."""
 
 
 class Ran(NamedTuple):
@@ -22,6 +31,50 @@ class Executor(Protocol):
         """Runs ``argv`` in a running container, to its end. May be cancelled; the caller bounds the time."""
 
 
+class Happening(NamedTuple):
+    """A line of podman's event stream: something happened to a container at a time."""
+
+    container: str
+    at: datetime
+
+
+class Runtime(Executor, Protocol):
+    """podman. Every method raises OutsideError."""
+
+    async def listed(self) -> Sequence[Sighting]:
+        """Every container, quickly: start times are whole seconds, and there is no conmon."""
+
+    async def look(self, container: str) -> Sighting | None:
+        """One container, exactly; None when there is no such."""
+
+    def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
+        """The event stream, from ``since`` on; ends or raises when it breaks."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A component that is declared: what is wanted of it, its container's proper name, and its probe."""
+
+    wanted: Wanted
+    container: str
+    health: Health | None = None
+
+
+class Intent(Protocol):
+    """What should run, and what is being done about it."""
+
+    async def targets(self) -> Sequence[Target]:
+        """Every declared component."""
+
+    def is_busy(self, service: str) -> bool:
+        """Whether an operation of ours is at work on the service."""
+
+    async def changed(self) -> None:
+        """Waits until intent has changed, or an operation has begun or ended."""
+
+    async def heal(self, service: str, component: str) -> None:
+        """Starts a component that should run. Returns when it was tried; what went wrong is in the event ledger."""
+
+
 class AlertLedger(Protocol):
     """Where alerts are kept. Everything is committed when a method returns."""
 
@@ -30,3 +83,46 @@ class AlertLedger(Protocol):
 
     async def record_attempt(self, alert: int, execution: Execution, delivery: Delivery, now: datetime) -> None:
         """Keeps how one attempt went: counts it, and sets the alert's delivery."""
+
+
+class NewAlert(NamedTuple):
+    """An alert to be kept; the ledger gives it its id. ``suppressed_by`` empty: to be sent."""
+
+    service: str
+    component: str
+    kind: AlertKind
+    desired: str
+    observed: str
+    reason: str
+    since: datetime
+    transitions: int
+    suppressed_by: str
+
+
+class Silence(NamedTuple):
+    """Alerts of a service (``component`` empty: all of it) are kept quiet until a time."""
+
+    id: int
+    service: str
+    component: str
+    until: datetime
+    reason: str
+    by: str
+
+
+class Ledger(AlertLedger, Protocol):
+    """What the reducer writes. Everything is committed when a method returns."""
+
+    async def record(
+        self, facts: Sequence[Fact], states: Sequence[Known], alerts: Sequence[NewAlert], now: datetime
+    ) -> tuple[Alert, ...]:
+        """Keeps facts (each key once), the present states, and alerts, in one transaction; returns the alerts to send.
+
+        A ``recovered`` closes what is open of its component.
+        """
+
+    async def remembered(self) -> tuple[Sequence[Known], Sequence[tuple[Alert, bool]]]:
+        """What an earlier daemon knew: the last states, and the open alerts, each with whether it was suppressed."""
+
+    async def silences(self, now: datetime) -> Sequence[Silence]:
+        """Those in force."""

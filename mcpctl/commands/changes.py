@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from mcpctl import client, definition, render
-from mcpctl.config import Node, NodeState, Settings
+from mcpctl.config import Settings
 from mcpctl.definition import Definition
-from mcpctl.errors import DONE, FAILED, CliError, UnreachableError, UsageError
+from mcpctl.errors import DONE, FAILED, UnreachableError
 from mcpctl.intent import service_spec
 from mcpctl.options import COMMON, Common, target
 from mcpctl.rows import OutcomeRow, outcome_row, progress_row
@@ -38,8 +38,8 @@ def deploy(
     settings = common.settings()
     name, component = target(what)
     found = definition.load(settings, name)
-    _check_component(found, component)
-    node = _usable_node(settings, found.service.node)
+    found.check_component(component)
+    node = settings.usable_node(found.service.node)
 
     async def command() -> int:
         request = v1.DeployRequest(service=service_spec(found.service), component=component, force=force, wait=wait)
@@ -98,7 +98,7 @@ def restart(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> in
     settings = common.settings()
     name, component = target(what)
     found = definition.load(settings, name)
-    _check_component(found, component)
+    found.check_component(component)
     request = v1.RestartServiceRequest(service=name, component=component, wait=wait)
     return _outcomes(settings, found.service.node, lambda stub: stub.restart_service(request), common)
 
@@ -122,7 +122,7 @@ def undeploy(
     if not node:
         found = definition.load(settings, name)
         node = found.service.node
-        _usable_node(settings, node)
+        settings.usable_node(node)
         if not component:
             _write_active(found, "", False)
     request = v1.UndeployServiceRequest(service=name, component=component, wait=wait)
@@ -136,8 +136,8 @@ def _switch(
     settings = common.settings()
     name, component = target(what)
     found = definition.load(settings, name)
-    _check_component(found, component)
-    _usable_node(settings, found.service.node)
+    found.check_component(component)
+    settings.usable_node(found.service.node)
     _write_active(found, component, active)
     try:
         return _outcomes(settings, found.service.node, lambda stub: call(stub, name, component), common)
@@ -151,7 +151,7 @@ def _switch(
 def _outcomes(
     settings: Settings, node_name: str, call: Callable[[v1.AgentServiceStub], Awaitable[Any]], common: Common
 ) -> int:
-    node = _usable_node(settings, node_name)
+    node = settings.usable_node(node_name)
 
     async def command() -> int:
         async with client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
@@ -182,21 +182,6 @@ def _show(response: v1.DeployResponse, outcomes: list[OutcomeRow], common: Commo
 
 def _print_outcomes(rows: list[OutcomeRow]) -> None:
     render.table(("COMPONENT", "RESULT", "DETAIL"), [(row.component, row.result, row.message) for row in rows])
-
-
-def _check_component(found: Definition, component: str) -> None:
-    if component and found.service.component(component) is None:
-        known = ", ".join(found.service.component_names)
-        raise UsageError(f"{found.service.name} has no component {component!r}; {found.path} has {known}")
-
-
-def _usable_node(settings: Settings, name: str) -> Node:
-    node = settings.node(name)
-    if node.state is not NodeState.ACTIVE:
-        raise CliError(
-            f"node {name} is {node.state}: nothing was sent; `mcpctl node set-state {name} active` changes that"
-        )
-    return node
 
 
 def _write_active(found: Definition, component: str, active: bool) -> None:

@@ -59,7 +59,7 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
                 for each in row.links
             ]
             for key, value in facts:
-                print(f"{key:14} {value}")
+                render.say(f"{key:14} {value}")
         return found.status
 
     return client.run(command())

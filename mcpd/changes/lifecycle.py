@@ -55,6 +55,14 @@ class Lifecycle:
         """Stops and starts what should run; changes no intent. Raises NotFoundError."""
         await self._each(self._restart_one)
 
+    async def resume(self) -> None:
+        """Starts what should run and does not; changes no intent. Raises NotFoundError."""
+        await self._each(self._start_one)
+
+    async def heal(self) -> None:
+        """Starts one component that died. Does not wait for its probe: whether that helped is the monitor's to see."""
+        await self._each(self._heal_one)
+
     async def undeploy(self) -> None:
         """Removes the target's containers and forgets them, and networks of ours that nothing uses any more.
 
@@ -125,6 +133,15 @@ class Lifecycle:
             return Outcome(name, Result.UNCHANGED, "runs already")
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
+
+    async def _heal_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        if container is None or component.desired is not Desired.RUNNING:
+            return _not_startable(component)
+        if container.is_active:
+            return Outcome(component.spec.name, Result.UNCHANGED, "runs already")
+        self._operation.report(component.spec.name, Step.START, f"starting {container.name}")
+        await self._podman.start(container.id)
+        return Outcome(component.spec.name, Result.STARTED, "healed")
 
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name

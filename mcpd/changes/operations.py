@@ -97,6 +97,8 @@ class Operations:
         self._registry = registry
         self._running: dict[str, Operation] = {}
         self._freed = trio.Event()
+        self._changed = trio.Event()
+        self._changes = 0
         self._draining = False
 
     @property
@@ -122,6 +124,7 @@ class Operations:
             raise UnavailableError("mcpd is shutting down; try again when it is back")
         # No checkpoint between the look and the claim: nobody comes between.
         self._running[target.service] = operation
+        self._tell()
         try:
             operation.id = await self._registry.begin_operation(target.service, kind, caller.name, operation.started_at)
         except BaseException:
@@ -130,9 +133,11 @@ class Operations:
         self._nursery.start_soon(self._live, operation, body)
         return operation
 
-    async def next_end(self) -> None:
-        """Waits until some operation ends."""
-        await self._freed.wait()
+    async def change_after(self, number: int) -> int:
+        """Waits until more than ``number`` operations have begun or ended, and returns how many have."""
+        while self._changes <= number:
+            await self._changed.wait()
+        return self._changes
 
     async def drain(self, grace: float) -> None:
         """Takes no more operations, and waits ``grace`` seconds at most for those that run."""
@@ -169,6 +174,12 @@ class Operations:
         del self._running[operation.target.service]
         self._freed.set()
         self._freed = trio.Event()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changes += 1
+        self._changed.set()
+        self._changed = trio.Event()
 
 
 def _busy(target: Target, holder: Operation) -> str:

@@ -55,5 +55,53 @@ CREATE TABLE operations (
 CREATE INDEX operations_open ON operations (id) WHERE ended_at IS NULL;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+_V2 = """
+ALTER TABLE events ADD COLUMN fact TEXT;     -- the key of an observed fact, kept once; NULL for what somebody did
+CREATE UNIQUE INDEX events_fact ON events (fact) WHERE fact IS NOT NULL;
+CREATE INDEX events_states ON events (service, component, at) WHERE fact IS NOT NULL;
+
+CREATE TABLE containers (                    -- what the monitor knows, to go on from after a restart
+    id    TEXT PRIMARY KEY,
+    known TEXT NOT NULL                      -- JSON of monitor.model.Known
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE alerts (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    service       TEXT NOT NULL,
+    component     TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    desired       TEXT NOT NULL,
+    observed      TEXT NOT NULL,
+    reason        TEXT NOT NULL,
+    since         INTEGER NOT NULL,
+    transitions   INTEGER NOT NULL,
+    opened_at     INTEGER NOT NULL,
+    closed_at     INTEGER,
+    delivery      TEXT NOT NULL,
+    suppressed_by TEXT NOT NULL,
+    attempts      INTEGER NOT NULL DEFAULT 0,
+    exit_status   INTEGER,
+    output        TEXT NOT NULL DEFAULT '',
+    acked_by      TEXT NOT NULL DEFAULT '',
+    ack_note      TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX alerts_open ON alerts (service, component) WHERE closed_at IS NULL;
+CREATE INDEX alerts_pending ON alerts (id) WHERE delivery = 'pending';
+
+CREATE TABLE silences (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    service   TEXT NOT NULL,
+    component TEXT NOT NULL,                 -- '' for the whole service
+    until     INTEGER NOT NULL,
+    reason    TEXT NOT NULL,
+    by        TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE facts_of_node (                 -- single values: the boot id
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 VERSION = len(MIGRATIONS)

@@ -34,6 +34,8 @@ class Registry:
         self._turn = trio.CapacityLimiter(1)
         # What `services` last read, while no write has come after it. We are the only writer.
         self._known: dict[str, RecordedService] | None = None
+        # Set after the next commit, for those who follow the ledger.
+        self._written = trio.Event()
 
     @staticmethod
     @asynccontextmanager
@@ -63,7 +65,7 @@ class Registry:
             _refresh_desired(db, service.name)
             _ignore_others(db, service)
 
-        await self._write(write)
+        await self.transact(write, changes_services=True)
 
     async def set_active(self, service: str, component: str, active: bool, now: datetime) -> None:
         """Records that a service (or one component: ``component`` not empty) should run, or should not."""
@@ -81,7 +83,7 @@ class Registry:
             _touch_service(db, service, None if component else active, now)
             _refresh_desired(db, service)
 
-        await self._write(write)
+        await self.transact(write, changes_services=True)
 
     async def forget(self, service: str, components: Iterable[str], now: datetime) -> None:
         """Forgets components, and the service with its last one."""
@@ -96,19 +98,7 @@ class Registry:
             else:
                 db.execute("DELETE FROM services WHERE name = ?", (service,))
 
-        await self._write(write)
-
-    # -- what was seen
-
-    async def observe(self, sightings: Iterable[tuple[str, str, Observed, str]], now: datetime) -> None:
-        """Records (service, component, state, container id) as seen ``now``."""
-        rows = [(state, _us(now), container, service, name) for service, name, state, container in sightings]
-        await self._write(
-            lambda db: db.executemany(
-                "UPDATE components SET observed = ?, observed_at = ?, container_id = ? WHERE service = ? AND name = ?",
-                rows,
-            )
-        )
+        await self.transact(write, changes_services=True)
 
     # -- reading
 
@@ -128,7 +118,7 @@ class Registry:
     async def _by_name(self) -> dict[str, RecordedService]:
         known = self._known
         # Read and kept in the worker's turn: no write can come between the two.
-        return await self._run(self._read_services) if known is None else known
+        return await self.transact(self._read_services) if known is None else known
 
     def _read_services(self, db: sqlite3.Connection) -> dict[str, RecordedService]:
         components: dict[str, list[RecordedComponent]] = {}
@@ -139,7 +129,7 @@ class Registry:
                 row["name"],
                 bool(row["active"]),
                 row["revision"],
-                _when(row["updated_at"]),
+                from_us(row["updated_at"]),
                 tuple(components.get(row["name"], ())),
             )
             for row in db.execute("SELECT * FROM services ORDER BY name")
@@ -154,11 +144,11 @@ class Registry:
         def write(db: sqlite3.Connection) -> int:
             cursor = db.execute(
                 "INSERT INTO events (at, service, component, kind, message, caller) VALUES (?, ?, ?, ?, ?, ?)",
-                (_us(now), service, component, kind, message, caller),
+                (to_us(now), service, component, kind, message, caller),
             )
             return cursor.lastrowid or 0
 
-        return await self._run(write)
+        return await self.transact(write)
 
     async def events(
         self,
@@ -175,25 +165,46 @@ class Registry:
         if component:
             conditions.append(("component = ?", component))
         if since:
-            conditions.append(("at >= ?", _us(since)))
+            conditions.append(("at >= ?", to_us(since)))
         if until:
-            conditions.append(("at < ?", _us(until)))
+            conditions.append(("at < ?", to_us(until)))
         where = "WHERE " + " AND ".join(text for text, _ in conditions) if conditions else ""
         query = f"SELECT * FROM events {where} ORDER BY id DESC LIMIT ?"
         bound = [*(value for _, value in conditions), limit]
-        rows = await self._run(lambda db: db.execute(query, bound).fetchall())
-        return tuple(
-            Event(
-                row["id"],
-                _when(row["at"]),
-                row["service"],
-                row["component"],
-                row["kind"],
-                row["message"],
-                row["caller"],
-            )
-            for row in reversed(rows)
+        rows = await self.transact(lambda db: db.execute(query, bound).fetchall())
+        return tuple(map(_event, reversed(rows)))
+
+    async def events_after(self, number: int, service: str, component: str, limit: int) -> tuple[Event, ...]:
+        """The oldest ``limit`` events after ``number`` that match; a service or component "" matches all."""
+        query = (
+            "SELECT * FROM events WHERE id > ? AND (? = '' OR service = ?) AND (? = '' OR component = ?) "
+            "ORDER BY id LIMIT ?"
         )
+        bound = (number, service, service, component, component, limit)
+        rows = await self.transact(lambda db: db.execute(query, bound).fetchall())
+        return tuple(map(_event, rows))
+
+    async def last_event(self) -> int:
+        """The id of the newest event; 0 when there is none."""
+        return await self.transact(lambda db: int(db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]))
+
+    async def event_after(self, number: int) -> None:
+        """Waits until there may be an event after ``number``."""
+        while True:
+            written = self._written
+            if await self.last_event() > number:
+                return
+            await written.wait()
+
+    async def states_at(self, when: datetime) -> dict[tuple[str, str], Event]:
+        """The last observed fact of every recorded component up to ``when``."""
+        last = (
+            "SELECT e.id FROM events AS e WHERE e.service = c.service AND e.component = c.name "
+            "AND e.fact IS NOT NULL AND e.at <= ? ORDER BY e.at DESC, e.id DESC LIMIT 1"
+        )
+        query = f"SELECT * FROM events WHERE id IN (SELECT ({last}) FROM components AS c)"
+        rows = await self.transact(lambda db: db.execute(query, (to_us(when),)).fetchall())
+        return {(row["service"], row["component"]): _event(row) for row in rows}
 
     # -- operations
 
@@ -203,17 +214,17 @@ class Registry:
         def write(db: sqlite3.Connection) -> int:
             cursor = db.execute(
                 "INSERT INTO operations (service, kind, caller, started_at, state) VALUES (?, ?, ?, ?, 'running')",
-                (service, kind, caller, _us(now)),
+                (service, kind, caller, to_us(now)),
             )
             return cursor.lastrowid or 0
 
-        return await self._run(write)
+        return await self.transact(write)
 
     async def end_operation(self, operation: int, state: str, message: str, now: datetime) -> None:
-        await self._run(
+        await self.transact(
             lambda db: db.execute(
                 "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?",
-                (state, message, _us(now), operation),
+                (state, message, to_us(now), operation),
             )
         )
 
@@ -225,35 +236,35 @@ class Registry:
             db.execute(
                 "UPDATE operations SET state = 'interrupted', message = 'mcpd ended during it', ended_at = ? "
                 "WHERE ended_at IS NULL",
-                (_us(now),),
+                (to_us(now),),
             )
             return tuple(row["service"] for row in rows)
 
-        return await self._run(write)
+        return await self.transact(write)
 
-    async def _write(self, transaction: Callable[[sqlite3.Connection], object]) -> None:
-        """Runs a ``transaction`` that changes services or components."""
+    async def transact(self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False) -> T:
+        """Runs ``transaction`` in the worker thread: all of it, or nothing. Raises RegistryError.
 
-        def write(db: sqlite3.Connection) -> None:
-            self._known = None
-            transaction(db)
-
-        await self._run(write)
-
-    async def _run(self, transaction: Callable[[sqlite3.Connection], T]) -> T:
-        """Runs ``transaction`` in the worker thread: all of it, or nothing.
+        It must say when it ``changes_services`` or components, so that they are not answered from memory.
 
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
 
         def work() -> T:
+            if changes_services:
+                self._known = None
             with self._connection:
                 return transaction(self._connection)
 
+        rows_before = self._connection.total_changes
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._turn)
+            result = await trio.to_thread.run_sync(work, limiter=self._turn)
         except sqlite3.Error as error:
             raise RegistryError(f"the registry cannot be used: {error}") from error
+        if self._connection.total_changes != rows_before:
+            self._written.set()
+            self._written = trio.Event()
+        return result
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -300,7 +311,7 @@ def _touch_service(db: sqlite3.Connection, name: str, active: bool | None, now: 
         "INSERT INTO services (name, active, revision, updated_at) VALUES (:name, coalesce(:active, 1), 1, :now) "
         "ON CONFLICT (name) DO UPDATE SET active = coalesce(:active, active), revision = revision + 1, "
         "updated_at = :now",
-        {"name": name, "active": active, "now": _us(now)},
+        {"name": name, "active": active, "now": to_us(now)},
     )
 
 
@@ -349,6 +360,18 @@ def _ignore_others(db: sqlite3.Connection, service: Service) -> None:
     )
 
 
+def _event(row: sqlite3.Row) -> Event:
+    return Event(
+        row["id"],
+        from_us(row["at"]),
+        row["service"],
+        row["component"],
+        row["kind"],
+        row["message"],
+        row["caller"],
+    )
+
+
 def _component(row: sqlite3.Row) -> RecordedComponent:
     return RecordedComponent(
         service=row["service"],
@@ -357,7 +380,7 @@ def _component(row: sqlite3.Row) -> RecordedComponent:
         container=row["container"],
         desired=Desired(row["desired"]),
         observed=Observed(row["observed"]),
-        observed_at=None if row["observed_at"] is None else _when(row["observed_at"]),
+        observed_at=None if row["observed_at"] is None else from_us(row["observed_at"]),
         container_id=row["container_id"],
     )
 
@@ -366,9 +389,9 @@ def _spec_json(component: Component) -> str:
     return msgspec.json.encode(component).decode()
 
 
-def _us(when: datetime) -> int:
+def to_us(when: datetime) -> int:
     return (when - _EPOCH) // timedelta(microseconds=1)
 
 
-def _when(microseconds: int) -> datetime:
+def from_us(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)

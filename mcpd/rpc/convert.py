@@ -7,8 +7,10 @@ from typing import Any
 
 from mcpd.errors import InvalidRequestError
 from mcpd.model import Event, LinkState, Outcome, Progress, RecordedService, Result, Target
+from mcpd.registry.monitoring import AlertRecord
 from mcpd.view import ComponentView
-from monitor.model import Desired, Observed
+from monitor.model import Desired, Observed, SourceState
+from monitor.ports import Silence
 from protos import naming
 from protos.mcp import v1 as wire
 from protos.spec import Service, examine_service
@@ -174,6 +176,43 @@ def event_info(event: Event) -> wire.EventInfo:
         message=event.message,
         caller=event.caller,
     )
+
+
+def alert_info(record: AlertRecord) -> wire.AlertInfo:
+    alert = record.alert
+    return wire.AlertInfo(
+        id=alert.id,
+        service=alert.service,
+        component=alert.component,
+        kind=alert.kind.value,
+        reason=alert.reason,
+        opened_at=record.opened_at,
+        delivery=record.delivery.value,
+        attempts=alert.attempts,
+        output_tail=record.output,
+        suppressed_by=record.suppressed_by,
+        acked_by=record.acked_by,
+        ack_note=record.ack_note,
+        transitions=alert.transitions,
+        desired=alert.desired,
+        observed=alert.observed,
+        **_without_none(closed_at=record.closed_at, exit_status=record.exit_status),
+    )
+
+
+def silence_info(silence: Silence) -> wire.SilenceInfo:
+    return wire.SilenceInfo(
+        id=silence.id,
+        service=silence.service,
+        component=silence.component,
+        until=silence.until,
+        reason=silence.reason,
+        by=silence.by,
+    )
+
+
+def source_state(found: SourceState) -> wire.LinkState:
+    return wire.LinkState(name=found.name, ok=found.ok, detail=found.detail, since=found.since)
 
 
 def outcome(found: Outcome) -> wire.ComponentOutcome:

@@ -4,33 +4,45 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mcpd import __version__, view
 from mcpd.changes.operations import Operations
-from mcpd.errors import NotFoundError, UnavailableError, UnbuiltError
+from mcpd.errors import NotFoundError, UnavailableError
 from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.gate import FromMemory, Method
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from monitor.watch import Monitor
 from protos.mcp import v1 as wire
 
 _DEFAULT_SERVICES = 1000
 _DEFAULT_EVENTS = 100
+# Events that a watcher is sent before the next are read: bounds what a slow one holds in memory.
+_WATCH_BATCH = 200
 
 
 class StatusMethods:
     def __init__(
-        self, node: str, podman: Podman, link: PodmanLink, registry: Registry, operations: Operations, data: Path
+        self,
+        node: str,
+        podman: Podman,
+        link: PodmanLink,
+        registry: Registry,
+        operations: Operations,
+        monitor: Monitor,
+        data: Path,
     ) -> None:
         self._node = node
         self._podman = podman
         self._link = link
         self._registry = registry
         self._operations = operations
+        self._monitor = monitor
         self._data = data
         self._started_at = datetime.now(UTC)
 
@@ -41,6 +53,7 @@ class StatusMethods:
             "LiveCheck": self.live_check,
             "GetStatus": self.get_status,
             "ListEvents": self.list_events,
+            "WatchEvents": self.watch_events,
             "NodeStatus": self.node_status,
         }
 
@@ -66,7 +79,7 @@ class StatusMethods:
         services = self._select(await self._registry.services(), request.service, 0)
         containers = await self._podman.containers(service=request.service)
         now = datetime.now(UTC)
-        views = [each for service in services for each in view.live(service, containers, now)]
+        views = [each for service in services for each in view.live(service, containers, now, self._monitor.known)]
         # Labelled ones are shown in any case: mcp made them, and somebody will ask why they are there.
         views += [each for each in view.undeclared(services, containers, now) if request.all or each.service]
         most = convert.limit(request.limit, convert.MAX_LIMIT)
@@ -75,14 +88,14 @@ class StatusMethods:
         )
 
     async def get_status(self, request: wire.GetStatusRequest, caller: Caller) -> wire.GetStatusResponse:
-        if convert.instant(request.at):
-            raise UnbuiltError("this mcpd cannot tell the status of a time in the past yet; a later version will")
         services = self._select(await self._registry.services(), request.service, request.limit)
+        if at := convert.instant(request.at):
+            return await self._past(services, at)
         response = wire.GetStatusResponse(node=self._node)
         try:
             containers = await self._podman.containers()
             now = datetime.now(UTC)
-            views = {each.name: view.live(each, containers, now) for each in services}
+            views = {each.name: view.live(each, containers, now, self._monitor.known) for each in services}
         except UnavailableError as error:
             # Half an answer, that says so, beats none at 3 a.m.
             response.warning = f"states are the last ones seen: {error}"
@@ -92,6 +105,24 @@ class StatusMethods:
             events = await self._registry.events(request.service, limit=convert.limit(request.events, _DEFAULT_EVENTS))
             response.events = [convert.event_info(each) for each in events]
         return response
+
+    async def _past(self, services: tuple[RecordedService, ...], at: datetime) -> wire.GetStatusResponse:
+        """What was observed at a time, folded from the ledger; intent is that of today, which knows no past."""
+        states = await self._registry.states_at(at)
+        infos = [convert.service_info(self._node, each, view.past(each, states)) for each in services]
+        return wire.GetStatusResponse(node=self._node, services=infos)
+
+    async def watch_events(
+        self, request: wire.WatchEventsRequest, caller: Caller
+    ) -> AsyncGenerator[wire.WatchEventsResponse, None]:
+        last = request.after_id or await self._registry.last_event()
+        while True:
+            found = await self._registry.events_after(last, request.service, request.component, _WATCH_BATCH)
+            for event in found:
+                last = event.id
+                yield wire.WatchEventsResponse(event=convert.event_info(event))
+            if not found:
+                await self._registry.event_after(last)
 
     async def list_events(self, request: wire.ListEventsRequest, caller: Caller) -> wire.ListEventsResponse:
         events = await self._registry.events(
@@ -112,7 +143,10 @@ class StatusMethods:
             mcpd_version=__version__,
             podman_version=self._link.podman_version,
             started_at=self._started_at,
-            links=[convert.link_state(self._link.state)],
+            links=[
+                convert.link_state(self._link.state),
+                *(convert.source_state(each) for each in self._monitor.sources),
+            ],
             services=len(services),
             components=sum(len(each.components) for each in services),
             operations_running=len(self._operations.running),

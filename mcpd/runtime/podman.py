@@ -17,9 +17,9 @@ import httpx
 import msgspec
 
 from mcpd.errors import McpdError, UnavailableError
-from mcpd.model import LABEL_SERVICE, Container
-from monitor.model import Observed
-from monitor.ports import Ran
+from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Container
+from monitor.model import Observed, Sighting
+from monitor.ports import Happening, Ran
 
 T = TypeVar("T")
 
@@ -39,12 +39,14 @@ _STOP_MARGIN_S = 20.0
 # Nothing that helps an operator is longer; a program that prints without end must not fill memory.
 _MAX_PRINTED_BYTES = 64 * 1024
 
+# podman's word while somebody has asked it to stop a container whose process still ends, or just has.
+_STOPPING = "stopping"
 _STATES = {
     "configured": Observed.CREATED,
     "created": Observed.CREATED,
     "initialized": Observed.CREATED,
     "running": Observed.RUNNING,
-    "stopping": Observed.RUNNING,
+    _STOPPING: Observed.RUNNING,
     "paused": Observed.PAUSED,
     "stopped": Observed.EXITED,
     "exited": Observed.EXITED,
@@ -89,19 +91,51 @@ class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
 class _InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
     status: str
     pid: int = 0
+    conmon_pid: int = 0
     exit_code: int = 0
     oom_killed: bool = msgspec.field(name="OOMKilled", default=False)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class _InspectedConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    labels: Mapping[str, str] | None = None
 
 
 class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
-    """What an operation needs to know of one container."""
+    """One container, exactly."""
 
     id: str = msgspec.field(name="Id")
+    name: str
+    image_name: str
     state: _InspectedState
+    config: _InspectedConfig
 
     @property
     def observed(self) -> Observed:
         return _STATES.get(self.state.status, Observed.UNKNOWN)
+
+    def sighting(self) -> Sighting:
+        """As the monitor takes it; its order is the asker's to give."""
+        state, labels, observed = self.state, self.config.labels or {}, self.observed
+        ended = observed is Observed.EXITED
+        return Sighting(
+            order=0,
+            container=self.id,
+            name=self.name,
+            service=labels.get(LABEL_SERVICE, ""),
+            component=labels.get(LABEL_COMPONENT, ""),
+            state=observed,
+            started_at=_ever(state.started_at),
+            finished_at=_ever(state.finished_at) if ended else None,
+            exit_code=state.exit_code if ended else None,
+            out_of_memory=state.oom_killed,
+            by_hand=state.status == _STOPPING,
+            pid=state.pid,
+            conmon_pid=state.conmon_pid,
+            image=self.image_name,
+            spec_hash=labels.get(LABEL_SPEC_HASH, ""),
+        )
 
 
 class _Version(msgspec.Struct, frozen=True, rename="pascal"):
@@ -110,6 +144,16 @@ class _Version(msgspec.Struct, frozen=True, rename="pascal"):
 
 class _Id(msgspec.Struct, frozen=True, rename="pascal"):
     id: str = msgspec.field(name="Id")
+
+
+class _Actor(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str = msgspec.field(name="ID")
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str = msgspec.field(name="Type")
+    actor: _Actor = msgspec.field(name="Actor")
+    time_nano: int = msgspec.field(name="timeNano")
 
 
 class _Session(msgspec.Struct, frozen=True, rename="pascal"):
@@ -164,6 +208,34 @@ class Podman:
 
     async def inspect(self, name: str) -> Inspected:
         return await self._ask("GET", f"/containers/{name}/json", Inspected, timeout=_LOOK_S)
+
+    async def listed(self) -> tuple[Sighting, ...]:
+        """Every container, as the monitor takes it; see `monitor.ports.Runtime`."""
+        return tuple(
+            Sighting(0, each.id, each.name, each.service, each.component, each.state, each.started_at)
+            for each in await self.containers()
+        )
+
+    async def look(self, container: str) -> Sighting | None:
+        """One container, as the monitor takes it; see `monitor.ports.Runtime`."""
+        try:
+            return (await self.inspect(container)).sighting()
+        except NoSuchError:
+            return None
+
+    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
+        """What happens to containers, from ``since`` on (None: from now on), as long as podman tells."""
+        params = {"stream": "true", "filters": msgspec.json.encode({"type": ["container"]}).decode()}
+        if since:
+            params["since"] = since.isoformat()
+        # No time limit: nothing happening is the usual case. A podman that dies closes the stream; for one that
+        # hangs, the resync is the second pair of eyes.
+        async with self._stream("GET", "/events", params=params, timeout=None) as response:
+            async for line in response.aiter_lines():
+                if line.strip():
+                    event = msgspec.json.decode(line, type=_Event)
+                    at = datetime.fromtimestamp(event.time_nano / 1e9, UTC)
+                    yield Happening(event.actor.id, at)
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
@@ -354,6 +426,11 @@ async def _printed(response: httpx.Response) -> str:
         if len(frames) > _MAX_PRINTED_BYTES:
             break
     return _demultiplex(bytes(frames)).decode(errors="replace")
+
+
+def _ever(when: datetime | None) -> datetime | None:
+    """podman says the year 1 for "never"."""
+    return when if when and when.year > 1 else None
 
 
 def _demultiplex(frames: bytes) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 
 class AlertKind(StrEnum):
-    """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY`` is of a certificate."""
+    """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY``: a certificate's."""
 
     DRIFT = "drift"
     FLAP = "flap"

@@ -20,6 +20,7 @@ from mcpd.fingerprint import spec_hash
 from mcpd.registry.store import Registry
 from monitor.model import Observed
 from protos.spec import Component, Service
+from tests.ledger import observe
 from tests.waiting import DEADLINE_S, free_port, until
 
 NODE = "n1"
@@ -202,7 +203,7 @@ async def fill_registry(folder: Path) -> None:
         for service in (web, board):
             hashes = {each.name: spec_hash(each) for each in service.components}
             await registry.put_service(service, hashes, then)
-        await registry.observe([("web", "api", Observed.EXITED, "0" * 64)], then + timedelta(seconds=1))
+        await observe(registry, [("web", "api", Observed.EXITED, "0" * 64)], then + timedelta(seconds=1))
         for number, kind in enumerate(("deployed", "exited", "started")):
             await registry.add_event(
                 "web", "api", kind, f"number {number}, ünïcode", "admin", then + timedelta(seconds=number)

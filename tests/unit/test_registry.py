@@ -19,6 +19,7 @@ from mcpd.registry import schema, store
 from mcpd.registry.store import Registry
 from monitor.model import Desired, Observed
 from protos.spec import Component, Service
+from tests.ledger import observe
 
 from .make import NOW, component, service
 from .strategies import components
@@ -41,7 +42,7 @@ async def test_reopening_keeps_everything(tmp_path: Path) -> None:
     full = service(component("api", env={"A": "ä"}, ports=("80:80",)), component("db"), active=False)
     async with Registry.open(tmp_path / "mcp.db") as first:
         await put(first, full)
-        await first.observe([("web", "api", Observed.EXITED, "c1")], NOW)
+        await observe(first, [("web", "api", Observed.EXITED, "c1")], NOW)
         await first.add_event("web", "api", "stopped", "by hand", "ops", NOW)
         services, events = await first.services(), await first.events()
     async with Registry.open(tmp_path / "mcp.db") as second:
@@ -223,7 +224,7 @@ async def test_a_deploy_of_one_component_keeps_the_others_as_they_are(registry: 
 
 async def test_a_deploy_keeps_what_was_observed(registry: Registry) -> None:
     await put(registry, service())
-    await registry.observe([("web", "api", Observed.HEALTHY, "c1")], NOW)
+    await observe(registry, [("web", "api", Observed.HEALTHY, "c1")], NOW)
     await put(registry, service(component(image="app:v2")))
     found = await registry.service("web")
     assert found is not None
@@ -259,7 +260,7 @@ async def test_the_revision_grows_with_every_change_of_intent_and_with_nothing_e
 
     await put(registry, service(component("api"), component("db")))
     assert await revision() == 1
-    await registry.observe([("web", "api", Observed.EXITED, "")], NOW)
+    await observe(registry, [("web", "api", Observed.EXITED, "")], NOW)
     await registry.add_event("web", "api", "exited", "", "", NOW)
     assert await revision() == 1
     await registry.set_active("web", "api", False, NOW)
@@ -288,7 +289,7 @@ async def test_a_transaction_that_fails_changes_nothing(registry: Registry) -> N
 
 async def test_an_observation_of_what_is_not_declared_is_dropped(registry: Registry) -> None:
     await put(registry, service())
-    await registry.observe([("web", "ghost", Observed.RUNNING, "c1"), ("ghost", "api", Observed.RUNNING, "c2")], NOW)
+    await observe(registry, [("web", "ghost", Observed.RUNNING, "c1"), ("ghost", "api", Observed.RUNNING, "c2")], NOW)
     assert list(await desired(registry)) == ["api"]
 
 

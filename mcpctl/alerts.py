@@ -1,0 +1,110 @@
+"""What alerts list, ack and silence do: the ledger of alerts on each node, and what keeps it quiet."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import msgspec
+
+from mcpctl import client, render
+from mcpctl.config import Node
+from mcpctl.errors import DONE
+from mcpctl.fanout import ask
+from mcpctl.looking import LONG_AGO, Query, what
+from mcpctl.rows import AlertRow, SilenceRow, alert_row, silence_row
+from protos.mcp import v1
+
+DEFAULT_ALERTS = 100
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """What `alerts list` prints as JSON."""
+
+    alerts: list[AlertRow]
+    silences: list[SilenceRow]
+
+
+def list_alerts(query: Query, *, closed: bool = False, limit: int = DEFAULT_ALERTS) -> int:
+    """``closed``: those that are over, too."""
+    service, component = query.service_and_component()
+    request = v1.ListAlertsRequest(service=service, component=component, open_only=not closed, limit=limit)
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_alerts(request)))
+    alerts = [alert_row(answer.node, each) for answer in found.answers for each in answer.alerts]
+    silences = [silence_row(answer.node, each) for answer in found.answers for each in answer.silences]
+    # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
+    if len(found.answers) > 1:
+        alerts.sort(key=lambda row: row.opened_at or LONG_AGO)
+    if query.json:
+        render.as_json(Ledger(alerts, silences))
+        return found.status
+    headers = ("ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON")
+    render.table(headers, map(_alert_cells, alerts))
+    if silences:
+        print()
+        render.table(("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"), map(_silence_cells, silences))
+    return found.status
+
+
+def ack(query: Query, node: Node, alert: int, note: str) -> int:
+    """Raises CliError."""
+    settings = query.settings()
+    request = v1.AckAlertRequest(id=alert, note=note)
+
+    async def command() -> v1.AckAlertResponse:
+        async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+            return await stub.ack_alert(request)
+
+    row = alert_row(node.name, asyncio.run(command()).alert)
+    if query.json:
+        render.as_json(row)
+    else:
+        render.say(f"alert {row.id} on {row.node}, {row.kind} of {_what(row)}, is acked by {row.acked_by}")
+    return DONE
+
+
+def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
+    """Raises CliError."""
+    settings = query.settings()
+    service, component = query.service_and_component()
+    request = v1.SilenceAlertRequest(service=service, component=component, until=until, reason=reason)
+
+    async def command() -> v1.SilenceAlertResponse:
+        async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+            return await stub.silence_alert(request)
+
+    row = silence_row(node.name, asyncio.run(command()).silence)
+    if query.json:
+        render.as_json(row)
+    else:
+        render.say(f"alerts of {_what(row)} on {row.node} are silent until {render.moment(row.until)}")
+    return DONE
+
+
+def _alert_cells(row: AlertRow) -> tuple[str, ...]:
+    opened, closed = render.moment(row.opened_at), render.moment(row.closed_at)
+    return str(row.id), row.node, row.kind, _what(row), opened, closed, _delivery(row), _reason(row)
+
+
+def _silence_cells(row: SilenceRow) -> tuple[str, ...]:
+    return str(row.id), row.node, _what(row), render.moment(row.until), row.reason, row.by
+
+
+def _delivery(row: AlertRow) -> str:
+    if row.suppressed_by:
+        return f"{row.delivery} ({row.suppressed_by})"
+    if row.delivery == "failed" and row.exit_status is not None:
+        return f"failed (exit {row.exit_status})"
+    return row.delivery
+
+
+def _reason(row: AlertRow) -> str:
+    if not row.acked_by:
+        return row.reason
+    note = f": {row.ack_note}" if row.ack_note else ""
+    return f"{row.reason} (acked by {row.acked_by}{note})"
+
+
+def _what(row: AlertRow | SilenceRow) -> str:
+    """An alert that is about the node itself has no service."""
+    return what(row.service, row.component) or "the node"

@@ -1,0 +1,121 @@
+"""alerts list|ack|silence: signatures, and which node is meant; what they do is in `mcpctl.alerts`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mcpctl import alerts, definition
+from mcpctl.config import Node, NodeState, Settings
+from mcpctl.errors import UsageError
+from mcpctl.looking import Query
+from mcpctl.options import COMMON, Common, Nodes, instant, target
+from protos import grammar
+
+_LARGEST_ID = 2**63 - 1
+
+OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
+
+
+def list_alerts(
+    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")] = "",
+    /,
+    *,
+    closed: Annotated[bool, Parameter(name=("--all", "-a"), negative="", help="Those that are over, too.")] = False,
+    limit: Annotated[int, Parameter(help="At most so many, the newest.")] = alerts.DEFAULT_ALERTS,
+    node: Nodes = (),
+    common: Common = COMMON,
+) -> int:
+    """List the alerts that are open, and what is silenced.
+
+    For example: `mcpctl alerts list web --all`
+    """
+    if limit < 1:
+        raise UsageError(f"--limit: {limit} is not a number of alerts")
+    return alerts.list_alerts(Query(what, node, common.config, common.json), closed=closed, limit=limit)
+
+
+def ack(
+    alert: Annotated[int, Parameter(name="ID", help="The alert's id, as `mcpctl alerts list` shows it.")],
+    /,
+    *,
+    note: Annotated[str, Parameter(help="What others should know.")] = "",
+    node: OneNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Say that you have seen an alert.
+
+    Each node counts its own alerts: with several nodes, --node says whose it is.
+
+    For example: `mcpctl alerts ack 17 --node rift --note "disk is being replaced"`
+    """
+    if not 1 <= alert <= _LARGEST_ID:
+        raise UsageError(f"{alert} is not the id of an alert")
+    settings = common.settings()
+    where = settings.usable_node(node) if node else _only_node(settings)
+    return alerts.ack(Query(config=common.config, json=common.json), where, alert, note)
+
+
+def silence(
+    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")],
+    /,
+    *,
+    reason: Annotated[str, Parameter(help="Why; shown to whoever lists alerts.")],
+    lasting: Annotated[str, Parameter(name="--for", help="So long: 30m, 2h, 1d.")] = "",
+    until: Annotated[str, Parameter(help="Until a time (2026-01-31T12:00), instead of --for.")] = "",
+    node: Annotated[str, Parameter(help="The node. [default: the one that the definition names]")] = "",
+    common: Common = COMMON,
+) -> int:
+    """Keep the alerts of a service or component quiet for a while.
+
+    It ends by itself. What is kept quiet is still recorded and listed.
+
+    For example: `mcpctl alerts silence web/api --for 2h --reason "moving the database"`
+    """
+    name, component = target(what)
+    if not reason.strip():
+        raise UsageError("--reason: say why, so that others know what they will not hear of")
+    end = _end(lasting, until)
+    settings = common.settings()
+    where = settings.usable_node(node or _defined_node(settings, name, component))
+    return alerts.silence(Query(what, (), common.config, common.json), where, end, reason)
+
+
+def _only_node(settings: Settings) -> Node:
+    active = [each for each in settings.nodes if each.state is NodeState.ACTIVE]
+    if len(active) == 1:
+        return active[0]
+    if not active:
+        raise UsageError(f"{settings.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
+    names = ", ".join(each.name for each in active)
+    raise UsageError(f"each node counts its own alerts, and there are {len(active)} ({names}): say --node NAME")
+
+
+def _defined_node(settings: Settings, service: str, component: str) -> str:
+    try:
+        found = definition.load(settings, service)
+    except UsageError as error:
+        raise UsageError(f"{error}\n--node NAME says which node is meant, without a definition") from None
+    found.check_component(component)
+    return found.service.node
+
+
+def _end(lasting: str, until: str) -> datetime:
+    """When a silence ends. Raises UsageError."""
+    if bool(lasting) == bool(until):
+        raise UsageError("say how long: either --for 2h or --until 2026-01-31T12:00")
+    now = datetime.now(UTC)
+    if lasting:
+        try:
+            return now + grammar.positive_duration(lasting)
+        except ValueError as error:
+            raise UsageError(f"--for: {error}") from None
+    try:
+        end = instant(until)
+    except ValueError:
+        raise UsageError(f"--until: {until!r} is not a time (2026-01-31T12:00)") from None
+    if end <= now:
+        raise UsageError(f"--until: {until!r} is over already")
+    return end

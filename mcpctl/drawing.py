@@ -1,0 +1,158 @@
+"""What timeline does: asks the nodes for the history of their components, and draws it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+
+from mcpctl import render
+from mcpctl import timeline as history
+from mcpctl.fanout import ask
+from mcpctl.looking import Query, what
+from mcpctl.rows import alert_row, component_row, event_row
+from mcpctl.timeline import Cell, History, Window
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+# As much as a node gives in one answer.
+_MOST = 10_000
+_COLOUR = {Cell.UP: "green", Cell.DOWN: "red", Cell.DEGRADED: "yellow", Cell.STOPPED: "grey", Cell.UNKNOWN: ""}
+# For whom there is no colour.
+_SIGN = {Cell.UP: "=", Cell.DOWN: "X", Cell.DEGRADED: "~", Cell.STOPPED: ".", Cell.UNKNOWN: " "}
+_BLOCK = "█"
+_DEPLOY, _ALERT = "v", "!"
+_LEGEND = {Cell.UP: "up", Cell.DOWN: "down", Cell.DEGRADED: "degraded", Cell.STOPPED: "stopped"}
+_UPTIME = 6
+_GAP = "  "
+
+
+class Timeline(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """What `timeline` prints as JSON."""
+
+    start: datetime
+    end: datetime
+    components: list[History]
+
+
+class _Told(NamedTuple):
+    then: v1.GetStatusResponse
+    since: v1.ListEventsResponse
+    alerts: v1.ListAlertsResponse
+
+
+def timeline(query: Query, window: Window, width: int) -> int:
+    """Lines of ``width`` characters at most. Raises CliError as `fanout.ask` does."""
+    name = query.service()
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: _tell(stub, name, window)))
+    components = [each for answer in found.answers for each in _histories(answer, window)]
+    components.sort(key=lambda each: (each.service, each.component, each.node))
+    if query.json:
+        render.as_json(Timeline(*window, components))
+    else:
+        _draw(components, window, width)
+    return found.status
+
+
+async def _tell(stub: AgentServiceStub, service: str, window: Window) -> _Told:
+    unknown: GRPCError | None = None
+    try:
+        then = await stub.get_status(v1.GetStatusRequest(service=service, limit=_MOST, at=window.start))
+    except GRPCError as error:
+        if error.status is not Status.NOT_FOUND:
+            raise
+        # Not there then; its events tell whether it ever was.
+        unknown, then = error, v1.GetStatusResponse()
+    since = await stub.list_events(v1.ListEventsRequest(service=service, since=window.start, limit=_MOST))
+    if unknown and not since.events:
+        raise unknown
+    return _Told(then, since, await stub.list_alerts(v1.ListAlertsRequest(service=service, limit=_MOST)))
+
+
+def _histories(told: _Told, window: Window) -> list[History]:
+    node = told.since.node
+    then = [component_row(node, each) for service in told.then.services for each in service.components]
+    events = [event_row(node, each) for each in told.since.events]
+    alerts = [alert_row(node, each) for each in told.alerts.alerts]
+    if told.then.warning:
+        render.note(f"mcpctl: node {node}: {told.then.warning}")
+    if len(events) >= _MOST:
+        # What happened between the start and the first of these is not known, and neither are the states.
+        render.note(f"mcpctl: node {node}: only the newest {_MOST} events are drawn; before them it is blank")
+        then = [msgspec.structs.replace(each, observed=history.UNKNOWN) for each in then]
+    return history.histories(node, then, events, alerts, window)
+
+
+def _draw(components: Sequence[History], window: Window, width: int) -> None:
+    several = len({each.node for each in components}) > 1
+    names = [_name(each, several) for each in components]
+    # A third of the line is for names.
+    margin = min(max(map(len, ["WHAT", *names])), width // 3)
+    columns = width - margin - _UPTIME - 2 * len(_GAP)
+    lead = " " * margin + _GAP
+    period = f"{render.moment(window.start)} to {render.moment(window.end)}"
+    heading = period if len(period) <= columns else ""
+    render.say((f"{'WHAT':{margin}}{_GAP}{heading:{columns}}{_GAP}{'UPTIME':>{_UPTIME}}", "bold"))
+    for name, each in zip(names, components, strict=True):
+        if deploys := history.marked(each.marks, "deployed", _DEPLOY, window, columns):
+            render.say(lead + deploys)
+        cells = history.cells(each.segments, window, columns)
+        share = f"{history.percentage(each.uptime):>{_UPTIME}}"
+        render.say(f"{_shortened(name, margin):{margin}}{_GAP}", *_runs(cells), f"{_GAP}{share}")
+        if alerts := history.marked(each.marks, "alert", _ALERT, window, columns):
+            render.say(lead, (alerts, "red"))
+    render.say((lead + history.axis(window, columns)).rstrip())
+    _draw_legend(width)
+
+
+def _draw_legend(width: int) -> None:
+    entries = [(_runs([cell])[0], word) for cell, word in _LEGEND.items()]
+    entries += [((_DEPLOY, ""), "deploy"), ((_ALERT, "red"), "alert")]
+    line: list[tuple[str, str]] = []
+    for sign, word in entries:
+        entry = [sign, (f" {word}{_GAP}", "")]
+        if len("".join(text for text, _ in line + entry).rstrip()) > width:
+            render.say(*line)
+            line = []
+        line += entry
+    render.say(*line)
+
+
+def _name(each: History, several: bool) -> str:
+    name = what(each.service, each.component)
+    return f"{each.node}: {name}" if several else name
+
+
+def _shortened(name: str, width: int) -> str:
+    """Both ends tell more than the middle."""
+    if len(name) <= width:
+        return name
+    tail = (width - 2) // 2
+    return f"{name[: width - 2 - tail]}..{name[len(name) - tail :]}"
+
+
+def _runs(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    """The cells as text with colours, neighbours of one kind together."""
+    block = _BLOCK if render.colourful() and _is_shown(_BLOCK) else ""
+    runs: list[tuple[str, str]] = []
+    for cell in cells:
+        sign = _SIGN[cell] if cell is Cell.UNKNOWN else block or _SIGN[cell]
+        if runs and runs[-1][1] == _COLOUR[cell]:
+            sign = runs.pop()[0] + sign
+        runs.append((sign, _COLOUR[cell]))
+    return runs
+
+
+def _is_shown(text: str) -> bool:
+    """Whether the terminal's encoding has it."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,180 @@
+"""What `events --follow` does: the listing, then what happens on each node as it happens, until Ctrl-C.
+
+Each event is shown once. A node's place in its ledger is the id of the last event seen, so that a stream that breaks is
+taken up where it was. One task per node puts rows on a queue and one prints them: a slow terminal slows the nodes down,
+and a reader that goes away is not taken for a node that did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from mcpctl import render
+from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.config import Node, Settings
+from mcpctl.errors import FAILED, INTERRUPTED, BusyError, CliError, UnreachableError
+from mcpctl.fanout import ask
+from mcpctl.looking import DEFAULT_EVENTS, EVENT_HEADERS, Query, event_cells, events_request, in_order
+from mcpctl.rows import EventRow, event_row
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+# A daemon that restarts is back within a second or two; a node that is down for the night is asked twice a minute.
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 30.0
+# A stub with a deadline has one for every call. A year is as good as none, and fits the eight digits of gRPC.
+_WITHOUT_END_S = 365 * 86400.0
+# Rows that may wait for the terminal.
+_AHEAD = 1000
+
+
+def events(query: Query, *, since: datetime | None = None, limit: int = DEFAULT_EVENTS) -> int:
+    """Ends with Ctrl-C, or when no node is left to follow. Raises CliError as `fanout.ask` does."""
+    try:
+        return asyncio.run(_follow(query, events_request(query, since=since, limit=limit)))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+class _Listing(NamedTuple):
+    node: str
+    events: list[v1.EventInfo]
+    # The place in the ledger from which on nothing was listed.
+    newest: int
+
+
+async def _follow(query: Query, request: v1.ListEventsRequest) -> int:
+    settings = query.settings()
+    found = await ask(settings, query.nodes, lambda stub: _list(stub, request))
+    printer = _Printer(query.json)
+    printer.begin(in_order([[event_row(each.node, info) for info in each.events] for each in found.answers]))
+    if not found.answers:
+        return found.status
+    heard: asyncio.Queue[EventRow] = asyncio.Queue(_AHEAD)
+    followers = [
+        _Follower(settings, node, request, heard, each.newest)
+        for node, each in zip(found.answered, found.answers, strict=True)
+    ]
+    followers += [_Follower(settings, node, request, heard, None) for node in found.unreachable]
+    try:
+        async with asyncio.TaskGroup() as group:
+            printing = group.create_task(printer.show_all(heard))
+            await asyncio.wait([group.create_task(each.run()) for each in followers])
+            await heard.join()
+            printing.cancel()
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return FAILED
+
+
+async def _list(stub: AgentServiceStub, request: v1.ListEventsRequest) -> _Listing:
+    # Asked first: what comes in between is in the listing, and told apart by its id.
+    newest = await _newest(stub)
+    answer = await stub.list_events(request)
+    return _Listing(answer.node, answer.events, max([newest, *(each.id for each in answer.events)]))
+
+
+async def _newest(stub: AgentServiceStub) -> int:
+    """The id of the newest event of all, 0 when there is none."""
+    answer = await stub.list_events(v1.ListEventsRequest(limit=1))
+    return max((each.id for each in answer.events), default=0)
+
+
+class _Follower:
+    """One node. ``last`` is the id of the last event seen; 0: its ledger is empty; None: it was never reached."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        node: Node,
+        request: v1.ListEventsRequest,
+        heard: asyncio.Queue[EventRow],
+        last: int | None,
+    ) -> None:
+        self._settings = settings
+        self._node = node
+        self._request = request
+        self._heard = heard
+        self._last = last
+        # `ask` has said already that this one does not answer.
+        self._is_out = last is None
+
+    async def run(self) -> None:
+        """Returns when the node refuses to be followed, having said so."""
+        loop = asyncio.get_running_loop()
+        wait = _FIRST_WAIT_S
+        while True:
+            since, last = loop.time(), self._last
+            try:
+                await self._attempt()
+                problem = f"node {self._node.name}: {self._node.address} ended the stream"
+            except (UnreachableError, BusyError) as error:
+                problem = str(error)
+            except CliError as error:
+                render.note(f"mcpctl: {error}; it is not followed any more")
+                return
+            # A stream that brought something, or lasted, was one: this is another outage, with its own line.
+            if self._last != last or loop.time() - since > _LONGEST_WAIT_S:
+                wait, self._is_out = _FIRST_WAIT_S, False
+            if not self._is_out:
+                render.note(f"mcpctl: {problem}; it is tried again")
+                self._is_out = True
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    async def _attempt(self) -> None:
+        """Follows until the stream ends or breaks. Raises CliError."""
+        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+            await self._catch_up(stub)
+            request = v1.WatchEventsRequest(
+                service=self._request.service, component=self._request.component, after_id=self._last or 0
+            )
+            async for response in stub.watch_events(request, timeout=_WITHOUT_END_S):
+                if not self._last:
+                    # After 0 means "only new ones": an empty ledger's first events may be older than the stream.
+                    await self._catch_up(stub)
+                await self._tell([response.event])
+
+    async def _catch_up(self, stub: AgentServiceStub) -> None:
+        """Tells what the listing has when nothing of it was seen; else makes sure that our place is in this ledger."""
+        if self._last:
+            # A ledger that was restored from a snapshot counts on from there.
+            self._last = min(self._last, await _newest(stub))
+            return
+        listing = await _list(stub, self._request)
+        await self._tell(listing.events)
+        self._last = max(self._last or 0, listing.newest)
+
+    async def _tell(self, infos: Iterable[v1.EventInfo]) -> None:
+        for info in infos:
+            if info.id > (self._last or 0):
+                await self._heard.put(event_row(self._node.name, info))
+                self._last = info.id
+
+
+class _Printer:
+    """The table, or one line of JSON per event."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+        self._widths: list[int] = []
+
+    def begin(self, rows: list[EventRow]) -> None:
+        if not self._json:
+            self._widths = render.table(EVENT_HEADERS, map(event_cells, rows))
+        for row in rows if self._json else ():
+            render.as_json_line(row)
+        sys.stdout.flush()
+
+    async def show_all(self, heard: asyncio.Queue[EventRow]) -> None:
+        while True:
+            row = await heard.get()
+            if self._json:
+                render.as_json_line(row)
+            else:
+                self._widths = render.later_row(event_cells(row), self._widths)
+            heard.task_done()

@@ -1,0 +1,248 @@
+"""The registry as the monitor writes it: facts, states and alerts, in one transaction each; and as operators ask it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from mcpd.errors import NotFoundError
+from mcpd.registry.store import Registry, from_us, to_us
+from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
+from monitor.model import Fact, Known, Observed
+from monitor.ports import NewAlert, Silence
+
+# As much of an alert command's output as helps to see why it failed.
+_MAX_OUTPUT = 4096
+
+
+class AlertRecord(msgspec.Struct, frozen=True):
+    """A row of the alert ledger, with how telling it went."""
+
+    alert: Alert
+    opened_at: datetime
+    closed_at: datetime | None
+    delivery: Delivery
+    suppressed_by: str
+    exit_status: int | None
+    output: str
+    acked_by: str
+    ack_note: str
+
+
+class MonitorLedger:
+    """Satisfies `monitor.ports.Ledger`. Raises RegistryError."""
+
+    def __init__(self, registry: Registry, node: str) -> None:
+        self._registry = registry
+        self._node = node
+        # Asked for with every judgement, and changed by nobody but us.
+        self._silences: list[Silence] | None = None
+
+    # -- what the reducer writes
+
+    async def record(
+        self, facts: Sequence[Fact], states: Sequence[Known], alerts: Sequence[NewAlert], now: datetime
+    ) -> tuple[Alert, ...]:
+        """Keeps facts (each key once), the present states, and alerts; returns the alerts to send."""
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            db.executemany(
+                "INSERT INTO events (at, service, component, kind, message, caller, fact) "
+                "VALUES (?, ?, ?, ?, ?, '', ?) ON CONFLICT (fact) WHERE fact IS NOT NULL DO NOTHING",
+                [(to_us(each.at), each.service, each.component, each.state, each.message, each.key) for each in facts],
+            )
+            for state in states:
+                _keep_state(db, state, now)
+            return tuple(filter(None, [self._insert(db, each, now) for each in alerts]))
+
+        return await self._registry.transact(write, changes_services=bool(states))
+
+    def _insert(self, db: sqlite3.Connection, new: NewAlert, now: datetime) -> Alert | None:
+        """Keeps one alert; returns it when it is to be sent."""
+        delivery = Delivery.SUPPRESSED if new.suppressed_by else Delivery.PENDING
+        is_news = new.kind in (AlertKind.RECOVERED, AlertKind.REBOOT)  # told once, and open at no time
+        if new.kind is AlertKind.RECOVERED:
+            db.execute(
+                "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND closed_at IS NULL",
+                (to_us(now), new.service, new.component),
+            )
+        cursor = db.execute(
+            "INSERT INTO alerts (service, component, kind, desired, observed, reason, since, transitions, opened_at, "
+            "closed_at, delivery, suppressed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(new.service, new.component, new.kind, new.desired, new.observed, new.reason),
+                *(to_us(new.since), new.transitions, to_us(now), to_us(now) if is_news else None),
+                *(delivery, new.suppressed_by),
+            ),
+        )
+        if new.suppressed_by:
+            return None
+        return Alert(
+            id=cursor.lastrowid or 0,
+            node=self._node,
+            service=new.service,
+            component=new.component,
+            kind=new.kind,
+            desired=new.desired,
+            observed=new.observed,
+            reason=new.reason,
+            since=new.since,
+            transitions=new.transitions,
+        )
+
+    async def remembered(self) -> tuple[Sequence[Known], Sequence[tuple[Alert, bool]]]:
+        """The last states, and the open alerts, each with whether it was suppressed."""
+
+        def read(db: sqlite3.Connection) -> tuple[Sequence[Known], Sequence[tuple[Alert, bool]]]:
+            states = [
+                msgspec.json.decode(row["known"], type=Known) for row in db.execute("SELECT known FROM containers")
+            ]
+            rows = db.execute("SELECT * FROM alerts WHERE closed_at IS NULL ORDER BY id").fetchall()
+            return states, [(self._alert(row), row["delivery"] == Delivery.SUPPRESSED) for row in rows]
+
+        return await self._registry.transact(read)
+
+    async def silences(self, now: datetime) -> Sequence[Silence]:
+        """Those in force."""
+        if self._silences is None:
+            self._silences = await self._registry.transact(_read_silences)
+        return [each for each in self._silences if each.until > now]
+
+    # -- what the dispatcher writes
+
+    async def pending_alerts(self) -> tuple[Alert, ...]:
+        def read(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            rows = db.execute("SELECT * FROM alerts WHERE delivery = 'pending' ORDER BY id").fetchall()
+            return tuple(map(self._alert, rows))
+
+        return await self._registry.transact(read)
+
+    async def record_attempt(self, alert: int, execution: Execution, delivery: Delivery, now: datetime) -> None:
+        del now  # the ledger keeps how often and how, not when each time
+        output = f"{execution.words}\n{execution.output}"[:_MAX_OUTPUT] if execution.output else execution.words
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE alerts SET attempts = attempts + 1, delivery = ?, exit_status = ?, output = ? WHERE id = ?",
+                (delivery, execution.status, output, alert),
+            )
+
+        await self._registry.transact(write)
+
+    # -- what operators ask
+
+    async def alerts(
+        self, service: str = "", component: str = "", *, open_only: bool = False, limit: int = 100
+    ) -> tuple[AlertRecord, ...]:
+        """The newest ``limit`` alerts that match, oldest first."""
+        conditions = [("service = ?", service), ("component = ?", component)]
+        chosen = [(text, value) for text, value in conditions if value]
+        texts = [text for text, _ in chosen] + (["closed_at IS NULL"] if open_only else [])
+        where = "WHERE " + " AND ".join(texts) if texts else ""
+        query = f"SELECT * FROM alerts {where} ORDER BY id DESC LIMIT ?"
+        bound = [*(value for _, value in chosen), limit]
+        rows = await self._registry.transact(lambda db: db.execute(query, bound).fetchall())
+        return tuple(self._record(row) for row in reversed(rows))
+
+    async def acknowledge(self, alert: int, by: str, note: str) -> AlertRecord:
+        """Raises NotFoundError."""
+
+        def write(db: sqlite3.Connection) -> sqlite3.Row | None:
+            db.execute("UPDATE alerts SET acked_by = ?, ack_note = ? WHERE id = ?", (by, note, alert))
+            row: sqlite3.Row | None = db.execute("SELECT * FROM alerts WHERE id = ?", (alert,)).fetchone()
+            return row
+
+        row = await self._registry.transact(write)
+        if row is None:
+            raise NotFoundError(f"there is no alert {alert} on {self._node}; `mcpctl alerts list --all` shows them")
+        return self._record(row)
+
+    async def silence(self, service: str, component: str, until: datetime, reason: str, by: str) -> Silence:
+        def write(db: sqlite3.Connection) -> int:
+            cursor = db.execute(
+                "INSERT INTO silences (service, component, until, reason, by) VALUES (?, ?, ?, ?, ?)",
+                (service, component, to_us(until), reason, by),
+            )
+            return cursor.lastrowid or 0
+
+        made = Silence(await self._registry.transact(write), service, component, until, reason, by)
+        self._silences = None
+        return made
+
+    # -- housekeeping and reboots
+
+    async def prune(self, before: datetime) -> int:
+        """Removes events and closed alerts older than ``before``, and silences that ended; returns how many rows."""
+
+        def write(db: sqlite3.Connection) -> int:
+            # The newest state of every component stays, however old: a fold from events must start somewhere.
+            kept = "SELECT max(id) FROM events WHERE fact IS NOT NULL GROUP BY service, component"
+            gone = db.execute(f"DELETE FROM events WHERE at < ? AND id NOT IN ({kept})", (to_us(before),)).rowcount
+            gone += db.execute("DELETE FROM alerts WHERE closed_at < ?", (to_us(before),)).rowcount
+            return gone + db.execute("DELETE FROM silences WHERE until < ?", (to_us(before),)).rowcount
+
+        return await self._registry.transact(write)
+
+    async def exchange_boot_id(self, boot_id: str) -> str:
+        """Remembers this boot's id, and returns the last one; empty when there was none."""
+
+        def write(db: sqlite3.Connection) -> str:
+            row = db.execute("SELECT value FROM facts_of_node WHERE name = 'boot_id'").fetchone()
+            db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES ('boot_id', ?)", (boot_id,))
+            return str(row["value"]) if row else ""
+
+        return await self._registry.transact(write)
+
+    def _alert(self, row: sqlite3.Row) -> Alert:
+        return Alert(
+            id=row["id"],
+            node=self._node,
+            service=row["service"],
+            component=row["component"],
+            kind=AlertKind(row["kind"]),
+            desired=row["desired"],
+            observed=row["observed"],
+            reason=row["reason"],
+            since=from_us(row["since"]),
+            transitions=row["transitions"],
+            attempts=row["attempts"],
+        )
+
+    def _record(self, row: sqlite3.Row) -> AlertRecord:
+        return AlertRecord(
+            alert=self._alert(row),
+            opened_at=from_us(row["opened_at"]),
+            closed_at=from_us(row["closed_at"]) if row["closed_at"] is not None else None,
+            delivery=Delivery(row["delivery"]),
+            suppressed_by=row["suppressed_by"],
+            exit_status=row["exit_status"],
+            output=row["output"],
+            acked_by=row["acked_by"],
+            ack_note=row["ack_note"],
+        )
+
+
+def _read_silences(db: sqlite3.Connection) -> list[Silence]:
+    rows = db.execute("SELECT * FROM silences ORDER BY id")
+    return [
+        Silence(row["id"], row["service"], row["component"], from_us(row["until"]), row["reason"], row["by"])
+        for row in rows
+    ]
+
+
+def _keep_state(db: sqlite3.Connection, state: Known, now: datetime) -> None:
+    db.execute(
+        "UPDATE components SET observed = ?, observed_at = ?, container_id = ? WHERE service = ? AND name = ? "
+        "AND container = ?",
+        (state.state, to_us(now), state.container, state.service, state.component, state.name),
+    )
+    if state.state is Observed.REMOVED:
+        db.execute("DELETE FROM containers WHERE id = ?", (state.container,))
+    else:
+        db.execute(
+            "INSERT OR REPLACE INTO containers (id, known) VALUES (?, ?)",
+            (state.container, msgspec.json.encode(state).decode()),
+        )

@@ -1,0 +1,119 @@
+"""The exit watcher: one pidfd per container. The kernel tells of a death at once; conmon's exit file has the code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from monitor import pidfd
+from monitor.model import Ended, Observation
+from monitor.ports import OutsideError
+from monitor.sources.eyes import Eyes
+
+# Measured: conmon writes the exit file 1 to 4 ms after the death. Later than this it is podman's word that counts.
+_EXIT_FILE_DEADLINE_S = 0.1
+_EXIT_FILE_POLL_S = 0.0005
+# How long the news waits for podman's answer to whether somebody is stopping it by hand (usually 2 to 5 ms).
+_BY_HAND_DEADLINE_S = 0.006
+# The kernel's start time of a process and podman's of its container are taken some 100 ms apart; a process that got
+# the pid afterwards started later than that, or it is another boot's.
+_START_TOLERANCE_S = 3.0
+
+
+class Run(NamedTuple):
+    """A run of a container, and its processes on this node."""
+
+    container: str
+    started_at: datetime
+    pid: int
+    conmon_pid: int
+
+
+class ExitWatcher:
+    """Watches runs, each until its end; `watch` is to be run as a task per run."""
+
+    def __init__(self, eyes: Eyes, send: trio.MemorySendChannel[Observation]) -> None:
+        self._eyes = eyes
+        self._send = send
+
+    async def watch(self, run: Run) -> None:
+        """Returns when the run has ended and that was sent; then looks, since podman may restart it."""
+        exit_file = _exit_file(run)
+        if not _is_that_process(run):
+            await self._look_again(run)
+            return
+        await pidfd.wait_exit(run.pid)
+        at = datetime.now(UTC)
+        code: int | None = None
+        by_hand = False
+        answered = trio.Event()
+
+        async def ask_podman() -> None:
+            nonlocal by_hand
+            with contextlib.suppress(OutsideError):
+                seen = await self._eyes.look(run.container)
+                by_hand = seen is not None and seen.by_hand
+            answered.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask_podman)
+            code = await _exit_code(exit_file, run.started_at)
+            with trio.move_on_after(_BY_HAND_DEADLINE_S):
+                await answered.wait()
+            await self._send.send(Ended(run.container, run.started_at, at, code, by_hand))
+        await self._look_again(run)
+
+    async def _look_again(self, run: Run) -> None:
+        try:
+            await self._eyes.look(run.container)
+        except OutsideError:
+            return  # the resync looks when podman is back
+
+
+def _is_that_process(run: Run) -> bool:
+    """Whether the pid is still that of the run: pids are used again."""
+    try:
+        fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True  # ended already, which waiting for it finds out at once
+    # proc(5): field 22, in clock ticks since boot; 19 fields after the command's closing parenthesis.
+    seconds_ago = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    started = datetime.now(UTC).timestamp() - seconds_ago
+    return started - run.started_at.timestamp() < _START_TOLERANCE_S
+
+
+def _exit_file(run: Run) -> Path | None:
+    """Where conmon will write the exit code: in its --exit-dir, under the container's id (conmon(8))."""
+    try:
+        words = Path(f"/proc/{run.conmon_pid}/cmdline").read_text().split("\0")
+        return Path(words[words.index("--exit-dir") + 1], run.container)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+async def _exit_code(file: Path | None, started_at: datetime) -> int | None:
+    """The code in the exit file; None when there is none in time, or only one of an earlier run."""
+    if file is None:
+        return None
+    with trio.move_on_after(_EXIT_FILE_DEADLINE_S):
+        while True:
+            if (code := _read_code(file, started_at)) is not None:
+                return code
+            await trio.sleep(_EXIT_FILE_POLL_S)
+    return None
+
+
+def _read_code(file: Path, started_at: datetime) -> int | None:
+    """A small file on a tmpfs: reading it here is quicker than asking another thread to."""
+    try:
+        if file.stat().st_mtime < started_at.timestamp():
+            return None
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,81 @@
+"""The resync: lists everything now and then, and looks at what is not as it was known; what the streams missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import trio
+
+from monitor.model import Known, Missed, Observation, Observed, Sighting
+from monitor.ports import OutsideError
+from monitor.sources.events import Report
+from monitor.sources.eyes import Eyes
+
+# After a gap in the events, or a podman that did not answer.
+_RETRY_S = 1.0
+
+
+class Resync:
+    """Runs every ``interval`` seconds, and soon after `poke`."""
+
+    def __init__(
+        self,
+        eyes: Eyes,
+        send: trio.MemorySendChannel[Observation],
+        known: Callable[[], Mapping[str, Known]],
+        report: Report,
+        interval: float,
+    ) -> None:
+        self._eyes = eyes
+        self._send = send
+        self._known = known
+        self._report = report
+        self._interval = interval
+        self._poked = trio.Event()
+
+    def poke(self) -> None:
+        self._poked.set()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Started when everything was listed once, or podman did not answer."""
+        started = False
+        while True:
+            self._poked = trio.Event()
+            pause = self._interval
+            try:
+                await self._once()
+                self._report(True, f"lists everything every {self._interval:g} s")
+            except OutsideError as error:
+                self._report(False, str(error))
+                pause = min(_RETRY_S, self._interval)
+            if not started:
+                task_status.started()
+                started = True
+            with trio.move_on_after(pause):
+                await self._poked.wait()
+
+    async def _once(self) -> None:
+        order, listed = await self._eyes.list()
+        known = self._known()
+        present = {each.container for each in listed}
+        for container, each in list(known.items()):
+            if container not in present and each.state is not Observed.REMOVED:
+                await self._send.send(Missed(order, container, datetime.now(UTC)))
+                self._poked.set()  # the second look comes soon
+        for seen in listed:
+            if seen.service and _differs(known.get(seen.container), seen):
+                await self._eyes.look(seen.container)
+
+
+def _differs(known: Known | None, seen: Sighting) -> bool:
+    if known is None or known.name != seen.name:
+        return True
+    running = (Observed.HEALTHY, Observed.UNHEALTHY)
+    state = Observed.RUNNING if known.state in running else known.state
+    return state is not seen.state or _second(known.started_at) != _second(seen.started_at)
+
+
+def _second(when: datetime | None) -> int:
+    return int(when.timestamp()) if when else 0

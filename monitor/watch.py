@@ -1,0 +1,277 @@
+"""The monitor: sources observe, one task decides in order, the dispatcher tells.
+
+monitor
+├─ events watcher   podman's stream says where to look
+├─ exit watcher     one pidfd per run
+├─ health poller    one task per probe
+├─ resync           lists everything now and then
+├─ intent           what is wanted has changed
+├─ reducer          the one task that applies observations and judges what follows
+└─ dispatcher       runs the operator's command
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import msgspec
+import trio
+
+from monitor.alerts import policy
+from monitor.alerts.dispatch import Dispatcher
+from monitor.alerts.model import AlertKind
+from monitor.alerts.policy import Memory, Raised, Verdict
+from monitor.heal import Healing
+from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, SourceState
+from monitor.ports import Intent, Ledger, NewAlert, Runtime, Silence, Target
+from monitor.reducer import observe
+from monitor.sources.events import EventsWatcher
+from monitor.sources.exits import ExitWatcher, Run
+from monitor.sources.eyes import Eyes
+from monitor.sources.health import HealthPoller, Patient
+from monitor.sources.resync import Resync
+from monitor.sources.tasks import Tasks
+
+# More than every container of a node changing at once; a source that meets a full channel waits.
+_CHANNEL_SIZE = 10_000
+# Observations that are applied, and written, together: one commit instead of many when a whole node dies.
+_BATCH = 500
+
+Key = tuple[str, str]  # service, component
+
+
+class Settings(policy.Rules, frozen=True):
+    """The rules, and how often everything is listed, in seconds."""
+
+    resync_interval: float = 60.0
+
+
+class Monitor:
+    """Watches one node. `run` is its whole life; the rest are questions about it."""
+
+    def __init__(
+        self, node: str, runtime: Runtime, intent: Intent, ledger: Ledger, dispatcher: Dispatcher, settings: Settings
+    ) -> None:
+        self._node = node
+        self._runtime = runtime
+        self._intent = intent
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._known: dict[str, Known] = {}
+        self._targets: dict[Key, Target] = {}
+        self._memories: dict[Key, Memory] = {}
+        self._healing: dict[Key, Healing] = {}
+        self._look_again_at: dict[Key, float] = {}
+        self._sources: dict[str, SourceState] = {}
+
+    @property
+    def known(self) -> Mapping[str, Known]:
+        """What is known of every container that carries our labels, by its id."""
+        return self._known
+
+    @property
+    def sources(self) -> tuple[SourceState, ...]:
+        """How every source is."""
+        return tuple(self._sources.values())
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
+        """Runs until cancelled. Started when everything was listed once, or podman did not answer."""
+        send, receive = trio.open_memory_channel[Observation | None](_CHANNEL_SIZE)
+        await self._remember()
+        async with trio.open_nursery() as nursery:
+            eyes = Eyes(self._runtime, send)
+            resync = Resync(eyes, send, lambda: self._known, self._reporter("resync"), self._settings.resync_interval)
+            events = EventsWatcher(self._runtime, eyes, self._reporter("events"), resync.poke)
+            exits = Tasks(nursery, ExitWatcher(eyes, send).watch, ends_itself=True)
+            health = Tasks(nursery, HealthPoller(self._runtime, send).poll)
+
+            async def await_intent() -> NoReturn:
+                while True:
+                    await self._intent.changed()
+                    await send.send(None)
+
+            def follow() -> None:
+                exits.keep(_runs(self._known.values()))
+                health.keep(_patients(self._known.values(), self._targets))
+
+            await nursery.start(self._dispatcher.run)
+            nursery.start_soon(self._reduce, receive, follow, nursery)
+            nursery.start_soon(await_intent)
+            nursery.start_soon(events.run)
+            await send.send(None)
+            await nursery.start(resync.run)
+            task_status.started()
+        raise AssertionError("every task runs until cancelled")
+
+    async def tell_of_reboot(self, lost: Mapping[Key, str]) -> None:
+        """Tells once of all that a reboot has ended and that did not come back; each is then known to be down."""
+        if not lost:
+            return
+        now = datetime.now(UTC)
+        names = [f"{service}/{component}: {why}" for (service, component), why in lost.items()]
+        reason = f"{len(lost)} did not come back after the reboot: " + "; ".join(names)
+        news = [NewAlert("", "", AlertKind.REBOOT, "running", "exited", reason, now, 0, "")]
+        for key, why in lost.items():
+            memory = self._memories.get(key, Memory())
+            self._memories[key] = msgspec.structs.replace(memory, open=memory.open | {AlertKind.DRIFT})
+            news.append(NewAlert(*key, AlertKind.DRIFT, "running", "exited", why, now, 0, "told by the reboot alert"))
+        for alert in await self._ledger.record((), (), news, now):
+            self._dispatcher.submit(alert)
+
+    async def _remember(self) -> None:
+        """What an earlier daemon knew: no fact is told twice, and no alert opened again."""
+        states, alerts = await self._ledger.remembered()
+        self._known = {each.container: each for each in states}
+        for alert, suppressed in alerts:
+            key = (alert.service, alert.component)
+            memory = self._memories.get(key, Memory())
+            muted = memory.muted | {alert.kind} if suppressed else memory.muted
+            self._memories[key] = Memory(open=memory.open | {alert.kind}, muted=muted)
+
+    def _reporter(self, name: str) -> Callable[[bool, str], None]:
+        self._sources[name] = SourceState(name, False, "not asked yet", datetime.now(UTC))
+
+        def report(ok: bool, detail: str) -> None:
+            before = self._sources[name]
+            since = before.since if before.ok is ok else datetime.now(UTC)
+            self._sources[name] = SourceState(name, ok, detail, since)
+
+        return report
+
+    # -- the reducer: the only one who writes what was observed
+
+    async def _reduce(
+        self, receive: trio.MemoryReceiveChannel[Observation | None], follow: Callable[[], None], nursery: trio.Nursery
+    ) -> NoReturn:
+        while True:
+            batch: list[Observation | None] = []
+            with trio.move_on_at(min(self._look_again_at.values(), default=math.inf)):
+                batch.append(await receive.receive())
+            while len(batch) < _BATCH:
+                try:
+                    batch.append(receive.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            if None in batch:
+                self._targets = {_key(each): each for each in await self._intent.targets()}
+            facts, changed = self._apply([each for each in batch if each is not None])
+            due = self._targets.keys() if None in batch else {_key_of(each) for each in changed} | self._due()
+            await self._conclude(facts, changed, [key for key in due if key in self._targets], nursery)
+            follow()
+
+    def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known]]:
+        facts: list[Fact] = []
+        changed: dict[str, Known] = {}
+        for observation in batch:
+            before = self._known.get(observation.container)
+            after, news = observe(before, observation)
+            facts += news
+            if after is not None and after is not before:
+                self._known[after.container] = changed[after.container] = after
+        self._forget({each.name for each in changed.values() if each.state is not Observed.REMOVED})
+        return facts, list(changed.values())
+
+    def _forget(self, names: set[str]) -> None:
+        """Drops removed containers whose names others have now, or that nobody wants any more."""
+        for container, each in list(self._known.items()):
+            if each.state is Observed.REMOVED and (each.name in names or _key_of(each) not in self._targets):
+                del self._known[container]
+
+    def _due(self) -> set[Key]:
+        now = trio.current_time()
+        return {key for key, when in self._look_again_at.items() if when <= now}
+
+    async def _conclude(self, facts: list[Fact], changed: list[Known], keys: list[Key], nursery: trio.Nursery) -> None:
+        """Judges components, commits everything that is new in one transaction, and then acts."""
+        now = datetime.now(UTC)
+        silences = await self._ledger.silences(now) if keys else ()
+        alerts: list[NewAlert] = []
+        heals: list[Key] = []
+        for key in keys:
+            verdict = self._judge(key, silences)
+            alerts += [self._new_alert(key, raised, now) for raised in verdict.raised]
+            if verdict.heal:
+                heals.append(key)
+        if facts or changed or alerts:
+            for alert in await self._ledger.record(facts, changed, alerts, now):
+                self._dispatcher.submit(alert)
+        for key in heals:
+            self._heal(key, nursery)
+
+    def _judge(self, key: Key, silences: Iterable[Silence]) -> Verdict:
+        target, known = self._targets[key], self._present(key)
+        verdict = policy.judge(
+            self._memories.get(key, Memory()),
+            target.wanted,
+            known.seen() if known else NOT_SEEN_YET,
+            trio.current_time(),
+            self._settings,
+            busy=self._intent.is_busy(target.wanted.service),
+            silenced=_silenced(target, silences),
+        )
+        self._memories[key] = verdict.memory
+        self._look_again_at.pop(key, None)
+        if verdict.again_in is not None:
+            self._look_again_at[key] = trio.current_time() + verdict.again_in
+        return verdict
+
+    def _present(self, key: Key) -> Known | None:
+        """The container that is the component now: the one with the proper name, when several carry its labels."""
+        name = self._targets[key].container
+        found = [each for each in self._known.values() if (each.service, each.component) == key]
+        return next((each for each in found if each.name == name), None)
+
+    def _new_alert(self, key: Key, raised: Raised, now: datetime) -> NewAlert:
+        target, known = self._targets[key], self._present(key)
+        return NewAlert(
+            *key,
+            kind=raised.kind,
+            desired=target.wanted.desired,
+            observed=known.state if known else "removed",
+            reason=raised.reason,
+            since=known.since if known else now,
+            transitions=raised.transitions,
+            suppressed_by=raised.suppressed_by,
+        )
+
+    def _heal(self, key: Key, nursery: trio.Nursery) -> None:
+        now = trio.current_time()
+        healing = self._healing.get(key, Healing())
+        if wait := healing.wait(now):
+            self._look_again_at[key] = min(self._look_again_at.get(key, math.inf), now + wait)
+            return
+        self._healing[key] = healing.attempted(now)
+        nursery.start_soon(self._intent.heal, *key)
+
+
+def _key(target: Target) -> Key:
+    return target.wanted.service, target.wanted.component
+
+
+def _key_of(known: Known) -> Key:
+    return known.service, known.component
+
+
+def _runs(known: Iterable[Known]) -> Iterable[Run]:
+    for each in known:
+        if each.pid and each.started_at and each.state.has_process:
+            yield Run(each.container, each.started_at, each.pid, each.conmon_pid)
+
+
+def _patients(known: Iterable[Known], targets: Mapping[Key, Target]) -> Iterable[Patient]:
+    for each in known:
+        target = targets.get(_key_of(each))
+        if target and target.health and each.started_at and each.state.has_process:
+            yield Patient.of(each.container, each.started_at, target.health)
+
+
+def _silenced(target: Target, silences: Iterable[Silence]) -> str:
+    wanted = target.wanted
+    for each in silences:
+        if each.service == wanted.service and each.component in ("", wanted.component):
+            return f"silence {each.id} until {each.until:%Y-%m-%d %H:%M} UTC"
+    return ""

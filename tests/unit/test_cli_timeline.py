@@ -1,0 +1,342 @@
+"""Timelines: how events become segments, segments become characters, and what a percentage may say."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcpctl import timeline
+from mcpctl.rows import AlertRow, ComponentRow, EventRow, alert_row, component_row, event_row
+from mcpctl.timeline import Cell, Change, History, Mark, Segment, Window
+from protos.mcp import v1
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+WINDOW = Window(START, START + 10 * HOUR)
+UP, DOWN, DEGRADED, STOPPED, UNKNOWN = Cell.UP, Cell.DOWN, Cell.DEGRADED, Cell.STOPPED, Cell.UNKNOWN
+
+
+def at(hours: float) -> datetime:
+    return START + hours * HOUR
+
+
+def fold(state: str, *changes: tuple[float, str], wanted: bool = True) -> list[tuple[float, float, str]]:
+    """The segments of a component that was in ``state``, in hours since the start of a window of ten."""
+    segments = timeline.fold(state, wanted, [Change(at(hours), kind) for hours, kind in changes], WINDOW)
+    return [((each.start - START) / HOUR, (each.end - START) / HOUR, each.state) for each in segments]
+
+
+# -- events to segments
+
+
+def test_without_a_change_the_state_lasts_all_the_time() -> None:
+    assert fold("running") == [(0, 10, "running")]
+
+
+def test_each_observed_state_lasts_until_the_next() -> None:
+    assert fold("running", (2, "exited"), (3, "running"), (7, "healthy")) == [
+        (0, 2, "running"),
+        (2, 3, "exited"),
+        (3, 7, "running"),
+        (7, 10, "healthy"),
+    ]
+
+
+def test_a_state_that_is_told_again_is_one_segment() -> None:
+    assert fold("running", (2, "exited"), (3, "exited"), (4, "failed"), (5, "running")) == [
+        (0, 2, "running"),
+        (2, 5, "exited"),
+        (5, 10, "running"),
+    ]
+
+
+def test_before_a_component_is_first_seen_its_state_is_unknown() -> None:
+    assert fold("unspecified", (4, "running")) == [(0, 4, "unknown"), (4, 10, "running")]
+
+
+def test_what_was_stopped_already_is_down_on_purpose() -> None:
+    assert fold("exited", wanted=False) == [(0, 10, "stopped")]
+
+
+@pytest.mark.parametrize("operation", ["stopped", "undeployed"])
+def test_what_exits_after_an_operation_wanted_it_down_is_down_on_purpose(operation: str) -> None:
+    assert fold("running", (2, operation), (2.5, "exited"), (4, "removed")) == [(0, 2.5, "running"), (2.5, 10, "stopped")]
+
+
+def test_what_an_operation_took_down_is_on_purpose_although_seen_before_it_was_through() -> None:
+    second = 1 / 3600
+    assert fold("running", (2, "exited"), (2 + second, "removed"), (2 + 2 * second, "undeployed")) == [
+        (0, 2, "running"),
+        (2, 10, "stopped"),
+    ]
+
+
+def test_a_death_that_somebody_later_answers_with_stop_stays_a_death_until_then() -> None:
+    assert fold("running", (2, "exited"), (3, "stopped")) == [(0, 2, "running"), (2, 3, "exited"), (3, 10, "stopped")]
+
+
+def test_a_deploy_that_ends_at_rest_was_meant_to() -> None:
+    assert fold("running", (2, "exited"), (2, "deployed")) == [(0, 2, "running"), (2, 10, "stopped")]
+
+
+def test_a_death_after_it_ran_again_is_no_stop() -> None:
+    assert fold("exited", (2, "running"), (3, "exited"), wanted=False) == [
+        (0, 2, "stopped"),
+        (2, 3, "running"),
+        (3, 10, "exited"),
+    ]
+
+
+@pytest.mark.parametrize("operation", ["started", "restarted"])
+def test_what_should_run_again_and_does_not_is_down(operation: str) -> None:
+    assert fold("exited", (2, operation), wanted=False) == [(0, 2, "stopped"), (2, 10, "exited")]
+
+
+def test_what_is_stopped_on_purpose_and_runs_all_the_same_runs() -> None:
+    assert fold("exited", (2, "stopped"), (3, "unhealthy")) == [(0, 2, "exited"), (2, 3, "stopped"), (3, 10, "unhealthy")]
+
+
+def test_what_happened_before_the_window_counts_at_its_start_and_what_comes_after_does_not() -> None:
+    assert fold("running", (-1, "exited"), (10, "running"), (11, "running")) == [(0, 10, "exited")]
+
+
+def test_the_ledgers_order_stands_when_a_clock_was_set_back() -> None:
+    assert fold("running", (5, "exited"), (3, "paused"), (6, "running")) == [
+        (0, 5, "running"),
+        (5, 6, "paused"),
+        (6, 10, "running"),
+    ]
+
+
+def test_a_stop_by_a_clock_that_was_set_back_does_not_excuse_a_long_death() -> None:
+    assert fold("running", (5, "exited"), (8, "failed"), (3, "stopped")) == [
+        (0, 5, "running"),
+        (5, 8, "exited"),
+        (8, 10, "stopped"),
+    ]
+
+
+kinds = st.sampled_from(
+    "created running healthy unhealthy paused restarting exited removed unknown".split()
+    + "deployed started stopped restarted undeployed failed anything".split()
+)
+times = st.timedeltas(timedelta(hours=-2), timedelta(hours=12)).map(lambda since: START + since)
+changes = st.lists(st.builds(Change, times, kinds))
+lengths = st.timedeltas(timedelta(seconds=1), timedelta(days=4000))
+
+
+@given(kinds, st.booleans(), changes)
+def test_segments_cover_the_window_without_gap_or_overlap(state: str, wanted: bool, changes: list[Change]) -> None:
+    segments = timeline.fold(state, wanted, changes, WINDOW)
+    assert [segments[0].start, *(each.end for each in segments)] == [*(each.start for each in segments), WINDOW.end]
+    assert segments[0].start == WINDOW.start
+    assert all(each.start < each.end for each in segments)
+
+
+@given(kinds, st.booleans(), changes)
+def test_neighbours_are_in_different_states(state: str, wanted: bool, changes: list[Change]) -> None:
+    segments = timeline.fold(state, wanted, changes, WINDOW)
+    assert all(one.state != other.state for one, other in zip(segments, segments[1:], strict=False))
+
+
+@given(kinds, st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy")))))
+def test_nothing_is_up_that_was_never_seen_up(state: str, changes: list[Change]) -> None:
+    segments = timeline.fold("exited", True, changes, WINDOW)
+    assert timeline.uptime(segments) in (0, None)
+
+
+# -- uptime
+
+
+def segments(*parts: tuple[float, float, str]) -> tuple[Segment, ...]:
+    return tuple(Segment(at(first), at(last), state) for first, last, state in parts)
+
+
+def test_uptime_is_the_share_of_the_known_time_that_it_ran_or_was_healthy() -> None:
+    parts = segments((0, 4, "unknown"), (4, 5, "running"), (5, 7, "healthy"), (7, 8, "unhealthy"), (8, 10, "stopped"))
+    assert timeline.uptime(parts) == 50
+
+
+def test_of_what_is_not_known_there_is_no_uptime() -> None:
+    assert timeline.uptime(segments((0, 10, "unknown"))) is None
+    assert timeline.percentage(None) == "-"
+
+
+@given(kinds, st.booleans(), changes)
+def test_uptime_is_a_percentage(state: str, wanted: bool, changes: list[Change]) -> None:
+    value = timeline.uptime(timeline.fold(state, wanted, changes, WINDOW))
+    assert value is None or 0 <= value <= 100
+
+
+@given(st.integers(1, int(timedelta(days=4000) / timedelta(microseconds=1)) - 1))
+def test_only_what_was_never_down_shows_100_percent(microseconds: int) -> None:
+    end, down = START + timedelta(days=4000), START + timedelta(microseconds=microseconds)
+    value = timeline.uptime([Segment(START, down, "running"), Segment(down, end, "exited")])
+    shown = timeline.percentage(value)
+    assert not shown.startswith("100")
+    assert len(shown) <= 6
+    assert timeline.percentage(100.0) == "100%"
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.0, "0.00%"), (50.0, "50.00%"), (99.999, "99.99%"), (0.009, "0.00%")])
+def test_a_percentage_is_cut_and_not_rounded(value: float, shown: str) -> None:
+    assert timeline.percentage(value) == shown
+
+
+# -- segments to cells
+
+
+def test_a_cell_says_what_its_slice_of_time_was() -> None:
+    parts = segments((0, 3, "running"), (3, 5, "exited"), (5, 6, "restarting"), (6, 8, "stopped"), (8, 10, "unknown"))
+    expected = (UP, UP, UP, DOWN, DOWN, DEGRADED, STOPPED, STOPPED, UNKNOWN, UNKNOWN)
+    assert timeline.cells(parts, WINDOW, 10) == expected
+
+
+def test_a_death_of_a_millisecond_is_seen_in_a_slice_of_hours() -> None:
+    blink = timedelta(milliseconds=1) / HOUR
+    parts = segments((0, 5, "running"), (5, 5 + blink, "exited"), (5 + blink, 10, "running"))
+    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, DOWN, UP, UP)
+
+
+def test_of_what_is_no_trouble_the_longest_is_seen() -> None:
+    parts = segments((0, 0.4, "unknown"), (0.4, 1, "running"), (1, 1.6, "stopped"), (1.6, 10, "healthy"))
+    assert timeline.cells(parts, WINDOW, 10)[:3] == (UP, STOPPED, UP)
+
+
+def test_being_down_is_worse_than_being_degraded() -> None:
+    parts = segments((0, 9, "paused"), (9, 10, "removed"))
+    assert timeline.cells(parts, WINDOW, 1) == (DOWN,)
+
+
+@given(kinds, st.booleans(), changes, st.integers(1, 300))
+def test_there_are_as_many_cells_as_the_line_is_wide(
+    state: str, wanted: bool, changes: list[Change], width: int
+) -> None:
+    assert len(timeline.cells(timeline.fold(state, wanted, changes, WINDOW), WINDOW, width)) == width
+
+
+@given(kinds, st.booleans(), changes, st.integers(1, 300))
+def test_every_time_that_it_was_down_is_seen(state: str, wanted: bool, changes: list[Change], width: int) -> None:
+    parts = timeline.fold(state, wanted, changes, WINDOW)
+    shown = timeline.cells(parts, WINDOW, width)
+    down = [each for each in parts if each.state in ("exited", "removed", "unhealthy")]
+    assert {shown[WINDOW.cell(each.start, width)] for each in down} <= {DOWN}
+    assert (DOWN in shown) == bool(down)
+
+
+@given(lengths, st.integers(1, 300), st.data())
+def test_a_slice_begins_in_its_own_cell(length: timedelta, width: int, data: st.DataObject) -> None:
+    window = Window(START, START + length)
+    cell = data.draw(st.integers(0, width - 1))
+    assert window.cell(window.begin(cell, width), width) == cell
+    assert (window.begin(0, width), window.begin(width, width)) == window
+
+
+# -- marks
+
+
+def test_a_mark_stands_over_the_cell_that_it_fell_into() -> None:
+    marks = [Mark(at(0), "deployed", ""), Mark(at(3.5), "alert", ""), Mark(at(9.99), "deployed", "")]
+    assert timeline.marked(marks, "deployed", "v", WINDOW, 10) == "v        v"
+    assert timeline.marked(marks, "alert", "!", WINDOW, 10) == "   !"
+    assert timeline.marked([], "alert", "!", WINDOW, 10) == ""
+
+
+# -- histories
+
+
+def row(service: str, component: str, **values: object) -> ComponentRow:
+    made = component_row("rift", v1.ComponentInfo(service=service, component=component))
+    return msgspec.structs.replace(made, **{"observed": "running", "desired": "running", **values})
+
+
+def event(hours: float, service: str, component: str, kind: str) -> EventRow:
+    return event_row("rift", v1.EventInfo(1, service, component, at(hours), kind, f"{kind} it"))
+
+
+def alert(hours: float, service: str, component: str, kind: str = "drift") -> AlertRow:
+    return alert_row("rift", v1.AlertInfo(1, service, component, kind, "exited 1", at(hours)))
+
+
+def histories(
+    then: list[ComponentRow], events: list[EventRow], alerts: list[AlertRow] | None = None
+) -> dict[str, History]:
+    found = timeline.histories("rift", then, events, alerts or [], WINDOW)
+    return {f"{each.service}/{each.component}": each for each in found}
+
+
+def states(history: History) -> list[str]:
+    return [each.state for each in history.segments]
+
+
+def test_each_component_has_its_own_history() -> None:
+    found = histories([row("web", "api"), row("web", "db")], [event(5, "web", "api", "exited")])
+    assert states(found["web/api"]) == ["running", "exited"]
+    assert states(found["web/db"]) == ["running"]
+    assert (found["web/api"].uptime, found["web/db"].uptime) == (50, 100)
+
+
+def test_what_came_later_than_the_start_is_unknown_before() -> None:
+    found = histories([], [event(5, "web", "api", "running")])
+    assert states(found["web/api"]) == ["unknown", "running"]
+    assert found["web/api"].uptime == 100
+
+
+def test_what_was_declared_stopped_at_the_start_is_down_on_purpose() -> None:
+    found = histories([row("web", "api", observed="exited", desired="stopped")], [])
+    assert states(found["web/api"]) == ["stopped"]
+
+
+def test_what_happens_to_a_service_happens_to_all_its_components() -> None:
+    events = [event(5, "web", "", "stopped"), event(6, "web", "api", "exited"), event(6, "web", "db", "exited")]
+    found = histories([row("web", "api"), row("web", "db"), row("other", "x")], events)
+    assert states(found["web/api"]) == states(found["web/db"]) == ["running", "stopped"]
+    assert states(found["other/x"]) == ["running"]
+
+
+def test_deploys_and_alerts_are_marked_in_order_and_recoveries_are_not() -> None:
+    events = [event(1, "web", "api", "deployed"), event(6, "web", "api", "deployed")]
+    alerts = [alert(3, "web", "api"), alert(4, "web", "api", "recovered"), alert(5, "web", "db"), alert(7, "", "", "reboot")]
+    marks = histories([row("web", "api")], events, alerts)["web/api"].marks
+    assert [(each.kind, each.detail) for each in marks] == [
+        ("deployed", "deployed it"),
+        ("alert", "exited 1"),
+        ("deployed", "deployed it"),
+        ("alert", "exited 1"),
+    ]
+
+
+def test_an_alert_from_before_the_window_is_not_drawn() -> None:
+    assert histories([row("web", "api")], [], [alert(-1, "web", "api")])["web/api"].marks == ()
+
+
+# -- the axis
+
+
+def axis(window: Window, width: int) -> str:
+    return timeline.axis(window, width, lambda when: when.astimezone(UTC))
+
+
+def test_an_axis_has_its_times_at_round_moments() -> None:
+    assert axis(Window(at(-0.5), at(23.5)), 48) == " |12:00      |18:00      |00:00      |06:00"
+
+
+def test_an_axis_of_days_has_dates() -> None:
+    assert "|03-05" in axis(Window(START, START + timedelta(days=7)), 70)
+
+
+def test_a_label_stands_at_its_time() -> None:
+    line = axis(WINDOW, 60)
+    assert line.index("|18:00") == 36
+
+
+@given(lengths, st.integers(1, 300))
+def test_an_axis_is_never_wider_than_the_line(length: timedelta, width: int) -> None:
+    assert len(axis(Window(START, START + length), width)) <= width
+
+
+@given(lengths, st.integers(20, 300))
+def test_an_axis_that_has_the_room_has_a_label(length: timedelta, width: int) -> None:
+    assert "|" in axis(Window(START, START + length), width)
