@@ -116,10 +116,10 @@ def _draw_legend(width: int) -> None:
     entries += [((_DEPLOY, ""), "deploy"), ((_ALERT, "red"), "alert")]
     line: list[tuple[str, str]] = []
     for sign, word in entries:
-        entry = [sign, (f" {word}{_GAP}", "")]
-        if len("".join(text for text, _ in line + entry).rstrip()) > width:
+        entry = [(_GAP if line else "", ""), sign, (f" {word}", "")]
+        if line and sum(len(text) for text, _ in line + entry) > width:
             render.say(*line)
-            line = []
+            line, entry = [], entry[1:]
         line += entry
     render.say(*line)
 

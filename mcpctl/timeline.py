@@ -254,8 +254,8 @@ _STEPS = (
     *(_HOUR * number for number in (1, 2, 3, 6, 12)),
     *(_DAY * number for number in (1, 2, 7, 14, 30, 90, 365, 3650)),
 )
-# With less between their beginnings, labels run into each other.
-_APART = 12
+# From the beginning of one label to the next: a time, its bar, and room to breathe.
+_APART = 9
 
 
 def axis(window: Window, width: int, local: Callable[[datetime], datetime] = datetime.astimezone) -> str:

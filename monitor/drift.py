@@ -36,9 +36,16 @@ def mends_itself(wanted: Wanted, seen: Seen) -> bool:
         return True
     if seen.state is not Observed.EXITED or seen.by_hand:
         return False
-    if wanted.heal == "restart" or wanted.restart in ("always", "unless-stopped"):
-        return True
-    return wanted.restart == "on-failure" and seen.exit_code != 0
+    return wanted.heal == "restart" or podman_restarts(wanted, seen)
+
+
+def podman_restarts(wanted: Wanted, seen: Seen) -> bool:
+    """Whether podman's own policy starts an ended container again; ours then waits for it."""
+    if seen.state is not Observed.EXITED or seen.by_hand:
+        return False
+    if wanted.restart == "on-failure":
+        return seen.exit_code != 0
+    return wanted.restart in ("always", "unless-stopped")
 
 
 def _why_down(seen: Seen) -> str:

@@ -30,7 +30,7 @@ _INHERITED = ("HOME", "LANG")
 # The output that is kept with the attempt: the last screen of an error message. All of it is read.
 _KEPT_BYTES = 4096
 # Of one value in the environment; stdin has all of it. execve(2) refuses a string of more than 128 KiB, and all of them
-# together past a limit that is never below 128 KiB: with 4 bytes to a character, the seven values stay below that.
+# together past a limit that is never below 128 KiB: six texts, with 4 bytes to a character, stay below that.
 _VALUE_CHARACTERS = 4000
 # Between SIGTERM and SIGKILL: enough to close a connection. It delays nothing but the next attempt.
 _TERM_GRACE_S = 5.0

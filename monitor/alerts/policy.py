@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from monitor.alerts.model import AlertKind
-from monitor.drift import drift, mends_itself
+from monitor.drift import drift, mends_itself, podman_restarts
 from monitor.model import Desired, Observed, Seen, Wanted
 
 
@@ -64,31 +64,40 @@ def judge(
 
     ``busy``: an operation of ours is at work on its service. ``silenced`` names a silence in force, or is empty.
     """
-    memory = _count_falls(memory, seen, now, rules)
     # 1. An operation of ours is at work: what it does is no drift, and it says itself what failed.
     if busy:
-        return Verdict(msgspec.structs.replace(memory, drifting_since=None), (), None, False)
-    flapping = len(memory.falls) >= rules.flap_threshold
+        quiet = msgspec.structs.replace(memory, was_up=seen.state.is_up, drifting_since=None)
+        return Verdict(quiet, (), None, False)
+    memory = _count_falls(memory, wanted, seen, now, rules)
     reason = drift(wanted, seen)
-    heal = bool(reason) and _is_healable(wanted, seen)
-    # 2. It falls again and again: one alert for all of it, until it has been quiet for a whole window.
-    if flapping or AlertKind.FLAP in memory.open:
-        return _while_flapping(memory, reason, now, rules, silenced, heal=heal)
-    # 3. It is as wanted.
+    # 2. It is as wanted.
     if not reason:
-        return _settled(msgspec.structs.replace(memory, drifting_since=None), now, rules, silenced)
-    # 4. It is not, and that is known already.
-    if AlertKind.DRIFT in memory.open:
-        return Verdict(memory, (), None, heal)
-    # 5. It is not, and may still mend itself.
+        return _as_wanted(msgspec.structs.replace(memory, drifting_since=None), now, rules, silenced)
     since = now if memory.drifting_since is None else memory.drifting_since
     memory = msgspec.structs.replace(memory, drifting_since=since)
-    left = since + rules.drift_grace - now
-    if left > 0 and mends_itself(wanted, seen):
+    left = max(0.0, since + rules.drift_grace - now)
+    # A container that is only created is one that podman, or somebody, is just about to start.
+    others_at_it = seen.state is Observed.CREATED or podman_restarts(wanted, seen)
+    heal = _is_healable(wanted, seen) and not (left and others_at_it)
+    # 3. It is not, and falls again and again: one alert for all of it.
+    if AlertKind.FLAP in memory.open:
+        return Verdict(memory, (), left or None, heal)
+    if len(memory.falls) >= rules.flap_threshold:
+        words = f"{len(memory.falls)} times down within {_span(now - memory.falls[0])}; last: {reason}"
+        memory, raised = _raise(memory, AlertKind.FLAP, words, now, rules, silenced)
+        return Verdict(memory, (raised,), left or None, heal)
+    # 4. It is not, and that is known already.
+    if AlertKind.DRIFT in memory.open:
+        return Verdict(memory, (), left or None, heal)
+    # 5. It is not, and may still mend itself.
+    if left and mends_itself(wanted, seen):
         return Verdict(memory, (), left, heal)
     # 6. It is not, and nothing will mend it, or nothing has.
+    if podman_restarts(wanted, seen):
+        # podman restarts whatever ends by itself, at once; what it leaves alone, somebody has stopped.
+        reason += ", and podman left it: stopped by hand"
     memory, raised = _raise(memory, AlertKind.DRIFT, _counted(reason, memory, now), now, rules, silenced)
-    return Verdict(memory, (raised,), None, heal)
+    return Verdict(memory, (raised,), left or None, heal)
 
 
 def _is_healable(wanted: Wanted, seen: Seen) -> bool:
@@ -97,37 +106,25 @@ def _is_healable(wanted: Wanted, seen: Seen) -> bool:
     return wanted.heal == "restart" and wanted.desired is Desired.RUNNING and startable
 
 
-def _count_falls(memory: Memory, seen: Seen, now: float, rules: Rules) -> Memory:
+def _count_falls(memory: Memory, wanted: Wanted, seen: Seen, now: float, rules: Rules) -> Memory:
+    """Counts a change from up to not up, of what should be up."""
     up = seen.state.is_up
     falls = tuple(when for when in memory.falls if when > now - rules.flap_window)
-    if memory.was_up and not up:
+    if memory.was_up and not up and wanted.desired is Desired.RUNNING:
         falls = (*falls, now)
     return msgspec.structs.replace(memory, was_up=up, falls=falls)
 
 
-def _while_flapping(memory: Memory, reason: str, now: float, rules: Rules, silenced: str, *, heal: bool) -> Verdict:
-    if AlertKind.FLAP not in memory.open:
-        words = f"{len(memory.falls)} times down within {_span(now - memory.falls[0])}"
-        memory, raised = _raise(
-            memory, AlertKind.FLAP, f"{words}; last: {reason}" if reason else words, now, rules, silenced
-        )
-        # The flap tells of the drift as well; it closes with it.
-        return Verdict(memory, (raised,), _quiet_in(memory, now, rules), heal)
-    if memory.falls or reason:
-        return Verdict(memory, (), _quiet_in(memory, now, rules), heal)
-    return _settled(memory, now, rules, silenced)
-
-
-def _settled(memory: Memory, now: float, rules: Rules, silenced: str) -> Verdict:
-    """It is as wanted: what was open closes, and is told to have recovered if it was told at all."""
+def _as_wanted(memory: Memory, now: float, rules: Rules, silenced: str) -> Verdict:
+    """What was open closes, and is told to have recovered if it was told at all; a flap, after a quiet window."""
     if not memory.open:
         return Verdict(memory, (), None, False)
-    told = memory.open - memory.muted
-    closing = " and ".join(sorted(memory.open))
-    closed = msgspec.structs.replace(memory, open=frozenset(), muted=frozenset())
-    rule = "" if told else "its alert was suppressed"
-    closed, raised = _raise(closed, AlertKind.RECOVERED, f"{closing} is over", now, rules, rule or silenced)
-    return Verdict(msgspec.structs.replace(closed, open=frozenset(), muted=frozenset()), (raised,), None, False)
+    if AlertKind.FLAP in memory.open and memory.falls:
+        return Verdict(memory, (), memory.falls[-1] + rules.flap_window - now, False)
+    rule = silenced if memory.open - memory.muted else "its alert was suppressed"
+    words = f"{' and '.join(sorted(memory.open))} is over"
+    _, raised = _raise(memory, AlertKind.RECOVERED, words, now, rules, rule)
+    return Verdict(msgspec.structs.replace(memory, open=frozenset(), muted=frozenset()), (raised,), None, False)
 
 
 def _raise(
@@ -141,9 +138,7 @@ def _raise(
     if not rule:
         sent[kind] = now
     muted = memory.muted | {kind} if rule else memory.muted - {kind}
-    memory = msgspec.structs.replace(
-        memory, open=memory.open | {kind}, muted=muted, sent=tuple(sent.items()), drifting_since=None
-    )
+    memory = msgspec.structs.replace(memory, open=memory.open | {kind}, muted=muted, sent=tuple(sent.items()))
     return memory, Raised(kind, reason, len(memory.falls), rule)
 
 
@@ -154,11 +149,6 @@ def _counted(reason: str, memory: Memory, now: float) -> str:
         return reason
     ordinal = {2: "2nd", 3: "3rd"}.get(times, f"{times}th")
     return f"{reason}, {ordinal} time in {_span(now - memory.falls[0])}"
-
-
-def _quiet_in(memory: Memory, now: float, rules: Rules) -> float | None:
-    """Seconds until the last fall leaves the window."""
-    return max(0.0, memory.falls[-1] + rules.flap_window - now) + 0.001 if memory.falls else None
 
 
 def _span(seconds: float) -> str:

@@ -21,6 +21,8 @@ _EXIT_FILE_DEADLINE_S = 0.1
 _EXIT_FILE_POLL_S = 0.0005
 # How long the news waits for podman's answer to whether somebody is stopping it by hand (usually 2 to 5 ms).
 _BY_HAND_DEADLINE_S = 0.006
+# Without an exit file (it died while nobody watched) podman's answer is the only one that has the code.
+_NO_CODE_DEADLINE_S = 5.0
 # The kernel's start time of a process and podman's of its container are taken some 100 ms apart; a process that got
 # the pid afterwards started later than that, or it is another boot's.
 _START_TOLERANCE_S = 3.0
@@ -64,7 +66,7 @@ class ExitWatcher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_podman)
             code = await _exit_code(exit_file, run.started_at)
-            with trio.move_on_after(_BY_HAND_DEADLINE_S):
+            with trio.move_on_after(_BY_HAND_DEADLINE_S if code is not None else _NO_CODE_DEADLINE_S):
                 await answered.wait()
             await self._send.send(Ended(run.container, run.started_at, at, code, by_hand))
         await self._look_again(run)

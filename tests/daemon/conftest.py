@@ -170,6 +170,8 @@ def make_daemon(folder: Path) -> Daemon:
     daemon.edit('socket = "" ', f'socket = "{daemon.podman_socket}" ')
     # What asks podman in a test was asked to do so by the test.
     daemon.edit('resync_interval = "60s"', 'resync_interval = "1d"')
+    # What the registry is filled with is of a fixed day.
+    daemon.edit('retention = "90d"', 'retention = "36500d"')
     (folder / "mcp.toml").write_text(
         f'[services]\ndir = "services"\n[tls]\nca_cert = "certs/ca.pem"\n[auth]\ntoken_path = "admin.token"\n'
         f'[[nodes]]\nname = "{NODE}"\naddress = "{daemon.address}"\n'

@@ -167,9 +167,10 @@ def test_node_status_says_what_mcpctl_node_show_says(client: Client, daemon: Dae
     steady += ("disk_total_bytes", "memory_total_bytes", "cpus")
     assert {name: getattr(response, name) for name in steady} == {name: shown[name] for name in steady}
     assert (response.services, response.components, response.cpus > 0) == (2, 3, True)
-    (link,) = response.links
-    (shown_link,) = shown["links"]
-    assert (link.name, link.ok, link.detail) == ("podman", False, shown_link["detail"])
+    links = {each.name: each for each in response.links}
+    assert set(links) == {"podman", "resync", "events"} == {each["name"] for each in shown["links"]}
+    assert not any(each.ok for each in links.values())
+    assert str(daemon.podman_socket) in links["podman"].detail
 
 
 def test_list_events_says_what_mcpctl_events_says(client: Client, daemon: Daemon) -> None:

@@ -88,6 +88,15 @@ class Node:
     def log(self) -> str:
         return (self.folder / "mcpd.log").read_text()
 
+    @contextlib.contextmanager
+    def podman_alone(self) -> Iterator[None]:
+        """podman without the daemon's API service, on the node's storage."""
+        remote = self.environment.pop("CONTAINER_HOST")
+        try:
+            yield
+        finally:
+            self.environment["CONTAINER_HOST"] = remote
+
     def stop_daemon(self, number: signal.Signals) -> None:
         """Sends a signal to mcpd and waits for its end."""
         pid = self.mcpd_pid

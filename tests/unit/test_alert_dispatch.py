@@ -81,7 +81,7 @@ class FakeCommand:
     def __init__(self, ends: Callable[[Alert], Execution] = lambda _: WELL, seconds: float = 1.0) -> None:
         self.ends = ends
         self.seconds = seconds
-        self.argv = ARGV
+        self.argv: tuple[str, ...] = ARGV
         self.argvs: list[tuple[str, ...]] = []
         self.calls: list[tuple[int, float]] = []
         self.running: set[int] = set()
@@ -308,7 +308,8 @@ async def test_an_attempt_that_cannot_be_recorded_ends_the_dispatcher(autojump_c
     ledger, command = FakeLedger([alert(1)]), FakeCommand()
     ledger.before_commit = full
     with pytest.raises(ExceptionGroup) as raised:
-        await Dispatcher(ledger, command, TIMEOUT_S, command.execute).run()
+        with trio.fail_after(LONG_S):
+            await Dispatcher(ledger, command, TIMEOUT_S, command.execute).run()
     assert raised.group_contains(DiskFullError)
     assert ledger.deliveries == {1: Delivery.PENDING}
     assert command.called == [1]
@@ -318,7 +319,8 @@ async def test_so_does_a_ledger_that_cannot_be_read(autojump_clock: MockClock) -
     ledger, command = FakeLedger([alert(1)]), FakeCommand()
     ledger.before_answer = full
     with pytest.raises(ExceptionGroup) as raised:
-        await Dispatcher(ledger, command, TIMEOUT_S, command.execute).run()
+        with trio.fail_after(LONG_S):
+            await Dispatcher(ledger, command, TIMEOUT_S, command.execute).run()
     assert raised.group_contains(DiskFullError)
     assert command.called == []
 
@@ -357,6 +359,26 @@ async def test_memory_is_bounded_and_nothing_is_lost(
 
 
 # Histories
+
+
+async def test_nothing_is_lost_that_overflows_while_the_ledger_is_read(
+    nursery: trio.Nursery, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MAX_WAITING", 3)
+    ledger, command = FakeLedger([alert(number) for number in range(3)]), FakeCommand()
+
+    async def slowly() -> None:
+        await trio.sleep(5)
+
+    ledger.before_answer = slowly
+    dispatcher = Dispatcher(ledger, command, TIMEOUT_S, command.execute)
+    nursery.start_soon(dispatcher.run)
+    await trio.sleep(2)
+    for number in range(3):
+        dispatcher.submit(ledger.alerts[number])
+    dispatcher.submit(ledger.commit(alert(3)))
+    await trio.sleep(LONG_S)
+    assert command.called == [0, 1, 2, 3]
 
 
 @given(st.data())

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -120,9 +120,8 @@ def children() -> str:
 
 
 @pytest.fixture(autouse=True)
-async def nothing_is_left() -> AsyncIterator[None]:
+def nothing_is_left() -> Iterator[None]:
     """Whatever a test does, neither a descriptor nor a child process is left of it."""
-    await trio.to_thread.run_sync(lambda: None)
     before = open_descriptors()
     assert children() == ""
     yield
@@ -217,9 +216,14 @@ async def test_a_large_reason_is_cut_in_the_environment_and_whole_on_stdin() -> 
     assert ran.output.split() == ["4003", hashlib.sha256(reason.encode()).hexdigest()]
 
 
-@pytest.mark.parametrize("script", ["exit 0", "exec <&-; exit 0", "sleep 0.1"])
+@pytest.mark.parametrize("script", ["exit 0", "exec <&-; exit 0"])
 async def test_a_command_need_not_read(script: str) -> None:
     assert await run(sh(script), alert(reason="x" * 200_000)) == Execution(0, "exited 0")
+
+
+async def test_nor_need_it_read_before_it_prints() -> None:
+    ran = await run(sh(f"head -c {MIB} /dev/zero; cat"), alert(reason="x" * 200_000))
+    assert ran.output.endswith('","since":"2026-03-04T05:06:07Z","transitions":3}')
 
 
 async def test_it_has_a_session_and_process_group_of_its_own() -> None:
@@ -289,7 +293,7 @@ async def test_so_is_an_argument_list_that_is_too_long() -> None:
 
 @pytest.mark.parametrize("where", ["os.pipe", "subprocess.Popen"])
 async def test_so_is_a_machine_that_has_no_more_to_give(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipes = []
+    pipes: list[tuple[int, int]] = []
 
     def exhausted(*_: object, **__: object) -> object:
         if where == "os.pipe" and not pipes:
@@ -323,6 +327,14 @@ async def test_a_command_that_hangs_is_ended(mock_clock: MockClock, tmp_path: Pa
     assert ran == Execution(-signal.SIGTERM, "did not end within 1000 s, ended by SIGTERM", "working\n")
 
 
+async def test_so_is_one_that_never_reads_what_it_is_told(
+    mock_clock: MockClock, tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    ready = tmp_path / "ready"
+    ran = await timed_out(f"touch {ready}; exec sleep 1000", ready, mock_clock, nursery, alert(reason="x" * 200_000))
+    assert ran.status == -signal.SIGTERM
+
+
 async def test_one_that_ignores_sigterm_is_killed(mock_clock: MockClock, tmp_path: Path, nursery: trio.Nursery) -> None:
     ready = tmp_path / "ready"
     ran = await timed_out(
@@ -350,13 +362,13 @@ async def test_sigterm_goes_to_the_whole_group(mock_clock: MockClock, tmp_path: 
 
 
 async def timed_out(
-    script: str, ready: Path, clock: MockClock, nursery: trio.Nursery, after: float | None = None
+    script: str, ready: Path, clock: MockClock, nursery: trio.Nursery, alert: Alert = ALERT, after: float | None = None
 ) -> Execution:
     """Runs ``script`` past its timeout, once it has made ``ready``; and then ``after`` seconds more."""
     results: list[Execution] = []
 
     async def body() -> None:
-        results.append(await execute(sh(script), ALERT, LONG_S))
+        results.append(await execute(sh(script), alert, LONG_S))
 
     nursery.start_soon(body)
     await meanwhile(ready.exists, "the command is ready")
@@ -370,6 +382,11 @@ async def timed_out(
         clock.jump(after)
     await meanwhile(lambda: results, "the command is ended")
     return results[0]
+
+
+def test_one_that_not_even_sigkill_ends_is_reported_as_such() -> None:
+    ran = module._execution(None, signal.SIGKILL, 30.0, "")
+    assert ran == Execution(-signal.SIGKILL, "did not end within 30 s, and not on SIGKILL either")
 
 
 # What it leaves behind
@@ -499,7 +516,6 @@ async def test_many_at_once_do_not_mix() -> None:
 
 AUDITED = """
 import json, sys, trio
-from pathlib import Path
 from datetime import UTC, datetime
 from monitor.alerts.execute import execute
 from monitor.alerts.model import Alert, AlertKind

@@ -20,7 +20,7 @@ import pytest
 
 from mcpctl import __main__ as program
 from mcpctl import __version__
-from mcpctl.app import COMMANDS, NODE_COMMANDS
+from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS
 from mcpd import pki
 
 DEADLINE_S = 30.0
@@ -101,6 +101,7 @@ def run_process(folder: Path, *words: str) -> Ran:
 
 ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
+ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -111,7 +112,7 @@ def test_a_summary_is_the_first_line_of_the_commands_docstring(words: tuple[str,
     assert summary == (inspect.getdoc(found) or "").splitlines()[0]
 
 
-@pytest.mark.parametrize("words", [(), ("node",), *ALL], ids=" ".join)
+@pytest.mark.parametrize("words", [(), ("node",), ("alerts",), *ALL], ids=" ".join)
 def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
     status, out, err = run(*words, "--help")
     assert (status, err) == (0, "")
@@ -124,7 +125,9 @@ def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
         assert "For example" in out
 
 
-@pytest.mark.parametrize(("words", "table"), [((), COMMANDS), (("node",), NODE_COMMANDS)])
+@pytest.mark.parametrize(
+    ("words", "table"), [((), COMMANDS), (("node",), NODE_COMMANDS), (("alerts",), ALERT_COMMANDS)]
+)
 def test_help_lists_every_command_with_its_summary(
     run: Run, words: tuple[str, ...], table: dict[str, tuple[str, str]]
 ) -> None:
@@ -150,6 +153,13 @@ def test_the_version_is_shown(run: Run) -> None:
         (("node", "set-state", "rift", "up"), ("up", "active", "inactive", "down")),
         (("events", "--limit", "0"), ("--limit",)),
         (("events", "--since", "yesterday"), ("--since", "yesterday", "2h")),
+        (("status", "--at", "yesterday"), ("--at", "yesterday", "2h")),
+        (("timeline", "--since", "yesterday"), ("--since", "yesterday", "2h")),
+        (("alerts", "lst"), ("lst", "list")),
+        (("alerts", "list", "--limit", "0"), ("--limit",)),
+        (("alerts", "ack"), ("ID",)),
+        (("alerts", "ack", "seven"), ("seven",)),
+        (("alerts", "silence", "web"), ("--reason",)),
         (("ps", "web/api"), ("web/api", "service")),
         (("ps", "Web!"), ("Web!", "lower-case")),
         (("deploy", "a/b/c"), ("a/b/c",)),
@@ -255,6 +265,7 @@ def test_an_edit_keeps_mode_and_link_and_leaves_nothing_beside(run: Run, folder:
 # -- nodes that cannot be asked
 
 LOOKING = [("ps",), ("list",), ("status",), ("events",), ("ps", "--all"), ("node", "show", "rift")]
+LOOKING += [("status", "--at", "2h"), ("events", "--follow"), ("timeline",), ("alerts", "list")]
 
 
 @pytest.mark.parametrize("words", LOOKING, ids=" ".join)

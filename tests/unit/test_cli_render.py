@@ -44,6 +44,14 @@ def test_without_rows_the_headers_stand_alone(printed: Printed) -> None:
     assert printed() == "A  B\n"
 
 
+def test_a_later_row_stays_in_line_and_what_is_wider_widens_the_rest(printed: Printed) -> None:
+    widths = render.table(("A", "B"), [("one", "x")])
+    widths = render.later_row(("2", "y"), widths)
+    widths = render.later_row(("three", "z"), widths)
+    render.later_row(("4", "w"), widths)
+    assert printed() == "A    B\none  x\n2    y\nthree  z\n4      w\n"
+
+
 def test_off_a_terminal_there_are_no_escape_codes(printed: Printed) -> None:
     render.table(("STATE",), [("running",), ("unhealthy",)])
     assert "\x1b" not in printed()
@@ -174,6 +182,11 @@ class FixedClock(datetime):
 def test_an_age_has_its_largest_two_units(monkeypatch: pytest.MonkeyPatch, shown: str, ago: timedelta) -> None:
     monkeypatch.setattr(render, "datetime", FixedClock)
     assert render.age(FixedClock.now() - ago) == shown
+
+
+def test_an_age_can_be_one_of_the_past() -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    assert render.age(at - timedelta(hours=3), at) == "3h"
 
 
 def test_a_clock_that_is_behind_the_nodes_shows_no_negative_age(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Timelines: how events become segments, segments become characters, and what a percentage may say."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -62,7 +63,10 @@ def test_what_was_stopped_already_is_down_on_purpose() -> None:
 
 @pytest.mark.parametrize("operation", ["stopped", "undeployed"])
 def test_what_exits_after_an_operation_wanted_it_down_is_down_on_purpose(operation: str) -> None:
-    assert fold("running", (2, operation), (2.5, "exited"), (4, "removed")) == [(0, 2.5, "running"), (2.5, 10, "stopped")]
+    assert fold("running", (2, operation), (2.5, "exited"), (4, "removed")) == [
+        (0, 2.5, "running"),
+        (2.5, 10, "stopped"),
+    ]
 
 
 def test_what_an_operation_took_down_is_on_purpose_although_seen_before_it_was_through() -> None:
@@ -95,7 +99,11 @@ def test_what_should_run_again_and_does_not_is_down(operation: str) -> None:
 
 
 def test_what_is_stopped_on_purpose_and_runs_all_the_same_runs() -> None:
-    assert fold("exited", (2, "stopped"), (3, "unhealthy")) == [(0, 2, "exited"), (2, 3, "stopped"), (3, 10, "unhealthy")]
+    assert fold("exited", (2, "stopped"), (3, "unhealthy")) == [
+        (0, 2, "exited"),
+        (2, 3, "stopped"),
+        (3, 10, "unhealthy"),
+    ]
 
 
 def test_what_happened_before_the_window_counts_at_its_start_and_what_comes_after_does_not() -> None:
@@ -118,10 +126,9 @@ def test_a_stop_by_a_clock_that_was_set_back_does_not_excuse_a_long_death() -> N
     ]
 
 
-kinds = st.sampled_from(
-    "created running healthy unhealthy paused restarting exited removed unknown".split()
-    + "deployed started stopped restarted undeployed failed anything".split()
-)
+OBSERVED = ["created", "running", "healthy", "unhealthy", "paused", "restarting", "exited", "removed", "unknown"]
+OPERATIONS = ["deployed", "started", "stopped", "restarted", "undeployed", "failed", "of a newer agent"]
+kinds = st.sampled_from(OBSERVED + OPERATIONS)
 times = st.timedeltas(timedelta(hours=-2), timedelta(hours=12)).map(lambda since: START + since)
 changes = st.lists(st.builds(Change, times, kinds))
 lengths = st.timedeltas(timedelta(seconds=1), timedelta(days=4000))
@@ -138,11 +145,11 @@ def test_segments_cover_the_window_without_gap_or_overlap(state: str, wanted: bo
 @given(kinds, st.booleans(), changes)
 def test_neighbours_are_in_different_states(state: str, wanted: bool, changes: list[Change]) -> None:
     segments = timeline.fold(state, wanted, changes, WINDOW)
-    assert all(one.state != other.state for one, other in zip(segments, segments[1:], strict=False))
+    assert all(one.state != other.state for one, other in itertools.pairwise(segments))
 
 
-@given(kinds, st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy")))))
-def test_nothing_is_up_that_was_never_seen_up(state: str, changes: list[Change]) -> None:
+@given(st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy")))))
+def test_nothing_is_up_that_was_never_seen_up(changes: list[Change]) -> None:
     segments = timeline.fold("exited", True, changes, WINDOW)
     assert timeline.uptime(segments) in (0, None)
 
@@ -298,7 +305,12 @@ def test_what_happens_to_a_service_happens_to_all_its_components() -> None:
 
 def test_deploys_and_alerts_are_marked_in_order_and_recoveries_are_not() -> None:
     events = [event(1, "web", "api", "deployed"), event(6, "web", "api", "deployed")]
-    alerts = [alert(3, "web", "api"), alert(4, "web", "api", "recovered"), alert(5, "web", "db"), alert(7, "", "", "reboot")]
+    alerts = [
+        alert(3, "web", "api"),
+        alert(4, "web", "api", "recovered"),
+        alert(5, "web", "db"),
+        alert(7, "", "", "reboot"),
+    ]
     marks = histories([row("web", "api")], events, alerts)["web/api"].marks
     assert [(each.kind, each.detail) for each in marks] == [
         ("deployed", "deployed it"),

@@ -1,0 +1,345 @@
+"""The monitor's ledger on a real database: what is kept once, together, and for how long."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcpd.errors import NotFoundError, RegistryError
+from mcpd.fingerprint import spec_hash
+from mcpd.registry.monitoring import MonitorLedger
+from mcpd.registry.store import Registry
+from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
+from monitor.model import Fact, Known, Observed
+from monitor.ports import NewAlert
+
+from .make import NOW, component, service
+
+DRIFT, FLAP, RECOVERED = AlertKind.DRIFT, AlertKind.FLAP, AlertKind.RECOVERED
+RUNNING, EXITED, REMOVED = Observed.RUNNING, Observed.EXITED, Observed.REMOVED
+WELL = Execution(0, "exited 0", "sent")
+BADLY = Execution(1, "exited 1", "no route to host")
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def fact(key: str = "c1/1/exited", state: Observed = EXITED, when: datetime = NOW, **changes: Any) -> Fact:
+    made = Fact(key, "web", "api", "c1", state, when, "exited 1" if state is EXITED else "")
+    return msgspec.structs.replace(made, **changes)
+
+
+def known(state: Observed = EXITED, container: str = "c1", component: str = "api") -> Known:
+    return Known(container, f"web-{component}", "web", component, state, NOW, NOW, 1, exit_code=1)
+
+
+def alert(
+    kind: AlertKind = DRIFT, component: str = "api", suppressed_by: str = "", reason: str = "exited 1"
+) -> NewAlert:
+    return NewAlert("web", component, kind, "running", "exited", reason, at(-5), 2, suppressed_by)
+
+
+@pytest.fixture
+async def ledger(registry: Registry) -> MonitorLedger:
+    await declare(registry, "api", "db")
+    return MonitorLedger(registry, "rift")
+
+
+async def declare(registry: Registry, *names: str, of: str = "web") -> None:
+    made = service(*(component(name) for name in names), name=of)
+    await registry.put_service(made, {each.name: spec_hash(each) for each in made.components}, NOW)
+
+
+async def raise_(ledger: MonitorLedger, *news: NewAlert, now: datetime = NOW) -> tuple[Alert, ...]:
+    return await ledger.record((), (), news, now)
+
+
+async def open_kinds(ledger: MonitorLedger) -> list[AlertKind]:
+    return [each.alert.kind for each in await ledger.alerts(open_only=True)]
+
+
+# Facts and states
+
+
+async def test_a_fact_is_kept_once_by_its_key(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record((fact(), fact()), (), (), NOW)
+    await ledger.record((fact(when=at(9), message="exited 2"), fact("c1/2/exited")), (), (), at(9))
+    kept = await registry.events()
+    assert [(each.kind, each.message, each.at) for each in kept] == [
+        ("exited", "exited 1", NOW),
+        ("exited", "exited 1", NOW),
+    ]
+
+
+async def test_a_fact_has_no_caller(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record((fact(),), (), (), NOW)
+    (kept,) = await registry.events()
+    assert (kept.service, kept.component, kept.caller) == ("web", "api", "")
+
+
+async def test_a_failure_in_the_middle_keeps_nothing(registry: Registry, ledger: MonitorLedger) -> None:
+    broken = alert()._replace(desired=None)  # type: ignore[arg-type]
+    with pytest.raises(RegistryError):
+        await ledger.record((fact(),), (known(),), (alert(), broken), NOW)
+    assert await registry.events() == ()
+    assert await ledger.remembered() == ([], [])
+    found = await registry.service("web")
+    assert found is not None
+    assert found.components[0].observed is Observed.UNKNOWN
+
+
+async def test_states_are_remembered_until_the_container_is_gone(tmp_path: Path) -> None:
+    async with Registry.open(tmp_path / "mcp.db") as first:
+        await MonitorLedger(first, "rift").record((), (known(), known(RUNNING, "c2", "db")), (), NOW)
+        await MonitorLedger(first, "rift").record((), (known(RUNNING), known(REMOVED, "c2", "db")), (), NOW)
+    async with Registry.open(tmp_path / "mcp.db") as second:
+        states, _ = await MonitorLedger(second, "rift").remembered()
+    assert states == [known(RUNNING)]
+
+
+async def test_a_state_is_that_of_the_component_whose_container_has_the_proper_name(
+    registry: Registry, ledger: MonitorLedger
+) -> None:
+    await ledger.record((), (known(), msgspec.structs.replace(known(RUNNING, "c2"), name="web-api.last")), (), NOW)
+    found = await registry.service("web")
+    assert found is not None
+    assert [(each.observed, each.container_id) for each in found.components] == [
+        (EXITED, "c1"),
+        (Observed.UNKNOWN, ""),
+    ]
+
+
+# Alerts
+
+
+async def test_an_alert_gets_an_id_and_stays_open(ledger: MonitorLedger) -> None:
+    first, second = await raise_(ledger, alert(), alert(component="db"))
+    assert second.id > first.id
+    assert (first.node, first.service, first.component, first.kind) == ("rift", "web", "api", DRIFT)
+    assert (first.reason, first.since, first.transitions, first.attempts) == ("exited 1", at(-5), 2, 0)
+    assert await open_kinds(ledger) == [DRIFT, DRIFT]
+
+
+async def test_ids_are_never_used_again(ledger: MonitorLedger) -> None:
+    (last,) = await raise_(ledger, alert(RECOVERED))
+    await ledger.prune(at(10))
+    (next_,) = await raise_(ledger, alert())
+    assert next_.id > last.id
+
+
+async def test_a_recovery_closes_what_is_open_of_its_component_and_is_not_open_itself(ledger: MonitorLedger) -> None:
+    await raise_(ledger, alert(), alert(FLAP), alert(component="db"))
+    await raise_(ledger, alert(RECOVERED), now=at(60))
+    closed = {each.alert.kind: each.closed_at for each in await ledger.alerts("web", "api")}
+    assert closed == {DRIFT: at(60), FLAP: at(60), RECOVERED: at(60)}
+    assert [each.alert.component for each in await ledger.alerts(open_only=True)] == ["db"]
+
+
+async def test_an_alert_after_the_recovery_is_open_again(ledger: MonitorLedger) -> None:
+    await raise_(ledger, alert(), alert(RECOVERED), alert(FLAP))
+    assert await open_kinds(ledger) == [FLAP]
+
+
+async def test_what_a_reboot_lost_is_told_once_and_is_open_at_no_time(ledger: MonitorLedger) -> None:
+    (told,) = await raise_(ledger, alert(AlertKind.REBOOT))
+    assert told.kind is AlertKind.REBOOT
+    assert await open_kinds(ledger) == []
+
+
+async def test_what_is_suppressed_is_kept_with_its_rule_and_not_sent(ledger: MonitorLedger) -> None:
+    assert await raise_(ledger, alert(suppressed_by="silence 3")) == ()
+    (kept,) = await ledger.alerts()
+    assert (kept.delivery, kept.suppressed_by, kept.closed_at) == (Delivery.SUPPRESSED, "silence 3", None)
+    assert await ledger.pending_alerts() == ()
+
+
+async def test_alerts_are_pending_after_a_restart_until_they_are_sent_or_have_failed(tmp_path: Path) -> None:
+    async with Registry.open(tmp_path / "mcp.db") as first:
+        before = MonitorLedger(first, "rift")
+        made = await raise_(before, alert(), alert(component="db"), alert(FLAP), alert(RECOVERED))
+        await before.record_attempt(made[0].id, WELL, Delivery.SENT, NOW)
+        await before.record_attempt(made[1].id, BADLY, Delivery.FAILED, NOW)
+        await before.record_attempt(made[2].id, BADLY, Delivery.PENDING, NOW)
+    async with Registry.open(tmp_path / "mcp.db") as second:
+        pending = await MonitorLedger(second, "rift").pending_alerts()
+    assert [(each.id, each.attempts) for each in pending] == [(made[2].id, 1), (made[3].id, 0)]
+    assert pending[1] == made[3]
+
+
+async def test_open_alerts_are_remembered_with_whether_they_were_suppressed(ledger: MonitorLedger) -> None:
+    await raise_(ledger, alert(), alert(FLAP, suppressed_by="cooldown"), alert(component="db"))
+    await raise_(ledger, alert(RECOVERED, "db"))
+    _, alerts = await ledger.remembered()
+    assert [(each.component, each.kind, suppressed) for each, suppressed in alerts] == [
+        ("api", DRIFT, False),
+        ("api", FLAP, True),
+    ]
+
+
+async def test_attempts_are_counted_and_the_last_one_is_shown(ledger: MonitorLedger) -> None:
+    (made,) = await raise_(ledger, alert())
+    await ledger.record_attempt(made.id, BADLY, Delivery.PENDING, at(1))
+    await ledger.record_attempt(made.id, WELL, Delivery.SENT, at(2))
+    (kept,) = await ledger.alerts()
+    assert (kept.alert.attempts, kept.delivery, kept.exit_status) == (2, Delivery.SENT, 0)
+    assert kept.output == "exited 0\nsent"
+
+
+async def test_an_attempt_that_could_not_be_made_says_why(ledger: MonitorLedger) -> None:
+    (made,) = await raise_(ledger, alert())
+    await ledger.record_attempt(made.id, Execution(None, "no such file"), Delivery.PENDING, NOW)
+    (kept,) = await ledger.alerts()
+    assert (kept.exit_status, kept.output) == (None, "no such file")
+
+
+async def test_the_output_that_is_kept_is_bounded(ledger: MonitorLedger) -> None:
+    (made,) = await raise_(ledger, alert())
+    await ledger.record_attempt(made.id, Execution(1, "exited 1", "x" * 100_000), Delivery.PENDING, NOW)
+    (kept,) = await ledger.alerts()
+    assert len(kept.output) <= 4096
+
+
+async def test_the_newest_alerts_are_listed_oldest_first(ledger: MonitorLedger) -> None:
+    made = await raise_(ledger, *(alert(component=name) for name in ("api", "db", "api", "api")))
+    assert [each.alert.id for each in await ledger.alerts(limit=2)] == [made[2].id, made[3].id]
+    assert [each.alert.id for each in await ledger.alerts("web", "db")] == [made[1].id]
+    assert await ledger.alerts("shop") == ()
+
+
+async def test_an_acknowledgement_is_kept_with_who_and_why(ledger: MonitorLedger) -> None:
+    (made,) = await raise_(ledger, alert())
+    acked = await ledger.acknowledge(made.id, "ops", "on it")
+    assert (acked.acked_by, acked.ack_note, acked.closed_at) == ("ops", "on it", None)
+    assert await ledger.alerts() == (acked,)
+
+
+async def test_what_there_is_not_cannot_be_acknowledged(ledger: MonitorLedger) -> None:
+    with pytest.raises(NotFoundError, match="no alert 99 on rift"):
+        await ledger.acknowledge(99, "ops", "")
+
+
+@pytest.mark.parametrize("text", ["'; DROP TABLE alerts; --", "a\nb\0c", "\N{SNOWMAN}" * 5000, "$(reboot)"])
+async def test_any_text_comes_back_as_it_was(ledger: MonitorLedger, text: str) -> None:
+    (made,) = await raise_(ledger, alert(reason=text))
+    await ledger.acknowledge(made.id, text, text)
+    (kept,) = await ledger.alerts()
+    assert (kept.alert.reason, kept.acked_by, kept.ack_note) == (text, text, text)
+
+
+# Silences
+
+
+async def test_a_silence_is_in_force_until_its_time(ledger: MonitorLedger) -> None:
+    assert await ledger.silences(NOW) == []
+    made = await ledger.silence("web", "api", at(60), "upgrade", "ops")
+    assert await ledger.silences(NOW) == [made]
+    assert await ledger.silences(at(59)) == [made]
+    assert await ledger.silences(at(60)) == []
+
+
+async def test_silences_outlive_a_restart(tmp_path: Path) -> None:
+    async with Registry.open(tmp_path / "mcp.db") as first:
+        made = await MonitorLedger(first, "rift").silence("web", "", at(60), "upgrade", "ops")
+    async with Registry.open(tmp_path / "mcp.db") as second:
+        assert await MonitorLedger(second, "rift").silences(NOW) == [made]
+
+
+# Housekeeping
+
+
+async def test_old_events_and_closed_alerts_go(registry: Registry, ledger: MonitorLedger) -> None:
+    await registry.add_event("web", "api", "deployed", "v1", "ops", NOW)
+    await ledger.record((fact("1"), fact("2", when=at(1))), (), (alert(), alert(RECOVERED)), NOW)
+    await ledger.silence("web", "", at(5), "", "ops")
+    removed = await ledger.prune(at(100))
+    assert [each.at for each in await registry.events()] == [at(1)]
+    assert await ledger.alerts() == ()
+    assert removed == 5
+
+
+async def test_what_is_within_the_retention_stays(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record((fact(),), (), (alert(), alert(RECOVERED)), NOW)
+    await ledger.silence("web", "", at(5), "", "ops")
+    assert await ledger.prune(NOW) == 0
+    assert len(await registry.events()) == 1
+    assert len(await ledger.alerts()) == 2
+
+
+async def test_the_newest_fact_of_every_component_stays_however_old(registry: Registry, ledger: MonitorLedger) -> None:
+    facts = [fact(f"{name}/{number}", component=name) for name in ("api", "db") for number in range(3)]
+    await ledger.record(facts, (), (), NOW)
+    await registry.add_event("web", "api", "stopped", "", "ops", NOW)
+    await ledger.prune(at(10_000))
+    assert [each.component for each in await registry.events()] == ["api", "db"]
+    assert set(await registry.states_at(at(10_000))) == {("web", "api"), ("web", "db")}
+
+
+async def test_open_alerts_stay_however_old(ledger: MonitorLedger) -> None:
+    await raise_(ledger, alert(), alert(FLAP, suppressed_by="silence 1"))
+    await ledger.prune(at(1_000_000))
+    assert await open_kinds(ledger) == [DRIFT, FLAP]
+
+
+async def test_what_is_still_to_be_sent_is_not_pruned(ledger: MonitorLedger) -> None:
+    """A command that has failed for the whole retention: the recovery is news to the operator all the same."""
+    made = await raise_(ledger, alert(), alert(RECOVERED))
+    await ledger.prune(at(1_000_000))
+    assert [each.id for each in await ledger.pending_alerts()] == [each.id for each in made]
+
+
+async def test_the_boot_id_is_exchanged(tmp_path: Path) -> None:
+    async with Registry.open(tmp_path / "mcp.db") as first:
+        assert await MonitorLedger(first, "rift").exchange_boot_id("a") == ""
+        assert await MonitorLedger(first, "rift").exchange_boot_id("a") == "a"
+    async with Registry.open(tmp_path / "mcp.db") as second:
+        assert await MonitorLedger(second, "rift").exchange_boot_id("b") == "a"
+
+
+# The past
+
+
+async def test_the_state_at_any_time_is_that_of_the_last_fact_before_it(
+    registry: Registry, ledger: MonitorLedger
+) -> None:
+    for number in range(300):
+        state = RUNNING if number % 2 == 0 else EXITED
+        await ledger.record(
+            [
+                fact(f"api/{number}", state, at(number)),
+                fact(f"db/{number}", state, at(number + 0.5), component="db"),
+            ],
+            (),
+            (),
+            at(number),
+        )
+        await registry.add_event("web", "api", "deployed", "", "ops", at(number))
+    assert await registry.states_at(at(-1)) == {}
+    for number in (0, 1, 17, 150, 299):
+        found = await registry.states_at(at(number))
+        assert found["web", "api"].kind == ("running" if number % 2 == 0 else "exited")
+        assert found["web", "api"].at == at(number)
+        assert number == 0 or found["web", "db"].at == at(number - 0.5)
+    assert found["web", "db"].kind == "running"
+
+
+async def test_a_fact_that_was_learned_late_counts_at_its_own_time(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record([fact("2", RUNNING, at(20))], (), (), at(20))
+    await ledger.record([fact("1", EXITED, at(10))], (), (), at(30))
+    assert (await registry.states_at(at(15)))["web", "api"].kind == "exited"
+    assert (await registry.states_at(at(25)))["web", "api"].kind == "running"
+
+
+async def test_pruning_keeps_the_fact_that_is_newest_by_its_own_time(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record([fact("2", RUNNING, at(20))], (), (), at(20))
+    await ledger.record([fact("1", EXITED, at(10))], (), (), at(30))
+    await ledger.prune(at(10_000))
+    assert (await registry.states_at(at(20_000)))["web", "api"].kind == "running"
+
+
+async def test_what_is_not_declared_any_more_has_no_state_then(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.record([fact(), fact("x", component="db")], (), (), NOW)
+    await registry.forget("web", ["api"], at(10))
+    assert set(await registry.states_at(at(20))) == {("web", "db")}
