@@ -43,6 +43,8 @@ def build(words: list[str]) -> App:
         help="Tells the agents of your nodes what should run, and shows what does.",
         version=f"mcpctl {__version__}",
         result_action="return_int_as_exit_code_else_zero",
+        # `mcpctl.__main__` says what Ctrl-C means.
+        suppress_keyboard_interrupt=False,
     )
     node = App(name="node", help="The nodes in the configuration.")
     alerts = App(name="alerts", help="What the nodes had to tell, and whether anybody has seen it.")

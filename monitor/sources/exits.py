@@ -12,7 +12,7 @@ from typing import NamedTuple
 import trio
 
 from monitor import pidfd
-from monitor.model import Ended, Observation
+from monitor.model import Ended, Observation, Sighting
 from monitor.ports import OutsideError
 from monitor.sources.eyes import Eyes
 
@@ -53,14 +53,13 @@ class ExitWatcher:
         await pidfd.wait_exit(run.pid)
         at = datetime.now(UTC)
         code: int | None = None
-        by_hand = False
+        seen: Sighting | None = None
         answered = trio.Event()
 
         async def ask_podman() -> None:
-            nonlocal by_hand
+            nonlocal seen
             with contextlib.suppress(OutsideError):
                 seen = await self._eyes.look(run.container)
-                by_hand = seen is not None and seen.by_hand
             answered.set()
 
         async with trio.open_nursery() as nursery:
@@ -68,7 +67,11 @@ class ExitWatcher:
             code = await _exit_code(exit_file, run.started_at)
             with trio.move_on_after(_BY_HAND_DEADLINE_S if code is not None else _NO_CODE_DEADLINE_S):
                 await answered.wait()
-            await self._send.send(Ended(run.container, run.started_at, at, code, by_hand))
+            # Without a code from the kernel's side, podman's word is all there is; when it does not answer either, the
+            # resync asks again.
+            if code is not None or (seen and seen.pid == run.pid):
+                by_hand = bool(seen and seen.by_hand)
+                await self._send.send(Ended(run.container, run.started_at, at, code, by_hand))
         await self._look_again(run)
 
     async def _look_again(self, run: Run) -> None:

@@ -400,12 +400,15 @@ def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.M
     assert err == "mcpctl: a bug of mcpctl: RuntimeError: surprise\nMCP_DEBUG=1 shows where it is.\n"
 
 
-def test_an_interrupt_has_the_status_that_shells_know(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+@pytest.mark.parametrize("words", [("ps",), ("ps", "--all")], ids=" ".join)
+def test_an_interrupt_has_the_status_that_shells_know(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mcpctl.looking.ps", interrupt)
-    status, _, err = run("ps")
+    status, _, err = run(*words)
     assert status == 130
     assert "interrupted" in err
 

@@ -1,0 +1,1 @@
+"""Random histories of a node, played against the real monitor on a mock clock."""
