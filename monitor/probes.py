@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 import trio
 
-from monitor.ports import Executor
+from monitor.ports import Executor, OutsideError
 from protos import grammar
 from protos.spec import Health
 
@@ -33,7 +33,7 @@ async def ask(health: Health, container: str, executor: Executor) -> Verdict:
             if health.tcp:
                 return await _tcp(health.tcp)
             return await _cmd(health.cmd, container, executor)
-        except (OSError, httpx.HTTPError) as error:
+        except (OSError, httpx.HTTPError, OutsideError) as error:
             where = health.http or health.tcp or " ".join(health.cmd)
             return Verdict(False, f"{where}: {_cut(str(error) or type(error).__name__)}")
     return Verdict(False, f"no answer within {seconds:g} s")

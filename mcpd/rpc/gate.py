@@ -28,6 +28,8 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
 _MAX_STATUS_BYTES = 6000
 _SHOWN_METHOD_CHARS = 120
+# Calls that end only when their caller has seen enough: a shutdown does not wait for them.
+_ENDLESS = frozenset({"WatchEvents", "Logs"})
 
 _STATUS: dict[type[errors.McpdError], Status] = {
     errors.InvalidRequestError: Status.INVALID_ARGUMENT,
@@ -119,10 +121,11 @@ class Gate:
 
     def _handler(self, path: str, declared: Handler, method: Method | None, from_memory: FromMemory | None) -> Handler:
         async def serve(stream: Stream[Any, Any]) -> None:
-            with self._accounted(path, stream) as call, self._in_flight_counted():
+            name = path.rpartition("/")[2]
+            counted = contextlib.nullcontext() if name in _ENDLESS else self._in_flight_counted()
+            with self._accounted(path, stream) as call, counted:
                 self._admit(call, stream)
                 if method is None or call.caller is None:
-                    name = path.rpartition("/")[2]
                     raise errors.UnbuiltError(f"this mcpd does not do {name} yet; a later version will")
                 await _answer(method, from_memory, declared.cardinality, stream, call.caller, call)
 

@@ -50,7 +50,9 @@ class RootlessPodman(Node):
                 process.send_signal(signal.SIGTERM)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(10)
-                process.kill()
+                # podman runs on in a child, in its user's namespace: the whole group ends.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._files.close()
         for pause in self.folder.glob("podman/tmp/pause.pid"):
@@ -96,6 +98,7 @@ class RootlessPodman(Node):
             user=self._user.pw_uid,
             group=self._user.pw_gid,
             extra_groups=[],
+            start_new_session=True,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -121,7 +124,10 @@ class RootlessPodman(Node):
             'ca_cert = "certs/ca.pem"\ntoken_path = "admin.token"\n'
         )
         self._daemon = subprocess.Popen(
-            ["mcpd", "serve", "--config", str(settings)], env=self.environment, stderr=self._log("mcpd.log")
+            ["mcpd", "serve", "--config", str(settings)],
+            env=self.environment,
+            start_new_session=True,
+            stderr=self._log("mcpd.log"),
         )
         until(lambda: self.mcpctl("list", status=None).returncode == 0)
 

@@ -832,6 +832,8 @@ Follow = Callable[..., Following]
 @pytest.fixture
 def follow(tmp_path: Path) -> Iterator[Follow]:
     with contextlib.ExitStack() as stack:
+        # A shell's background jobs ignore Ctrl-C, and so would what the tests start when they are one.
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
         def follow(*words: str) -> Following:
             return stack.enter_context(contextlib.closing(Following(tmp_path, *words)))
