@@ -130,13 +130,14 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Probed(msgspec.Struct, frozen=True):
-    """The probe of one run changed its mind."""
+    """The probe of one run changed its mind; ``order`` counts how often it has."""
 
     container: str
     started_at: datetime
     at: datetime
     healthy: bool
     words: str
+    order: int = 1
 
 
 Observation = Sighting | Ended | Missed | Gone | Probed
@@ -172,6 +173,9 @@ class Known(msgspec.Struct, frozen=True):
     conmon_pid: int = 0
     image: str = ""
     spec_hash: str = ""
+    # What this run's probe last said, and its words when it was not well.
+    probed: Observed | None = None
+    probed_order: int = 0
     words: str = ""
 
     def seen(self) -> Seen:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 import trio
 
-from monitor.ports import Executor, OutsideError
+from monitor.ports import Executor
 from protos import grammar
 from protos.spec import Health
 
@@ -24,7 +24,10 @@ class Verdict(NamedTuple):
 
 
 async def ask(health: Health, container: str, executor: Executor) -> Verdict:
-    """Asks once, for ``health.timeout`` at most. What goes wrong is a verdict, never an exception."""
+    """Asks once, for ``health.timeout`` at most. What goes wrong with the component is a verdict.
+
+    Raises OutsideError when podman cannot be asked: that says nothing of the component.
+    """
     seconds = health.timeout.total_seconds()
     with trio.move_on_after(seconds):
         try:
@@ -33,7 +36,7 @@ async def ask(health: Health, container: str, executor: Executor) -> Verdict:
             if health.tcp:
                 return await _tcp(health.tcp)
             return await _cmd(health.cmd, container, executor)
-        except (OSError, httpx.HTTPError, OutsideError) as error:
+        except (OSError, httpx.HTTPError) as error:
             where = health.http or health.tcp or " ".join(health.cmd)
             return Verdict(False, f"{where}: {_cut(str(error) or type(error).__name__)}")
     return Verdict(False, f"no answer within {seconds:g} s")

@@ -19,7 +19,6 @@ import msgspec
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Probed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)
-_OVER = (Observed.EXITED, Observed.REMOVED)
 # A container that was created and never started: podman does not say since when.
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -53,41 +52,44 @@ def _sighted(known: Known | None, seen: Sighting) -> Step:
     # 2. It tells of an older run.
     if known and _is_older(seen.started_at, known.started_at):
         return Step(known, facts)
-    same_run = known is not None and seen.started_at == known.started_at
-    # 3. It is of this run, and asked before what is known already.
-    if known and same_run and seen.order < known.order:
-        return Step(known, facts)
-    # 4. It is of this run, which the kernel knows to have ended, while podman did not know yet when it was asked.
-    if known and same_run and known.state is Observed.EXITED and seen.state in _LIVE:
-        by_hand = known.by_hand or seen.by_hand
-        return Step(msgspec.structs.replace(known, name=seen.name, by_hand=by_hand), facts)
-    # 5. It is news.
-    return Step(_described(known if same_run else None, seen), facts)
+    # 3. It is of another run than what is known, or the first that is known at all.
+    if known is None or seen.started_at != known.started_at or known.state is Observed.REMOVED:
+        return Step(_described(None, seen), facts)
+    # 4. It is of this run, and of a time before what is known: asked before, or podman does not know of the end yet.
+    ends = seen.state is Observed.EXITED
+    if not ends and (seen.order < known.order or (known.state is Observed.EXITED and seen.state in _LIVE)):
+        name = seen.name if seen.order > known.order else known.name
+        return Step(msgspec.structs.replace(known, name=name, by_hand=known.by_hand or seen.by_hand), facts)
+    # 5. It is news of this run; its end is, whenever it was asked for.
+    return Step(_described(known, seen), facts)
 
 
 def _described(before: Known | None, seen: Sighting) -> Known:
     """What is known after a sighting; ``before`` is what was known of the same run."""
-    state, words = seen.state, ""
-    if before and state is Observed.RUNNING and before.state in (Observed.HEALTHY, Observed.UNHEALTHY):
-        state, words = before.state, before.words  # podman knows nothing of our probes
+    probed = before.probed if before else None
+    # podman knows nothing of our probes.
+    state = probed if probed and seen.state is Observed.RUNNING else seen.state
+    newer = before if before and before.order > seen.order else seen
     return Known(
         container=seen.container,
-        name=seen.name,
+        name=newer.name,
         service=seen.service,
         component=seen.component,
         state=state,
         since=before.since if before and before.state is state else _since(seen),
         started_at=seen.started_at,
-        order=seen.order,
+        order=newer.order,
         # The exit file and the kernel are first; podman may not know the code when it first says that it ended.
         exit_code=seen.exit_code if seen.exit_code is not None else before.exit_code if before else None,
-        out_of_memory=seen.out_of_memory,
-        by_hand=seen.by_hand or bool(before and before.by_hand and state is Observed.EXITED),
+        out_of_memory=seen.out_of_memory or bool(before and before.out_of_memory),
+        by_hand=seen.by_hand or bool(before and before.by_hand),
         pid=seen.pid,
         conmon_pid=seen.conmon_pid,
         image=seen.image,
         spec_hash=seen.spec_hash,
-        words=words,
+        probed=probed,
+        probed_order=before.probed_order if before else 0,
+        words=before.words if before else "",
     )
 
 
@@ -95,12 +97,14 @@ def _ended(known: Known, end: Ended) -> Step:
     facts: tuple[Fact, ...] = (_fact(known, Observed.RUNNING, end.started_at, end.started_at),)
     if end.exit_code is not None:  # else the sighting that knows it tells it
         facts += (_fact(known, Observed.EXITED, end.started_at, end.at, _exit_words(end.exit_code)),)
-    # 1. Another run than the present one, or one that is known to be over.
-    if end.started_at != known.started_at or known.state in _OVER:
-        if end.started_at == known.started_at and known.exit_code is None and known.state is Observed.EXITED:
-            known = msgspec.structs.replace(known, exit_code=end.exit_code)
+    # 1. Another run than the present one, or a container that is gone.
+    if end.started_at != known.started_at or known.state is Observed.REMOVED:
         return Step(known, facts)
-    # 2. The present one.
+    # 2. The present one, of which somebody said already that it ended.
+    if known.state is Observed.EXITED:
+        code = end.exit_code if known.exit_code is None else known.exit_code
+        return Step(msgspec.structs.replace(known, exit_code=code, by_hand=known.by_hand or end.by_hand), facts)
+    # 3. The present one.
     over = msgspec.structs.replace(
         known,
         state=Observed.EXITED,
@@ -108,32 +112,41 @@ def _ended(known: Known, end: Ended) -> Step:
         exit_code=end.exit_code,
         by_hand=known.by_hand or end.by_hand,
         pid=0,
-        words="",
     )
     return Step(over, facts)
 
 
 def _probed(known: Known, probe: Probed) -> Step:
-    state = Observed.HEALTHY if probe.healthy else Observed.UNHEALTHY
-    if probe.started_at != known.started_at or not known.state.has_process or known.state is state:
-        return Step(known, ())
-    changed = msgspec.structs.replace(known, state=state, since=probe.at, words="" if probe.healthy else probe.words)
-    fact = _fact(known, state, probe.started_at, probe.at, probe.words)
+    verdict = Observed.HEALTHY if probe.healthy else Observed.UNHEALTHY
     # A run may get well and ill many times: each time is a fact of its own.
-    return Step(changed, (msgspec.structs.replace(fact, key=f"{fact.key}/{probe.at.isoformat()}"),))
+    fact = _fact(known, verdict, probe.started_at, probe.at, probe.words)
+    fact = msgspec.structs.replace(fact, key=f"{fact.key}/{probe.at.isoformat()}")
+    # 1. Of another run, or of an earlier time.
+    if probe.started_at != known.started_at or probe.order <= known.probed_order:
+        return Step(known, (fact,))
+    # 2. What an earlier daemon knew already.
+    if not known.probed_order and known.probed is verdict:
+        return Step(msgspec.structs.replace(known, probed_order=probe.order), ())
+    # 3. News.
+    words = "" if probe.healthy else probe.words
+    changed = msgspec.structs.replace(known, probed=verdict, probed_order=probe.order, words=words)
+    if known.state in (Observed.RUNNING, Observed.HEALTHY, Observed.UNHEALTHY):
+        changed = msgspec.structs.replace(changed, state=verdict, since=probe.at)
+    return Step(changed, (fact,))
 
 
 def _absent(known: Known, absence: Missed | Gone) -> Step:
-    # 1. It was seen after that.
-    if absence.order < known.order or known.state is Observed.REMOVED:
-        return Step(known, ())
+    removal = _fact(known, Observed.REMOVED, None, absence.at)
+    # 1. It was seen after that, or is known to be gone; the fact may still be news.
+    if absence.order <= known.order or known.state is Observed.REMOVED:
+        return Step(known, (removal,) if isinstance(absence, Gone) else ())
     # 2. A list without it, for the first time: it may be a race, or a podman that is just starting.
     if isinstance(absence, Missed) and known.state is not Observed.UNKNOWN:
         unknown = msgspec.structs.replace(known, state=Observed.UNKNOWN, since=absence.at, order=absence.order)
         return Step(unknown, ())
     # 3. A second list agrees, or podman says so itself.
     removed = msgspec.structs.replace(known, state=Observed.REMOVED, since=absence.at, order=absence.order, pid=0)
-    return Step(removed, (_fact(known, Observed.REMOVED, None, absence.at),))
+    return Step(removed, (removal,))
 
 
 def _facts_of(seen: Sighting) -> tuple[Fact, ...]:

@@ -26,7 +26,7 @@ from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Verdict
 from monitor.heal import Healing
 from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, SourceState
-from monitor.ports import Intent, Ledger, NewAlert, Runtime, Silence, Target
+from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target
 from monitor.reducer import observe
 from monitor.sources.events import EventsWatcher
 from monitor.sources.exits import ExitWatcher, Run
@@ -67,6 +67,10 @@ class Monitor:
         self._healing: dict[Key, Healing] = {}
         self._look_again_at: dict[Key, float] = {}
         self._sources: dict[str, SourceState] = {}
+        # Services that an operation is, or was just, at work on; and those whose containers are looked at after one.
+        self._worked_on: set[str] = set()
+        self._settling: set[str] = set()
+        self._after_work: Callable[[str], None] = self._settling.discard
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -98,6 +102,10 @@ class Monitor:
                 exits.keep(_runs(self._known.values()))
                 health.keep(_patients(self._known.values(), self._targets))
 
+            def settle(service: str) -> None:
+                nursery.start_soon(self._settle, service, eyes, send)
+
+            self._after_work = settle
             await nursery.start(self._dispatcher.run)
             nursery.start_soon(self._reduce, receive, follow, nursery)
             nursery.start_soon(await_intent)
@@ -125,7 +133,8 @@ class Monitor:
     async def _remember(self) -> None:
         """What an earlier daemon knew: no fact is told twice, and no alert opened again."""
         states, alerts = await self._ledger.remembered()
-        self._known = {each.container: each for each in states}
+        # Questions and probes are counted from the start again.
+        self._known = {each.container: msgspec.structs.replace(each, order=0, probed_order=0) for each in states}
         for alert, suppressed in alerts:
             key = (alert.service, alert.component)
             memory = self._memories.get(key, Memory())
@@ -158,10 +167,28 @@ class Monitor:
                     break
             if None in batch:
                 self._targets = {_key(each): each for each in await self._intent.targets()}
+                await self._let_go()
             facts, changed = self._apply([each for each in batch if each is not None])
             due = self._targets.keys() if None in batch else {_key_of(each) for each in changed} | self._due()
             await self._conclude(facts, changed, [key for key in due if key in self._targets], nursery)
             follow()
+
+    async def _let_go(self) -> None:
+        """Forgets what is no longer declared; what was open of it is over."""
+        now = datetime.now(UTC)
+        over: list[NewAlert] = []
+        for key in (self._memories.keys() | self._look_again_at.keys() | self._healing.keys()) - self._targets.keys():
+            self._look_again_at.pop(key, None)
+            self._healing.pop(key, None)
+            memory = self._memories.pop(key, Memory())
+            if memory.open:
+                rule = "" if memory.open - memory.muted else "its alert was suppressed"
+                over.append(
+                    NewAlert(*key, AlertKind.RECOVERED, "ignore", "removed", "no longer declared", now, 0, rule)
+                )
+        if over:
+            for alert in await self._ledger.record((), (), over, now):
+                self._dispatcher.submit(alert)
 
     def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known]]:
         facts: list[Fact] = []
@@ -210,7 +237,7 @@ class Monitor:
             known.seen() if known else NOT_SEEN_YET,
             trio.current_time(),
             self._settings,
-            busy=self._intent.is_busy(target.wanted.service),
+            busy=self._is_at_work_on(target.wanted.service),
             silenced=_silenced(target, silences),
         )
         self._memories[key] = verdict.memory
@@ -219,11 +246,35 @@ class Monitor:
             self._look_again_at[key] = trio.current_time() + verdict.again_in
         return verdict
 
+    def _is_at_work_on(self, service: str) -> bool:
+        """Whether an operation of ours is, or was and its results have not been looked at yet."""
+        if self._intent.is_busy(service):
+            self._worked_on.add(service)
+        elif service in self._worked_on and service not in self._settling:
+            self._worked_on.discard(service)
+            self._settling.add(service)
+            self._after_work(service)
+        return service in self._worked_on or service in self._settling
+
+    async def _settle(self, service: str, eyes: Eyes, send: trio.MemorySendChannel[Observation | None]) -> None:
+        """Looks at a service's containers after an operation, so that it is not judged by what it was before."""
+        try:
+            _, listed = await eyes.list()
+            present = {each.container for each in listed if each.service == service}
+            remembered = {each.container for each in self._known.values() if each.service == service}
+            for container in sorted(present | remembered):
+                await eyes.look(container)
+        except OutsideError:
+            pass  # the resync looks when podman is back
+        self._settling.discard(service)
+        await send.send(None)
+
     def _present(self, key: Key) -> Known | None:
         """The container that is the component now: the one with the proper name, when several carry its labels."""
         name = self._targets[key].container
-        found = [each for each in self._known.values() if (each.service, each.component) == key]
-        return next((each for each in found if each.name == name), None)
+        found = [each for each in self._known.values() if _key_of(each) == key and each.name == name]
+        # One that is gone only counts while there is no other: its successor may be known before its end is.
+        return max(found, key=lambda each: (each.state is not Observed.REMOVED, each.order), default=None)
 
     def _new_alert(self, key: Key, raised: Raised, now: datetime) -> NewAlert:
         target, known = self._targets[key], self._present(key)

@@ -8,6 +8,7 @@ from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.podman import Inspected, Podman
 from monitor import pidfd, probes
 from monitor.model import Observed
+from monitor.ports import OutsideError
 from monitor.probes import Verdict
 from protos.spec import Health
 
@@ -55,7 +56,10 @@ async def _judged(podman: Podman, name: str, health: Health | None, settle: floa
     verdict = Verdict(False, "not asked")
     with trio.move_on_after(patience.total_seconds()):
         while True:
-            verdict = await probes.ask(health, name, podman)
+            try:
+                verdict = await probes.ask(health, name, podman)
+            except OutsideError as error:
+                verdict = Verdict(False, str(error))
             if verdict.healthy:
                 break
             # More often than the interval, which is made for the years after: somebody waits for this one.

@@ -69,6 +69,11 @@ class MonitorLedger:
                 "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND closed_at IS NULL",
                 (to_us(now), new.service, new.component),
             )
+        # Told after all, when the rule that kept it quiet has ended: the row that was kept quiet gives way.
+        db.execute(
+            "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND kind = ? AND closed_at IS NULL",
+            (to_us(now), new.service, new.component, new.kind),
+        )
         cursor = db.execute(
             "INSERT INTO alerts (service, component, kind, desired, observed, reason, since, transitions, opened_at, "
             "closed_at, delivery, suppressed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -179,9 +184,12 @@ class MonitorLedger:
 
         def write(db: sqlite3.Connection) -> int:
             # The newest state of every component stays, however old: a fold from events must start somewhere.
-            kept = "SELECT max(id) FROM events WHERE fact IS NOT NULL GROUP BY service, component"
-            gone = db.execute(f"DELETE FROM events WHERE at < ? AND id NOT IN ({kept})", (to_us(before),)).rowcount
-            gone += db.execute("DELETE FROM alerts WHERE closed_at < ?", (to_us(before),)).rowcount
+            kept = "SELECT id, max(at) FROM events WHERE fact IS NOT NULL GROUP BY service, component"
+            gone = db.execute(
+                f"DELETE FROM events WHERE at < ? AND id NOT IN (SELECT id FROM ({kept}))", (to_us(before),)
+            ).rowcount
+            closed = "DELETE FROM alerts WHERE closed_at < ? AND delivery != 'pending'"
+            gone += db.execute(closed, (to_us(before),)).rowcount
             return gone + db.execute("DELETE FROM silences WHERE until < ?", (to_us(before),)).rowcount
 
         return await self._registry.transact(write)

@@ -14,6 +14,9 @@ from monitor.alerts.model import AlertKind
 from monitor.drift import drift, mends_itself, podman_restarts
 from monitor.model import Desired, Observed, Seen, Wanted
 
+# How often an alert that is silenced is looked at again, in seconds: a silence ends by itself, and tells nobody.
+_SILENCE_LOOK = 30.0
+
 
 class Rules(msgspec.Struct, frozen=True):
     """The operator's settings, in seconds and counts (`mcpd.toml`, [monitor])."""
@@ -80,24 +83,26 @@ def judge(
     others_at_it = seen.state is Observed.CREATED or podman_restarts(wanted, seen)
     heal = _is_healable(wanted, seen) and not (left and others_at_it)
     # 3. It is not, and falls again and again: one alert for all of it.
-    if AlertKind.FLAP in memory.open:
-        return Verdict(memory, (), left or None, heal)
-    if len(memory.falls) >= rules.flap_threshold:
-        words = f"{len(memory.falls)} times down within {_span(now - memory.falls[0])}; last: {reason}"
-        memory, raised = _raise(memory, AlertKind.FLAP, words, now, rules, silenced)
-        return Verdict(memory, (raised,), left or None, heal)
-    # 4. It is not, and that is known already.
-    if AlertKind.DRIFT in memory.open:
-        return Verdict(memory, (), left or None, heal)
+    flapping = AlertKind.FLAP in memory.open or len(memory.falls) >= rules.flap_threshold
+    kind = AlertKind.FLAP if flapping else AlertKind.DRIFT
+    # 4. It is not, and that was told, or may not be told yet.
+    if kind in memory.open:
+        wait = _muted_for(memory, kind, now, rules, silenced)
+        if wait is None or wait > 0:
+            return Verdict(memory, (), _sooner(left or None, wait), heal)
+    if flapping:
+        words = f"{len(memory.falls)} times down within {_span(now - memory.falls[0])}; " if memory.falls else ""
+        memory, raised = _raise(memory, kind, f"{words}last: {reason}", now, rules, silenced)
+        return Verdict(memory, (raised,), _sooner(left or None, _muted_for(memory, kind, now, rules, silenced)), heal)
     # 5. It is not, and may still mend itself.
-    if left and mends_itself(wanted, seen):
+    if left and mends_itself(wanted, seen) and kind not in memory.open:
         return Verdict(memory, (), left, heal)
     # 6. It is not, and nothing will mend it, or nothing has.
     if podman_restarts(wanted, seen):
         # podman restarts whatever ends by itself, at once; what it leaves alone, somebody has stopped.
         reason += ", and podman left it: stopped by hand"
-    memory, raised = _raise(memory, AlertKind.DRIFT, _counted(reason, memory, now), now, rules, silenced)
-    return Verdict(memory, (raised,), left or None, heal)
+    memory, raised = _raise(memory, kind, _counted(reason, memory, now), now, rules, silenced)
+    return Verdict(memory, (raised,), _sooner(left or None, _muted_for(memory, kind, now, rules, silenced)), heal)
 
 
 def _is_healable(wanted: Wanted, seen: Seen) -> bool:
@@ -109,7 +114,7 @@ def _is_healable(wanted: Wanted, seen: Seen) -> bool:
 def _count_falls(memory: Memory, wanted: Wanted, seen: Seen, now: float, rules: Rules) -> Memory:
     """Counts a change from up to not up, of what should be up."""
     up = seen.state.is_up
-    falls = tuple(when for when in memory.falls if when > now - rules.flap_window)
+    falls = tuple(when for when in memory.falls if when + rules.flap_window > now)
     if memory.was_up and not up and wanted.desired is Desired.RUNNING:
         falls = (*falls, now)
     return msgspec.structs.replace(memory, was_up=up, falls=falls)
@@ -140,6 +145,19 @@ def _raise(
     muted = memory.muted | {kind} if rule else memory.muted - {kind}
     memory = msgspec.structs.replace(memory, open=memory.open | {kind}, muted=muted, sent=tuple(sent.items()))
     return memory, Raised(kind, reason, len(memory.falls), rule)
+
+
+def _muted_for(memory: Memory, kind: AlertKind, now: float, rules: Rules, silenced: str) -> float | None:
+    """Seconds until an open alert that a rule kept quiet may be told after all; None when it was told."""
+    if kind not in memory.muted:
+        return None
+    if silenced:
+        return _SILENCE_LOOK
+    return max(0.0, dict(memory.sent).get(kind, -rules.cooldown) + rules.cooldown - now)
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def _counted(reason: str, memory: Memory, now: float) -> str:

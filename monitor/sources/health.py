@@ -10,7 +10,7 @@ import trio
 
 from monitor import probes
 from monitor.model import Observation, Probed
-from monitor.ports import Executor
+from monitor.ports import Executor, OutsideError
 from protos.spec import Health
 
 
@@ -40,18 +40,24 @@ class HealthPoller:
         """
         health = msgspec.json.decode(patient.probe, type=Health)
         in_grace_until = patient.started_at.timestamp() + health.start_period.total_seconds()
-        grace_ends = trio.current_time() + max(0.0, in_grace_until - datetime.now(UTC).timestamp())
+        # Never longer than the whole period: the wall clock may have been set back since the start.
+        left = min(health.start_period.total_seconds(), in_grace_until - datetime.now(UTC).timestamp())
+        grace_ends = trio.current_time() + max(0.0, left)
         told: bool | None = None
-        failures = 0
+        failures = changes = 0
         while True:
-            verdict = await probes.ask(health, patient.container, self._executor)
+            try:
+                verdict = await probes.ask(health, patient.container, self._executor)
+            except OutsideError:
+                await trio.sleep(health.interval.total_seconds())
+                continue
             if verdict.healthy:
                 failures = 0
             elif trio.current_time() >= grace_ends:
                 failures += 1
             sick = failures >= health.retries
             if (verdict.healthy and told is not True) or (sick and told is not False):
-                told = verdict.healthy
+                told, changes = verdict.healthy, changes + 1
                 now = datetime.now(UTC)
-                await self._send.send(Probed(patient.container, patient.started_at, now, told, verdict.words))
+                await self._send.send(Probed(patient.container, patient.started_at, now, told, verdict.words, changes))
             await trio.sleep(health.interval.total_seconds())

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-from grpclib.client import Channel
 
 from protos.mcp import v1
+from tests.bench import monitor
+from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
 from tests.waiting import accepts, free_port, until
@@ -24,30 +24,6 @@ OUTPUT = Path("bench.json")
 CONTAINERS = 100
 CALLS = 300
 AT_ONCE = 16
-
-
-class Client:
-    """One open connection to a server with the node's certificate, in an event loop of its own."""
-
-    def __init__(self, node: Node, port: int | None = None) -> None:
-        self._loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(self._loop)  # where grpclib looks for it
-        self.token = (node.folder / "admin.token").read_text().strip()
-        self.host, self.port = _address(node)
-        tls = ssl.create_default_context(cafile=str(node.folder / "certs/ca.pem"))
-        tls.set_alpn_protocols(["h2"])
-        self._channel = Channel(self.host, port or self.port, ssl=tls)
-        self.stub = v1.AgentServiceStub(self._channel, metadata={"authorization": f"Bearer {self.token}"})
-
-    def run(self, awaitable: Awaitable[object]) -> None:
-        async def wait() -> None:
-            await awaitable
-
-        self._loop.run_until_complete(wait())
-
-    def close(self) -> None:
-        self._channel.close()
-        self._loop.close()
 
 
 def deploy_one(node: Node) -> Row:
@@ -121,7 +97,7 @@ def unary(node: Node) -> list[Row]:
 
 def whole_process(node: Node) -> Row:
     deploy_demo(node)
-    host, port = _address(node)
+    host, port = address(node)
     ours = [str(Path(sys.executable).parent / "mcpctl"), "ps"]
     theirs = [sys.executable, str(Path(__file__).parent / "ten_lines.py"), host, str(port)]
     theirs += [str(node.folder / "certs/ca.pem"), str(node.folder / "admin.token")]
@@ -147,7 +123,7 @@ def deploy_demo(node: Node) -> None:
 def _plain_server(node: Node, client: Client) -> Iterator[int]:
     """A plain server that answers ListServices with what the node answers."""
     port = free_port()
-    answer = client._loop.run_until_complete(client.stub.list_services(v1.ListServicesRequest()))
+    answer = client.loop.run_until_complete(client.stub.list_services(v1.ListServicesRequest()))
     certificate, key = node.folder / "certs/cert.pem", node.folder / "certs/key.pem"
     argv = [sys.executable, "-m", "tests.bench.plain", str(port), str(certificate), str(key)]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE)
@@ -162,20 +138,17 @@ def _plain_server(node: Node, client: Client) -> Iterator[int]:
         process.wait()
 
 
-def _address(node: Node) -> tuple[str, int]:
-    (row,) = node.json("node", "list")
-    host, _, port = row["address"].rpartition(":")
-    return host, int(port)
-
-
 def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="mcp-bench-") as folder,
         running(Node(Path(folder) / "node", "bench")) as node,
     ):
         rows = [deploy_one(node), live_check(node), *unary(node), whole_process(node)]
-    show(rows)
-    OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
+        rows += [*monitor.deaths(node), monitor.heals(node)]
+        figures = monitor.idle(node)
+    figures += monitor.large_ledger()
+    show(rows, figures)
+    OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({"rows": rows, "figures": figures}), indent=2) + b"\n")
     print(f"written to {OUTPUT}")
 
 

@@ -19,6 +19,7 @@ class Row(msgspec.Struct, frozen=True):
     ratio: float
     target: float
     pairs: int
+    note: str = ""
 
     @property
     def met(self) -> bool:
@@ -49,8 +50,17 @@ def timed(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def show(rows: list[Row]) -> None:
-    headers = ("WHAT", "AGAINST", "OURS", "THEIRS", "RATIO", "TARGET", "")
+class Figure(msgspec.Struct, frozen=True):
+    """A figure that stands by itself; ``target`` None: there is none."""
+
+    what: str
+    value: float
+    unit: str
+    target: float | None
+
+
+def show(rows: list[Row], figures: list[Figure]) -> None:
+    headers = ("WHAT", "AGAINST", "OURS", "THEIRS", "RATIO", "TARGET", "", "")
     cells = [
         (
             row.what,
@@ -60,8 +70,22 @@ def show(rows: list[Row]) -> None:
             f"{row.ratio:.2f}",
             f"<= {row.target:g}",
             "met" if row.met else "MISSED",
+            row.note,
         )
         for row in rows
+    ]
+    cells += [
+        (
+            each.what,
+            "",
+            f"{each.value:,.1f} {each.unit}",
+            "",
+            "",
+            "" if each.target is None else f"<= {each.target:g}",
+            "" if each.target is None else "met" if each.value <= each.target else "MISSED",
+            "",
+        )
+        for each in figures
     ]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     for line in (headers, *cells):

@@ -253,6 +253,8 @@ async def test_silences_outlive_a_restart(tmp_path: Path) -> None:
 async def test_old_events_and_closed_alerts_go(registry: Registry, ledger: MonitorLedger) -> None:
     await registry.add_event("web", "api", "deployed", "v1", "ops", NOW)
     await ledger.record((fact("1"), fact("2", when=at(1))), (), (alert(), alert(RECOVERED)), NOW)
+    for each in await ledger.pending_alerts():
+        await ledger.record_attempt(each.id, Execution(0, "exited 0"), Delivery.SENT, NOW)
     await ledger.silence("web", "", at(5), "", "ops")
     removed = await ledger.prune(at(100))
     assert [each.at for each in await registry.events()] == [at(1)]
