@@ -40,6 +40,9 @@ _CHANNEL_SIZE = 10_000
 # Observations that are applied, and written, together: one commit instead of many when a whole node dies.
 _BATCH = 500
 
+# A time that is sooner may be no time at all: adding the rest of a wait to a large number may not move it.
+_SOONEST_S = 0.001
+
 Key = tuple[str, str]  # service, component
 
 
@@ -243,7 +246,7 @@ class Monitor:
         self._memories[key] = verdict.memory
         self._look_again_at.pop(key, None)
         if verdict.again_in is not None:
-            self._look_again_at[key] = trio.current_time() + verdict.again_in
+            self._look_again_at[key] = trio.current_time() + max(verdict.again_in, _SOONEST_S)
         return verdict
 
     def _is_at_work_on(self, service: str) -> bool:
@@ -293,7 +296,7 @@ class Monitor:
         now = trio.current_time()
         healing = self._healing.get(key, Healing())
         if wait := healing.wait(now):
-            self._look_again_at[key] = min(self._look_again_at.get(key, math.inf), now + wait)
+            self._look_again_at[key] = min(self._look_again_at.get(key, math.inf), now + max(wait, _SOONEST_S))
             return
         self._healing[key] = healing.attempted(now)
         nursery.start_soon(self._intent.heal, *key)

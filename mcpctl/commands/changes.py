@@ -44,13 +44,21 @@ def deploy(
     async def command() -> int:
         request = v1.DeployRequest(service=service_spec(found.service), component=component, force=force, wait=wait)
         outcomes: list[OutcomeRow] = []
+        completed = False
         try:
             async with client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
                 async for response in stub.deploy(request):
                     _show(response, outcomes, common)
+                    completed = response.is_set("completed")
         finally:
             if outcomes and not common.json:
                 _print_outcomes(outcomes)
+        if not completed:
+            # grpclib takes a connection that closes right behind an error for the end of a good stream.
+            raise UnreachableError(
+                f"node {node.name}: the connection ended before the deploy did; it ends there by itself, completed or "
+                f"undone: see `mcpctl status {name}`"
+            )
         return DONE
 
     return client.run(command())

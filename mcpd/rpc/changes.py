@@ -52,6 +52,7 @@ class ChangeMethods:
                 yield wire.DeployResponse(operation_id=number, outcome=convert.outcome(report))
             else:
                 yield wire.DeployResponse(operation_id=number, progress=convert.progress(report))
+        yield wire.DeployResponse(operation_id=str(operation.id), completed=wire.Completed())
 
     async def _lifecycle(
         self, kind: str, act: Callable[[Lifecycle], Any], response: Callable[..., R], request: Any, caller: Caller

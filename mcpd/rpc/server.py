@@ -32,9 +32,9 @@ log = structlog.get_logger()
 DRAIN_GRACE_S = 20.0
 # Closing what is left: handlers that were cancelled, connections that are told to go.
 _CLOSE_DEADLINE_S = 5.0
+_FAREWELL_S = 0.5
 # The overlay network may come up after us (audit S2).
 _BIND_RETRY_S = 1.0
-_SERVICE = "mcp.v1.AgentService"
 
 
 class RpcServer:
@@ -109,6 +109,7 @@ class _Server(Server):
         super().__init__([])
         self._mapping = handlers
         self._connections: set[asyncio.Transport] = set()
+        self._one_gone = asyncio.Event()
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext) -> None:
         await self.start(host, port, ssl=tls)
@@ -119,12 +120,18 @@ class _Server(Server):
 
     def _protocol_factory(self) -> H2Protocol:
         plain = super()._protocol_factory()
-        return _TrackedProtocol(plain.handler, plain.config, plain.h2_config, self._connections)
+        return _TrackedProtocol(plain.handler, plain.config, plain.h2_config, self._connections, self._one_gone)
 
     async def answered(self) -> None:
         """After `close`: waits until every cancelled call has ended."""
         for handler in list(self._handlers):
             await handler.wait_closed()
+
+    async def all_gone(self) -> None:
+        """Waits until no client is connected."""
+        while self._connections:
+            self._one_gone.clear()
+            await self._one_gone.wait()
 
     def close_connections(self) -> None:
         for transport in list(self._connections):
@@ -132,7 +139,7 @@ class _Server(Server):
 
 
 class _TrackedProtocol(H2Protocol):
-    """Notes its transport in ``connections`` while it is open."""
+    """Notes its transport in ``connections`` while it is open, and sets ``gone`` afterwards."""
 
     def __init__(
         self,
@@ -140,9 +147,11 @@ class _TrackedProtocol(H2Protocol):
         config: Configuration,
         h2_config: H2Configuration,
         connections: set[asyncio.Transport],
+        gone: asyncio.Event,
     ) -> None:
         super().__init__(handler, config, h2_config)
         self._connections = connections
+        self._gone = gone
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -154,6 +163,7 @@ class _TrackedProtocol(H2Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._transport:
             self._connections.discard(self._transport)
+            self._gone.set()
         super().connection_lost(exc)
 
 
@@ -186,6 +196,9 @@ async def _drain(server: _Server, gate: Gate) -> None:
     with contextlib.suppress(TimeoutError):
         # The answers to cancelled calls must leave before their connections do.
         await asyncio.wait_for(server.answered(), _CLOSE_DEADLINE_S)
+    # Whoever had a call closes its connection when it has the answer; ours, right behind it, could overtake it there.
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(server.all_gone(), _FAREWELL_S)
     server.close_connections()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.wait_closed(), _CLOSE_DEADLINE_S)

@@ -138,7 +138,7 @@ def _raise(
     sent = dict(memory.sent)
     rule = silenced
     # A recovery is the answer to an alert that was told: it has no cooldown of its own.
-    if not rule and kind is not AlertKind.RECOVERED and kind in sent and now - sent[kind] < rules.cooldown:
+    if not rule and kind is not AlertKind.RECOVERED and kind in sent and now < sent[kind] + rules.cooldown:
         rule = f"cooldown, told {_span(now - sent[kind])} ago"
     if not rule:
         sent[kind] = now

@@ -300,6 +300,16 @@ class DeployResponse(betterproto.Message):
     operation_id: str = betterproto.string_field(1)
     progress: "Progress" = betterproto.message_field(2, group="event")
     outcome: "ComponentOutcome" = betterproto.message_field(3, group="event")
+    completed: "Completed" = betterproto.message_field(4, group="event")
+    """
+    The last message of a deploy that was completed. A stream that ends without it and without an error was cut off:
+     how the operation ended is not known.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class Completed(betterproto.Message):
+    pass
 
 
 @dataclass(eq=False, repr=False)
