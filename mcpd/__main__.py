@@ -53,7 +53,7 @@ def serve(*, config: Config = DEFAULT_CONFIG) -> None:
 
     settings = load(config)
     logs.set_up()
-    trio.run(daemon.serve, settings, strict_exception_groups=True)
+    trio.run(daemon.serve, settings, config, strict_exception_groups=True)
 
 
 @app.command

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 import trio
@@ -41,13 +43,17 @@ log = structlog.get_logger()
 _OPERATIONS_GRACE_S = 10.0
 
 
-async def serve(settings: Config) -> None:
-    """Runs the daemon until SIGTERM or SIGINT. Raises ConfigError or RegistryError when it cannot start."""
+async def serve(settings: Config, path: Path) -> None:
+    """Runs the daemon until SIGTERM or SIGINT; ``path`` is where ``settings`` are from, and read again on SIGHUP.
+
+    Raises ConfigError or RegistryError when it cannot start.
+    """
     name, socket, rules = settings.node.name, settings.podman_socket, settings.monitor
     async with Registry.open(settings.database.path) as registry, Podman.connect(socket) as podman:
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
         ledger = MonitorLedger(registry, name)
-        dispatcher = Dispatcher(ledger, lambda: rules.alert_command, rules.alert_timeout.total_seconds())
+        alert_command = [rules.alert_command]
+        dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
             await links.start(link.run)
             await sweep(podman, registry)
@@ -76,7 +82,12 @@ async def serve(settings: Config) -> None:
                 async with trio.open_nursery() as front:
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
-                    await _until_told_to_end(server)
+
+                    def read_again() -> None:
+                        server.reload_certificate()
+                        alert_command[0] = config.load(path).monitor.alert_command
+
+                    await _until_told_to_end(read_again)
                     front.cancel_scope.cancel()
                 await operations.drain(_OPERATIONS_GRACE_S)
                 work.cancel_scope.cancel()
@@ -94,16 +105,16 @@ def _monitor_settings(rules: config.Monitor) -> MonitorSettings:
     )
 
 
-async def _until_told_to_end(server: RpcServer) -> None:
-    """Returns on SIGTERM or SIGINT; SIGHUP re-reads the certificate (token files are re-read by themselves)."""
+async def _until_told_to_end(read_again: Callable[[], None]) -> None:
+    """Returns on SIGTERM or SIGINT; on SIGHUP calls ``read_again`` (token files are read again by themselves)."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async for number in signals:
             if number != signal.SIGHUP:
                 log.info("shutting down", signal=signal.Signals(number).name)
                 return
             try:
-                server.reload_certificate()
-                log.info("certificate read again")
+                read_again()
+                log.info("certificate read again, and the alert command")
             except ConfigError as error:
                 log.error("the certificate was not read again; the old one stays", error=str(error))
 

@@ -148,6 +148,23 @@ def test_what_died_while_mcpd_was_down_is_told_when_it_is_back_and_only_once(qui
     assert kinds(quiet, "while-down") == ["drift"]
 
 
+def test_sighup_puts_another_alert_command_in_place(quiet: Node) -> None:
+    deploy(quiet, "rehupped")
+    settings, proof = quiet.folder / "mcpd.toml", quiet.folder / "proof"
+    before = settings.read_text()
+    try:
+        line = next(line for line in before.splitlines() if line.startswith("alert_command"))
+        settings.write_text(before.replace(line, f'alert_command = ["/bin/touch", "{proof}"]'))
+        os.kill(quiet.mcpd_pid, signal.SIGHUP)
+        until(lambda: "and the alert command" in quiet.log)
+        os.kill(quiet.pids()["rehupped"], signal.SIGKILL)
+        until(proof.exists)
+    finally:
+        settings.write_text(before)
+        os.kill(quiet.mcpd_pid, signal.SIGHUP)
+    assert kinds(quiet, "rehupped") == []
+
+
 def test_after_a_reboot_everything_is_started_and_one_alert_names_what_did_not_come_back(quiet: Node) -> None:
     """A reboot as far as one can have it here: other boot id, and no container running."""
     deploy(quiet, "comes-back", 'restart = "always"\n')
