@@ -17,8 +17,6 @@ from protos.fields import Duration, FilePath, Name, PositiveDuration, Size, Url
 from protos.spec import Heal
 from protos.strict import Problem, Rule
 
-DEFAULT_PATH = Path("/srv/mcp/mcpd.toml")
-
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
 

@@ -194,12 +194,3 @@ class Progress(msgspec.Struct, frozen=True):
     component: str
     step: Step
     message: str
-
-
-class LinkState(msgspec.Struct, frozen=True):
-    """Whether something that mcpd depends on answers, since when, and what it says."""
-
-    name: str
-    ok: bool
-    detail: str
-    since: datetime

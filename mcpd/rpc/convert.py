@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mcpd.errors import InvalidRequestError
-from mcpd.model import Event, LinkState, Outcome, Progress, RecordedService, Result, Target
+from mcpd.model import Event, Outcome, Progress, RecordedService, Result, Target
 from mcpd.registry.monitoring import AlertRecord
 from mcpd.view import ComponentView
 from monitor.model import Desired, Observed, SourceState
@@ -211,10 +211,6 @@ def silence_info(silence: Silence) -> wire.SilenceInfo:
     )
 
 
-def source_state(found: SourceState) -> wire.LinkState:
-    return wire.LinkState(name=found.name, ok=found.ok, detail=found.detail, since=found.since)
-
-
 def outcome(found: Outcome) -> wire.ComponentOutcome:
     return wire.ComponentOutcome(component=found.component, result=_RESULT[found.result], message=found.message)
 
@@ -223,5 +219,5 @@ def progress(found: Progress) -> wire.Progress:
     return wire.Progress(component=found.component, step=found.step.value, message=found.message, at=found.at)
 
 
-def link_state(found: LinkState) -> wire.LinkState:
+def link_state(found: SourceState) -> wire.LinkState:
     return wire.LinkState(name=found.name, ok=found.ok, detail=found.detail, since=found.since)

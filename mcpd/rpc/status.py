@@ -143,10 +143,7 @@ class StatusMethods:
             mcpd_version=__version__,
             podman_version=self._link.podman_version,
             started_at=self._started_at,
-            links=[
-                convert.link_state(self._link.state),
-                *(convert.source_state(each) for each in self._monitor.sources),
-            ],
+            links=[convert.link_state(each) for each in (self._link.state, *self._monitor.sources)],
             services=len(services),
             components=sum(len(each.components) for each in services),
             operations_running=len(self._operations.running),

@@ -11,9 +11,9 @@ import structlog
 import trio
 
 from mcpd.errors import McpdError
-from mcpd.model import LinkState
 from mcpd.runtime.podman import Podman
 from monitor import pidfd
+from monitor.model import SourceState
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class PodmanLink:
         self._podman = podman
         self._socket = socket
         self._run_service = run_service
-        self.state = LinkState("podman", False, "not asked yet", datetime.now(UTC))
+        self.state = SourceState("podman", False, "not asked yet", datetime.now(UTC))
         self.podman_version = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -112,7 +112,7 @@ class PodmanLink:
         if ok != self.state.ok or detail != self.state.detail:
             since = self.state.since if ok == self.state.ok else datetime.now(UTC)
             changed = ok != self.state.ok
-            self.state = LinkState("podman", ok, detail, since)
+            self.state = SourceState("podman", ok, detail, since)
             if changed:
                 (log.info if ok else log.warning)("podman link " + ("up" if ok else "down"), detail=detail)
 
