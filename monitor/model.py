@@ -104,13 +104,16 @@ class Sighting(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """The kernel says that a run's main process has ended; ``exit_code`` None: conmon did not say in time."""
+    """The kernel says that a run's main process has ended; ``exit_code`` None: conmon did not say in time.
+
+    ``by_hand`` None: podman has not said yet whether somebody is stopping it. That is told soon, one way or the other.
+    """
 
     container: str
     started_at: datetime
     at: datetime
     exit_code: int | None
-    by_hand: bool = False
+    by_hand: bool | None = False
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -156,7 +159,7 @@ class SourceState(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """All that is known of one container. ``since`` is when it went into ``state``."""
+    """All that is known of one container. ``since`` is when it went into ``state``; ``by_hand`` as in `Ended`."""
 
     container: str
     name: str
@@ -168,7 +171,7 @@ class Known(msgspec.Struct, frozen=True):
     order: int
     exit_code: int | None = None
     out_of_memory: bool = False
-    by_hand: bool = False
+    by_hand: bool | None = False
     pid: int = 0
     conmon_pid: int = 0
     image: str = ""
@@ -187,7 +190,7 @@ class Known(msgspec.Struct, frozen=True):
             self.exit_code,
             finished,
             self.out_of_memory,
-            self.by_hand,
+            bool(self.by_hand),
             self.words,
         )
 

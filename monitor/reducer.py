@@ -59,7 +59,7 @@ def _sighted(known: Known | None, seen: Sighting) -> Step:
     ends = seen.state is Observed.EXITED
     if not ends and (seen.order < known.order or (known.state is Observed.EXITED and seen.state in _LIVE)):
         name = seen.name if seen.order > known.order else known.name
-        return Step(msgspec.structs.replace(known, name=name, by_hand=known.by_hand or seen.by_hand), facts)
+        return Step(msgspec.structs.replace(known, name=name, by_hand=_by_hand(known.by_hand, seen.by_hand)), facts)
     # 5. It is news of this run; its end is, whenever it was asked for.
     return Step(_described(known, seen), facts)
 
@@ -82,7 +82,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         # The exit file and the kernel are first; podman may not know the code when it first says that it ended.
         exit_code=seen.exit_code if seen.exit_code is not None else before.exit_code if before else None,
         out_of_memory=seen.out_of_memory or bool(before and before.out_of_memory),
-        by_hand=seen.by_hand or bool(before and before.by_hand),
+        by_hand=_by_hand(before.by_hand, seen.by_hand) if before else seen.by_hand,
         pid=seen.pid,
         conmon_pid=seen.conmon_pid,
         image=seen.image,
@@ -103,8 +103,8 @@ def _ended(known: Known, end: Ended) -> Step:
     # 2. The present one, of which somebody said already that it ended.
     if known.state is Observed.EXITED:
         code = end.exit_code if known.exit_code is None else known.exit_code
-        return Step(msgspec.structs.replace(known, exit_code=code, by_hand=known.by_hand or end.by_hand), facts)
-    # 3. The present one.
+        return Step(msgspec.structs.replace(known, exit_code=code, by_hand=_by_hand(known.by_hand, end.by_hand)), facts)
+    # 3. The present one. That somebody is stopping it may be known already; that nobody is can only be known now.
     over = msgspec.structs.replace(
         known,
         state=Observed.EXITED,
@@ -174,6 +174,13 @@ def _since(seen: Sighting) -> datetime:
     if seen.state is Observed.EXITED and seen.finished_at:
         return seen.finished_at
     return seen.started_at or _NEVER
+
+
+def _by_hand(one: bool | None, other: bool | None) -> bool | None:
+    """Once seen it stays so: podman forgets it as soon as the container has stopped. None gives way to either."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one or other
 
 
 def _exit_words(code: int) -> str:

@@ -93,7 +93,7 @@ class Monitor:
             eyes = Eyes(self._runtime, send)
             resync = Resync(eyes, send, lambda: self._known, self._reporter("resync"), self._settings.resync_interval)
             events = EventsWatcher(self._runtime, eyes, self._reporter("events"), resync.poke)
-            exits = Tasks(nursery, ExitWatcher(eyes, send).watch, ends_itself=True)
+            exits = Tasks(nursery, ExitWatcher(eyes, send, resync.poke).watch, ends_itself=True)
             health = Tasks(nursery, HealthPoller(self._runtime, send).poll)
 
             async def await_intent() -> NoReturn:
@@ -136,8 +136,7 @@ class Monitor:
     async def _remember(self) -> None:
         """What an earlier daemon knew: no fact is told twice, and no alert opened again."""
         states, alerts = await self._ledger.remembered()
-        # Questions and probes are counted from the start again.
-        self._known = {each.container: msgspec.structs.replace(each, order=0, probed_order=0) for each in states}
+        self._known = {each.container: _remembered(each) for each in states}
         for alert, suppressed in alerts:
             key = (alert.service, alert.component)
             memory = self._memories.get(key, Memory())
@@ -173,7 +172,8 @@ class Monitor:
                 await self._let_go()
             facts, changed = self._apply([each for each in batch if each is not None])
             due = self._targets.keys() if None in batch else {_key_of(each) for each in changed} | self._due()
-            await self._conclude(facts, changed, [key for key in due if key in self._targets], nursery)
+            keys = [key for key in due if key in self._targets and self._is_decided(key)]
+            await self._conclude(facts, changed, keys, nursery)
             follow()
 
     async def _let_go(self) -> None:
@@ -231,6 +231,11 @@ class Monitor:
                 self._dispatcher.submit(alert)
         for key in heals:
             self._heal(key, nursery)
+
+    def _is_decided(self, key: Key) -> bool:
+        """Whether all is known that a judgement needs; if not, what is missing comes as an observation."""
+        known = self._present(key)
+        return known is None or known.by_hand is not None
 
     def _judge(self, key: Key, silences: Iterable[Silence]) -> Verdict:
         target, known = self._targets[key], self._present(key)
@@ -304,6 +309,11 @@ class Monitor:
 
 def _key(target: Target) -> Key:
     return target.wanted.service, target.wanted.component
+
+
+def _remembered(known: Known) -> Known:
+    """What an earlier daemon knew. Questions and probes are counted from the start again; what it waited for is lost."""
+    return msgspec.structs.replace(known, order=0, probed_order=0, by_hand=bool(known.by_hand))
 
 
 def _key_of(known: Known) -> Key:

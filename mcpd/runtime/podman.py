@@ -50,7 +50,8 @@ _STATES = {
     "paused": Observed.PAUSED,
     "stopped": Observed.EXITED,
     "exited": Observed.EXITED,
-    "removing": Observed.REMOVED,
+    # Its process has ended. That it is gone is what a look that finds none says, and that may be a while yet.
+    "removing": Observed.EXITED,
 }
 
 

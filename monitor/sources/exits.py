@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import trio
 
 from monitor import pidfd
@@ -19,7 +21,7 @@ from monitor.sources.eyes import Eyes
 # Measured: conmon writes the exit file 1 to 4 ms after the death. Later than this it is podman's word that counts.
 _EXIT_FILE_DEADLINE_S = 0.1
 _EXIT_FILE_POLL_S = 0.0005
-# How long the news waits for podman's answer to whether somebody is stopping it by hand (usually 2 to 5 ms).
+# How long podman may need to say whether somebody is stopping it by hand (usually 2 to 5 ms).
 _BY_HAND_DEADLINE_S = 0.006
 # Without an exit file (it died while nobody watched) podman's answer is the only one that has the code.
 _NO_CODE_DEADLINE_S = 5.0
@@ -38,11 +40,15 @@ class Run(NamedTuple):
 
 
 class ExitWatcher:
-    """Watches runs, each until its end; `watch` is to be run as a task per run."""
+    """Watches runs, each until its end; `watch` is to be run as a task per run.
 
-    def __init__(self, eyes: Eyes, send: trio.MemorySendChannel[Observation]) -> None:
+    ``resync`` asks for a list: an end is seldom alone, and the events of what follows it may be lost.
+    """
+
+    def __init__(self, eyes: Eyes, send: trio.MemorySendChannel[Observation], resync: Callable[[], None]) -> None:
         self._eyes = eyes
         self._send = send
+        self._resync = resync
 
     async def watch(self, run: Run) -> None:
         """Returns when the run has ended and that was sent; then looks, since podman may restart it."""
@@ -51,8 +57,7 @@ class ExitWatcher:
             await self._look_again(run)
             return
         await pidfd.wait_exit(run.pid)
-        at = datetime.now(UTC)
-        code: int | None = None
+        end = Ended(run.container, run.started_at, datetime.now(UTC), None, by_hand=None)
         seen: Sighting | None = None
         answered = trio.Event()
 
@@ -65,20 +70,21 @@ class ExitWatcher:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_podman)
             code = await _exit_code(exit_file, run.started_at)
+            end = msgspec.structs.replace(end, exit_code=code)
+            if code is not None:
+                await self._send.send(end)
             with trio.move_on_after(_BY_HAND_DEADLINE_S if code is not None else _NO_CODE_DEADLINE_S):
                 await answered.wait()
             # Without a code from the kernel's side, podman's word is all there is; when it does not answer either, the
             # resync asks again.
             if code is not None or (seen and seen.pid == run.pid):
-                by_hand = bool(seen and seen.by_hand)
-                await self._send.send(Ended(run.container, run.started_at, at, code, by_hand))
+                await self._send.send(msgspec.structs.replace(end, by_hand=bool(seen and seen.by_hand)))
         await self._look_again(run)
 
     async def _look_again(self, run: Run) -> None:
-        try:
+        with contextlib.suppress(OutsideError):  # the resync looks when podman is back
             await self._eyes.look(run.container)
-        except OutsideError:
-            return  # the resync looks when podman is back
+        self._resync()
 
 
 def _is_that_process(run: Run) -> bool:

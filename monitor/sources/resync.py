@@ -13,12 +13,12 @@ from monitor.ports import OutsideError
 from monitor.sources.events import Report
 from monitor.sources.eyes import Eyes
 
-# After a gap in the events, or a podman that did not answer.
+# After a podman that did not answer; and after a poke, so that many together, or one after the other, cost one list.
 _RETRY_S = 1.0
 
 
 class Resync:
-    """Runs every ``interval`` seconds, and soon after `poke`."""
+    """Runs every ``interval`` seconds, and a second after `poke`."""
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Resync:
         self._poked = trio.Event()
 
     def poke(self) -> None:
+        """Something may have been missed, or may follow that could be: podman's event stream can lose any event."""
         self._poked.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
@@ -55,6 +56,7 @@ class Resync:
                 started = True
             with trio.move_on_after(pause):
                 await self._poked.wait()
+                await trio.sleep(_RETRY_S)
 
     async def _once(self) -> None:
         order, listed = await self._eyes.list()

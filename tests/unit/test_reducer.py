@@ -33,7 +33,7 @@ def sighting(order: int, state: Observed = RUNNING, run: datetime | None = FIRST
     return msgspec.structs.replace(seen, **changes)
 
 
-def ended(run: datetime = FIRST, code: int | None = 1, by_hand: bool = False) -> Ended:
+def ended(run: datetime = FIRST, code: int | None = 1, by_hand: bool | None = False) -> Ended:
     return Ended("c1", run, run + timedelta(seconds=30), code, by_hand)
 
 
@@ -209,11 +209,6 @@ def test_5_an_end_stays_by_hand_when_podman_forgets_it() -> None:
     assert play(sighting(1, by_hand=True), sighting(2, EXITED)).present.by_hand
 
 
-def test_a_container_that_is_being_removed_is_told_to_be_removed() -> None:
-    """podman says "removing" while it removes; the end of that may be all that is seen of it afterwards."""
-    assert (REMOVED, "") in play(sighting(1), sighting(2, REMOVED), gone(3)).told
-
-
 # What the kernel says
 
 
@@ -241,6 +236,13 @@ def test_2_the_end_of_the_present_run_is_told_with_its_code() -> None:
     assert (present.state, present.exit_code, present.pid, present.words) == (EXITED, 137, 0, "")
     assert present.since == at(30)
     assert outcome.told == [(RUNNING, ""), (HEALTHY, ""), (EXITED, "exited 137")]
+
+
+def test_who_ended_it_is_open_until_podman_has_answered() -> None:
+    assert play(sighting(1), ended(by_hand=None)).present.by_hand is None
+    assert play(sighting(1), ended(by_hand=None), ended(by_hand=True)).present.by_hand is True
+    assert play(sighting(1), ended(by_hand=None), sighting(2)).present.by_hand is False
+    assert play(sighting(1), sighting(2, by_hand=True), ended(by_hand=None)).present.by_hand is True
 
 
 def test_2_an_end_without_a_code_waits_for_podman_to_tell_it() -> None:
@@ -372,7 +374,9 @@ class Life:
         if self.by_hand:
             self.look(RUNNING, by_hand=True)
         told = self._draw(st.lists(st.sampled_from(["kernel", "no code", "late", "half"]), unique=True))
-        if "kernel" in told:
+        if "kernel" in told:  # with the code at once, and with who did it when podman has said that
+            if "no code" not in told:
+                self.observations.append(ended(run, code, by_hand=None))
             self.observations.append(ended(run, None if "no code" in told else code, self.by_hand))
         if {"kernel", "late"} <= {*told}:  # podman learns of it some hundred milliseconds after the kernel
             self.look(RUNNING, by_hand=self.by_hand)
@@ -382,10 +386,9 @@ class Life:
             self.look(EXITED, exit_code=code)
 
     def remove(self) -> None:
-        how = self._draw(st.sampled_from(["gone", "removing"] + ([] if self._probes else ["lists"])))
-        if how == "removing":
-            self.look(REMOVED)
-        if how == "lists":
+        if self.started_at and self._draw(st.booleans()):  # podman says "removing" meanwhile, which is an end
+            self.look(EXITED, exit_code=137 if self.exit_code is None else self.exit_code)
+        if not self._probes and self._draw(st.booleans()):
             self.observations += [missed(self._order + 1), missed(self._order + 2)]
         else:
             self.observations.append(gone(self._order + 1))
