@@ -40,6 +40,7 @@ _CHANNEL_SIZE = 10_000
 # Observations that are applied, and written, together: one commit instead of many when a whole node dies.
 _BATCH = 500
 
+_FACTS_REMEMBERED = 10_000
 # A time that is sooner may be no time at all: adding the rest of a wait to a large number may not move it.
 _SOONEST_S = 0.001
 
@@ -69,6 +70,8 @@ class Monitor:
         self._memories: dict[Key, Memory] = {}
         self._healing: dict[Key, Healing] = {}
         self._look_again_at: dict[Key, float] = {}
+        # Keys of the last facts that the ledger has: several sources tell of everything, and a commit takes time.
+        self._kept_facts: dict[str, None] = {}
         self._sources: dict[str, SourceState] = {}
         # Services that an operation is, or was just, at work on; and those whose containers are looked at after one.
         self._worked_on: set[str] = set()
@@ -170,10 +173,10 @@ class Monitor:
             if None in batch:
                 self._targets = {_key(each): each for each in await self._intent.targets()}
                 await self._let_go()
-            facts, changed = self._apply([each for each in batch if each is not None])
+            facts, changed, news = self._apply([each for each in batch if each is not None])
             due = self._targets.keys() if None in batch else {_key_of(each) for each in changed} | self._due()
             keys = [key for key in due if key in self._targets and self._is_decided(key)]
-            await self._conclude(facts, changed, keys, nursery)
+            await self._conclude(facts, news, keys, nursery)
             follow()
 
     async def _let_go(self) -> None:
@@ -193,17 +196,22 @@ class Monitor:
             for alert in await self._ledger.record((), (), over, now):
                 self._dispatcher.submit(alert)
 
-    def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known]]:
+    def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known], list[Known]]:
+        """The facts to keep, what is known anew, and of that what is worth keeping."""
         facts: list[Fact] = []
         changed: dict[str, Known] = {}
+        worth: dict[str, Known] = {}
         for observation in batch:
             before = self._known.get(observation.container)
-            after, news = observe(before, observation)
-            facts += news
-            if after is not None and after is not before:
-                self._known[after.container] = changed[after.container] = after
+            after, told = observe(before, observation)
+            facts += [each for each in told if each.key not in self._kept_facts]
+            if after is None or after is before:
+                continue
+            self._known[after.container] = changed[after.container] = after
+            if before is None or _remembered(before) != _remembered(after):
+                worth[after.container] = after
         self._forget({each.name for each in changed.values() if each.state is not Observed.REMOVED})
-        return facts, list(changed.values())
+        return facts, list(changed.values()), list(worth.values())
 
     def _forget(self, names: set[str]) -> None:
         """Drops removed containers whose names others have now, or that nobody wants any more."""
@@ -215,7 +223,7 @@ class Monitor:
         now = trio.current_time()
         return {key for key, when in self._look_again_at.items() if when <= now}
 
-    async def _conclude(self, facts: list[Fact], changed: list[Known], keys: list[Key], nursery: trio.Nursery) -> None:
+    async def _conclude(self, facts: list[Fact], news: list[Known], keys: list[Key], nursery: trio.Nursery) -> None:
         """Judges components, commits everything that is new in one transaction, and then acts."""
         now = datetime.now(UTC)
         silences = await self._ledger.silences(now) if keys else ()
@@ -226,9 +234,12 @@ class Monitor:
             alerts += [self._new_alert(key, raised, now) for raised in verdict.raised]
             if verdict.heal:
                 heals.append(key)
-        if facts or changed or alerts:
-            for alert in await self._ledger.record(facts, changed, alerts, now):
+        if facts or news or alerts:
+            for alert in await self._ledger.record(facts, news, alerts, now):
                 self._dispatcher.submit(alert)
+            self._kept_facts.update(dict.fromkeys(each.key for each in facts))
+            while len(self._kept_facts) > _FACTS_REMEMBERED:
+                del self._kept_facts[next(iter(self._kept_facts))]
         for key in heals:
             self._heal(key, nursery)
 
@@ -312,7 +323,7 @@ def _key(target: Target) -> Key:
 
 
 def _remembered(known: Known) -> Known:
-    """What an earlier daemon knew. Questions and probes are counted from the start again; what it waited for is lost."""
+    """What an earlier daemon knew. Questions and probes are counted anew; what it waited for is lost."""
     return msgspec.structs.replace(known, order=0, probed_order=0, by_hand=bool(known.by_hand))
 
 

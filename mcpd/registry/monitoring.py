@@ -149,7 +149,7 @@ class MonitorLedger:
         where = "WHERE " + " AND ".join(texts) if texts else ""
         query = f"SELECT * FROM alerts {where} ORDER BY id DESC LIMIT ?"
         bound = [*(value for _, value in chosen), limit]
-        rows = await self._registry.transact(lambda db: db.execute(query, bound).fetchall())
+        rows = await self._registry.ask(lambda db: db.execute(query, bound).fetchall())
         return tuple(self._record(row) for row in reversed(rows))
 
     async def acknowledge(self, alert: int, by: str, note: str) -> AlertRecord:

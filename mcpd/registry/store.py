@@ -1,4 +1,4 @@
-"""The registry: SQLite with one writer, in a worker thread, so that no disk ever stops the event loop."""
+"""The registry: SQLite with one writer and one reader, in worker threads, so that no disk ever stops the event loop."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Registry:
     """Everything that mcpd remembers. Every method is one transaction; errors are RegistryError."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        # One statement at a time on the one connection; waiting callers queue here, in order.
+    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, newest_event: int) -> None:
+        self._writer = writer
+        self._reader = reader
+        # One transaction at a time on each connection; waiting callers queue here, in order. A question about a long
+        # past may take a second, and nothing that happens meanwhile waits for it.
         self._turn = trio.CapacityLimiter(1)
+        self._question = trio.CapacityLimiter(1)
+        self._newest_event = newest_event
         # What `services` last read, while no write has come after it. We are the only writer.
         self._known: dict[str, RecordedService] | None = None
         # Set after the next commit, for those who follow the ledger.
@@ -41,13 +45,14 @@ class Registry:
     @asynccontextmanager
     async def open(path: Path) -> AsyncIterator[Registry]:
         """Opens the database, checks it and brings its tables up to date. Raises RegistryError."""
-        registry = Registry(await trio.to_thread.run_sync(_open, path))
+        writer, reader = await trio.to_thread.run_sync(_open, path)
         try:
-            yield registry
+            yield Registry(writer, reader, _newest_event(reader))
         finally:
             # Closing must happen whatever ended us, and cannot block for long: it only checkpoints the log.
             with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(registry._connection.close)
+                await trio.to_thread.run_sync(reader.close)
+                await trio.to_thread.run_sync(writer.close)
 
     # -- intent
 
@@ -171,7 +176,7 @@ class Registry:
         where = "WHERE " + " AND ".join(text for text, _ in conditions) if conditions else ""
         query = f"SELECT * FROM events {where} ORDER BY id DESC LIMIT ?"
         bound = [*(value for _, value in conditions), limit]
-        rows = await self.transact(lambda db: db.execute(query, bound).fetchall())
+        rows = await self.ask(lambda db: db.execute(query, bound).fetchall())
         return tuple(map(_event, reversed(rows)))
 
     async def events_after(self, number: int, service: str, component: str, limit: int) -> tuple[Event, ...]:
@@ -181,20 +186,18 @@ class Registry:
             "ORDER BY id LIMIT ?"
         )
         bound = (number, service, service, component, component, limit)
-        rows = await self.transact(lambda db: db.execute(query, bound).fetchall())
+        rows = await self.ask(lambda db: db.execute(query, bound).fetchall())
         return tuple(map(_event, rows))
 
-    async def last_event(self) -> int:
-        """The id of the newest event; 0 when there is none."""
-        return await self.transact(lambda db: int(db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0]))
+    @property
+    def newest_event(self) -> int:
+        """The id of the newest event; 0 when there was none yet."""
+        return self._newest_event
 
     async def event_after(self, number: int) -> None:
-        """Waits until there may be an event after ``number``."""
-        while True:
-            written = self._written
-            if await self.last_event() > number:
-                return
-            await written.wait()
+        """Waits until there is an event after ``number``."""
+        while self._newest_event <= number:
+            await self._written.wait()
 
     async def states_at(self, when: datetime) -> dict[tuple[str, str], Event]:
         """The last observed fact of every recorded component up to ``when``."""
@@ -203,7 +206,7 @@ class Registry:
             "AND e.fact IS NOT NULL AND e.at <= ? ORDER BY e.at DESC, e.id DESC LIMIT 1"
         )
         query = f"SELECT * FROM events WHERE id IN (SELECT ({last}) FROM components AS c)"
-        rows = await self.transact(lambda db: db.execute(query, (to_us(when),)).fetchall())
+        rows = await self.ask(lambda db: db.execute(query, (to_us(when),)).fetchall())
         return {(row["service"], row["component"]): _event(row) for row in rows}
 
     # -- operations
@@ -250,39 +253,62 @@ class Registry:
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
 
-        def work() -> T:
+        def work() -> tuple[T, int]:
             if changes_services:
                 self._known = None
-            with self._connection:
-                return transaction(self._connection)
+            with self._writer:
+                result = transaction(self._writer)
+            return result, _newest_event(self._writer)
 
-        rows_before = self._connection.total_changes
         try:
-            result = await trio.to_thread.run_sync(work, limiter=self._turn)
+            result, newest_event = await trio.to_thread.run_sync(work, limiter=self._turn)
         except sqlite3.Error as error:
             raise RegistryError(f"the registry cannot be used: {error}") from error
-        if self._connection.total_changes != rows_before:
+        if newest_event > self._newest_event:
+            self._newest_event = newest_event
             self._written.set()
             self._written = trio.Event()
         return result
 
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Runs ``question``, which writes nothing, beside whatever is written; it sees every commit made before it.
 
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise RegistryError(f"{path} cannot be opened: {error}; is its folder there, and ours to write?") from error
+        Raises RegistryError.
+        """
+        try:
+            return await trio.to_thread.run_sync(question, self._reader, limiter=self._question)
+        except sqlite3.Error as error:
+            raise RegistryError(f"the registry cannot be used: {error}") from error
+
+
+def _newest_event(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(id), 0) FROM events").fetchone()[0])
+
+
+def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """The writer and the reader."""
+    writer = _connect(path)
     try:
         path.chmod(0o600)
-        connection.row_factory = sqlite3.Row
-        _prepare(connection, path)
+        _prepare(writer, path)
+        reader = _connect(path)
+        reader.execute("PRAGMA query_only = ON")
     except BaseException as error:
-        connection.close()
+        writer.close()
         if isinstance(error, sqlite3.Error):
             raise RegistryError(
                 f"{path} cannot be used: {error}; the snapshots beside it are whole copies, keep this file aside first"
             ) from error
         raise
+    return writer, reader
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise RegistryError(f"{path} cannot be opened: {error}; is its folder there, and ours to write?") from error
+    connection.row_factory = sqlite3.Row
     return connection
 
 

@@ -115,7 +115,7 @@ class StatusMethods:
     async def watch_events(
         self, request: wire.WatchEventsRequest, caller: Caller
     ) -> AsyncGenerator[wire.WatchEventsResponse, None]:
-        last = request.after_id or await self._registry.last_event()
+        last = request.after_id or self._registry.newest_event
         while True:
             found = await self._registry.events_after(last, request.service, request.component, _WATCH_BATCH)
             for event in found:

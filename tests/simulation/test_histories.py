@@ -50,17 +50,20 @@ class InlineRegistry(Registry):
         connection.row_factory = sqlite3.Row
         for script in schema.MIGRATIONS:
             connection.executescript(script)
-        super().__init__(connection)
+        super().__init__(connection, connection, 0)
 
     async def transact(self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False) -> T:
         await trio.lowlevel.checkpoint()
-        with self._connection:
-            result = transaction(self._connection)
+        with self._writer:
+            result = transaction(self._writer)
         await trio.lowlevel.checkpoint()
         return result
 
+    async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        return await self.transact(question)
+
     def close(self) -> None:
-        self._connection.close()
+        self._writer.close()
 
 
 class Command:
