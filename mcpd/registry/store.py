@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,23 +24,26 @@ T = TypeVar("T")
 
 # How long a statement waits for a lock that another process (a snapshot, a person with sqlite3) holds.
 _BUSY_TIMEOUT_S = 10.0
+# Events that those who follow the ledger are told from memory.
+_RECENT_EVENTS = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Registry:
     """Everything that mcpd remembers. Every method is one transaction; errors are RegistryError."""
 
-    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection, newest_event: int) -> None:
+    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
         self._writer = writer
         self._reader = reader
         # One transaction at a time on each connection; waiting callers queue here, in order. A question about a long
         # past may take a second, and nothing that happens meanwhile waits for it.
         self._turn = trio.CapacityLimiter(1)
         self._question = trio.CapacityLimiter(1)
-        self._newest_event = newest_event
         # What `services` last read, while no write has come after it. We are the only writer.
         self._known: dict[str, RecordedService] | None = None
-        # Set after the next commit, for those who follow the ledger.
+        # For those who follow the ledger: every event after ``_recent_after``, and what is set when there are more.
+        self._newest_event = self._recent_after = _newest_event(reader)
+        self._recent: deque[sqlite3.Row] = deque()
         self._written = trio.Event()
 
     @staticmethod
@@ -47,7 +52,7 @@ class Registry:
         """Opens the database, checks it and brings its tables up to date. Raises RegistryError."""
         writer, reader = await trio.to_thread.run_sync(_open, path)
         try:
-            yield Registry(writer, reader, _newest_event(reader))
+            yield Registry(writer, reader)
         finally:
             # Closing must happen whatever ended us, and cannot block for long: it only checkpoints the log.
             with trio.CancelScope(shield=True):
@@ -181,6 +186,13 @@ class Registry:
 
     async def events_after(self, number: int, service: str, component: str, limit: int) -> tuple[Event, ...]:
         """The oldest ``limit`` events after ``number`` that match; a service or component "" matches all."""
+        if number >= self._recent_after:
+            found = (
+                row
+                for row in self._recent
+                if row["id"] > number and service in ("", row["service"]) and component in ("", row["component"])
+            )
+            return tuple(map(_event, itertools.islice(found, limit)))
         query = (
             "SELECT * FROM events WHERE id > ? AND (? = '' OR service = ?) AND (? = '' OR component = ?) "
             "ORDER BY id LIMIT ?"
@@ -253,22 +265,33 @@ class Registry:
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
 
-        def work() -> tuple[T, int]:
+        def work() -> tuple[T, list[sqlite3.Row]]:
             if changes_services:
                 self._known = None
             with self._writer:
                 result = transaction(self._writer)
-            return result, _newest_event(self._writer)
+            query = "SELECT * FROM events WHERE id > ? ORDER BY id"
+            return result, self._writer.execute(query, (self._newest_event,)).fetchall()
 
         try:
-            result, newest_event = await trio.to_thread.run_sync(work, limiter=self._turn)
+            result, events = await trio.to_thread.run_sync(work, limiter=self._turn)
         except sqlite3.Error as error:
             raise RegistryError(f"the registry cannot be used: {error}") from error
-        if newest_event > self._newest_event:
-            self._newest_event = newest_event
-            self._written.set()
-            self._written = trio.Event()
+        self._publish(events)
         return result
+
+    def _publish(self, events: list[sqlite3.Row]) -> None:
+        """Wakes those who follow the ledger."""
+        # A transaction that began before the last one was published has read its events as well.
+        news = [row for row in events if row["id"] > self._newest_event]
+        if not news:
+            return
+        self._newest_event = news[-1]["id"]
+        self._recent += news
+        while len(self._recent) > _RECENT_EVENTS:
+            self._recent_after = self._recent.popleft()["id"]
+        self._written.set()
+        self._written = trio.Event()
 
     async def ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         """Runs ``question``, which writes nothing, beside whatever is written; it sees every commit made before it.

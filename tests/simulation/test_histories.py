@@ -50,7 +50,7 @@ class InlineRegistry(Registry):
         connection.row_factory = sqlite3.Row
         for script in schema.MIGRATIONS:
             connection.executescript(script)
-        super().__init__(connection, connection, 0)
+        super().__init__(connection, connection)
 
     async def transact(self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False) -> T:
         await trio.lowlevel.checkpoint()
