@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from betterproto import Message
 
 from mcpd.errors import InvalidRequestError
 from mcpd.model import Event, Outcome, Progress, RecordedService, Result, Target
@@ -14,6 +17,8 @@ from monitor.ports import Silence
 from protos import naming
 from protos.mcp import v1 as wire
 from protos.spec import Service, examine_service
+
+M = TypeVar("M", bound=Message)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # More rows than any screen shows; bounds what one answer can make the node do.
@@ -122,6 +127,29 @@ def _without_none(**values: Any) -> dict[str, Any]:
 # -- to the wire
 
 
+def built(kind: type[M], /, **fields: Any) -> M:
+    """The same message as ``kind(**fields)``, at a tenth of the cost, for those that an answer has by the thousand.
+
+    betterproto's constructor passes every field through its bookkeeping of oneofs, 50 us a message (measured); ``kind``
+    has none.
+    """
+    blank = _blank(kind)
+    if not fields.keys() <= blank.keys():
+        raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(fields.keys() - blank.keys()))}")
+    message = kind.__new__(kind)
+    message.__dict__.update(blank, **fields)
+    return message
+
+
+@functools.cache
+def _blank(kind: type[Message]) -> dict[str, Any]:
+    """The attributes of a message of which nothing was set but that it is to be sent."""
+    message = kind()
+    if message._group_current:
+        raise TypeError(f"{kind.__name__} has a oneof: which of it is set is betterproto's to keep")
+    return message.__dict__ | {"_serialized_on_wire": True}
+
+
 def component_info(view: ComponentView) -> wire.ComponentInfo:
     """What podman has, where it has something; what the registry recorded, where it does not."""
     fields: dict[str, Any] = {
@@ -151,8 +179,7 @@ def component_info(view: ComponentView) -> wire.ComponentInfo:
             "pid": container.pid,
             "exit_code": container.exit_code,
         } | _without_none(started_at=container.started_at, finished_at=container.finished_at)
-    # Built in one go: setting a field of a message later costs as much as everything else here.
-    return wire.ComponentInfo(**fields, **_without_none(observed_at=view.observed_at))
+    return built(wire.ComponentInfo, **fields, **_without_none(observed_at=view.observed_at))
 
 
 def service_info(node: str, found: RecordedService, views: tuple[ComponentView, ...]) -> wire.ServiceInfo:
@@ -167,7 +194,8 @@ def service_info(node: str, found: RecordedService, views: tuple[ComponentView, 
 
 
 def event_info(event: Event) -> wire.EventInfo:
-    return wire.EventInfo(
+    return built(
+        wire.EventInfo,
         id=event.id,
         service=event.service,
         component=event.component,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import sqlite3
@@ -29,7 +30,7 @@ from tests.bench.harness import Figure, Row
 from tests.podman.node import Node
 from tests.waiting import until
 
-DEATHS = 20
+DEATHS = 100
 HEALS = 10
 # Measured on such a machine with Docker Swarm, `service create --replicas 1`, its task killed.
 SWARM_REPLACES_MS = 5300.0
@@ -248,5 +249,6 @@ def _cpu_seconds(pid: int) -> float:
 def _row(what: str, ours: list[float], theirs: list[float], target: float, limit: float | None = None) -> Row:
     ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
     against = "podman events, died" if theirs[0] != SWARM_REPLACES_MS else "Docker Swarm, as given"
-    note = f"slowest of {len(ours)}: {max(ours):.1f} ms"
+    p99 = sorted(ours)[math.ceil(len(ours) * 0.99) - 1]
+    note = f"p99 of {len(ours)}: {p99:.1f} ms"
     return Row(what, against, statistics.median(ours), statistics.median(theirs), ratio, target, len(ours), note, limit)

@@ -69,6 +69,24 @@ def test_a_container_that_is_removed_is_told_of_once_and_shown_as_missing(quiet:
     assert kinds(quiet, "removed") == ["drift"]
 
 
+def test_hostile_labels_are_data(quiet: Node) -> None:
+    """A container that claims to be ours, with names that a shell would act on and a newline: shown, and no more."""
+    trap = quiet.folder / "trap"
+    bait = f"$(touch {trap})`touch {trap}`;touch {trap}\n|'\"& <{trap} >{trap}"
+    labels = [f"--label={name}={bait}" for name in ("mcp.service", "mcp.component", "mcp.spec-hash", "mcp.node", "x")]
+    quiet.podman("run", "--detach", "--name", "hostile", *labels, f"--env=X={bait}", "localhost/mcp-demo:v1")
+    until(lambda: bait in [row["service"] for row in quiet.json("ps", "--all")])
+    os.kill(quiet.pids()["hostile"], signal.SIGKILL)
+    until(lambda: bait in [row["service"] for row in quiet.json("events")])
+    # An alert of another service, afterwards: by then everything was done with this one that ever is.
+    deploy(quiet, "honest")
+    os.kill(quiet.pids()["honest"], signal.SIGKILL)
+    until(lambda: kinds(quiet, "honest") == ["drift"])
+    assert told(quiet, bait) == []
+    assert not trap.exists()
+    quiet.podman("rm", "hostile")
+
+
 def test_our_own_operations_tell_nothing(quiet: Node) -> None:
     deploy(quiet, "ours")
     deploy(quiet, "ours", image="localhost/mcp-demo:v2")
