@@ -8,13 +8,11 @@ import structlog
 import trio
 
 from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import McpdError
-from mcpd.model import RecordedService, Result, Target
+from mcpd.model import OURSELVES, RecordedService, Result, Target
 from mcpd.registry.monitoring import MonitorLedger
-from mcpd.registry.store import Registry
-from mcpd.runtime.podman import Podman
-from mcpd.watching import OURSELVES
 from monitor.model import Desired
 
 log = structlog.get_logger()
@@ -32,23 +30,21 @@ async def is_another_boot(ledger: MonitorLedger) -> bool:
     return await ledger.exchange_boot_id(boot_id) not in ("", boot_id)
 
 
-async def start_what_should_run(node: str, podman: Podman, registry: Registry, operations: Operations) -> Lost:
+async def start_what_should_run(node: Node, operations: Operations) -> Lost:
     """Starts every service, one after the other, the components of each in dependency order; returns what is lost."""
     log.info("this is another boot: starting what should run")
     lost: Lost = {}
-    for service in await registry.services():
+    for service in await node.registry.services():
         if any(each.desired is Desired.RUNNING for each in service.components):
-            lost |= await _start(node, podman, registry, operations, service)
+            lost |= await _start(node, operations, service)
     return lost
 
 
-async def _start(
-    node: str, podman: Podman, registry: Registry, operations: Operations, service: RecordedService
-) -> Lost:
+async def _start(node: Node, operations: Operations, service: RecordedService) -> Lost:
     """Starts one service as an operation."""
 
     async def body(operation: Operation) -> None:
-        await Lifecycle(podman, registry, node, operation).resume()
+        await Lifecycle(node, operation).resume()
 
     try:
         operation = await operations.start("boot", Target(service.name), OURSELVES, body, wait=True)

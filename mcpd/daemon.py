@@ -19,15 +19,18 @@ import structlog
 import trio
 
 from mcpd import __version__, boot, config, housekeeping
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
-from mcpd.changes.sweep import sweep
+from mcpd.changes.recovery import take_up_what_was_left
 from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.tokens import TokenFile
+from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.changes import ChangeMethods
+from mcpd.rpc.operations import OperationMethods
 from mcpd.rpc.server import RpcServer
 from mcpd.rpc.status import StatusMethods
 from mcpd.runtime.link import PodmanLink
@@ -52,21 +55,22 @@ async def serve(settings: Config, path: Path) -> None:
     async with Registry.open(settings.database.path) as registry, Podman.connect(socket) as podman:
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
         ledger = MonitorLedger(registry, name)
+        node = Node(name, podman, registry, Journal(registry), rules.heal)
         alert_command = [rules.alert_command]
         dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
             await links.start(link.run)
-            await sweep(podman, registry)
-            links.start_soon(housekeeping.run, ledger, rules.retention)
+            links.start_soon(housekeeping.run, ledger, node.journal, rules.retention)
             async with trio.open_nursery() as work:
-                operations = Operations(work, registry)
-                intent = NodeIntent(name, podman, registry, operations, rules.heal)
+                operations = Operations(work, node.journal)
+                await take_up_what_was_left(node, operations)
+                intent = NodeIntent(node, operations)
                 intent.is_booting = await boot.is_another_boot(ledger)
                 monitor = Monitor(name, podman, intent, ledger, dispatcher, _monitor_settings(rules))
                 await links.start(monitor.run)
 
                 async def resume() -> None:
-                    lost = await boot.start_what_should_run(name, podman, registry, operations)
+                    lost = await boot.start_what_should_run(node, operations)
                     await monitor.tell_of_reboot(lost)
                     intent.is_booting = False
 
@@ -74,9 +78,10 @@ async def serve(settings: Config, path: Path) -> None:
                     work.start_soon(resume)
                 status = StatusMethods(name, podman, link, registry, operations, monitor, settings.database.path.parent)
                 methods = (
-                    ChangeMethods(name, podman, registry, operations).methods
+                    ChangeMethods(node, operations).methods
                     | status.methods
                     | AlertMethods(name, ledger).methods
+                    | OperationMethods(name, node.journal, operations).methods
                 )
                 server = RpcServer(settings.server, _authenticator(settings), methods, status.from_memory)
                 async with trio.open_nursery() as front:

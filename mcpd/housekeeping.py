@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from mcpd.errors import RegistryError
+from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 
 log = structlog.get_logger()
@@ -17,11 +18,12 @@ log = structlog.get_logger()
 _INTERVAL_S = 3600.0
 
 
-async def run(ledger: MonitorLedger, retention: timedelta) -> NoReturn:
+async def run(ledger: MonitorLedger, journal: Journal, retention: timedelta) -> NoReturn:
     """Runs until cancelled."""
     while True:
         try:
-            if removed := await ledger.prune(datetime.now(UTC) - retention):
+            before = datetime.now(UTC) - retention
+            if removed := await ledger.prune(before) + await journal.prune(before):
                 log.info("removed what is past its retention", rows=removed, days=retention.days)
         except RegistryError as error:
             log.error("nothing was pruned", error=str(error))

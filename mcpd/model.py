@@ -41,6 +41,9 @@ class Caller(msgspec.Struct, frozen=True):
     role: Role
 
 
+OURSELVES = Caller(MCPD, Role.ADMIN)
+
+
 class Target(msgspec.Struct, frozen=True):
     """A service, or one component of it."""
 
@@ -113,7 +116,7 @@ def by_component(containers: Iterable[Container], service: str, names: Mapping[s
 
 
 class RecordedComponent(msgspec.Struct, frozen=True):
-    """A component as the registry holds it."""
+    """A component as the registry holds it. ``deployed`` is what its container was made from; None: not by a deploy."""
 
     service: str
     spec: Component
@@ -123,6 +126,7 @@ class RecordedComponent(msgspec.Struct, frozen=True):
     observed: Observed
     observed_at: datetime | None
     container_id: str
+    deployed: Component | None = None
 
 
 class RecordedService(msgspec.Struct, frozen=True):
@@ -194,3 +198,7 @@ class Progress(msgspec.Struct, frozen=True):
     component: str
     step: Step
     message: str
+
+
+# What an operation tells as it goes.
+Report = Progress | Outcome

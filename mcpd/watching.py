@@ -7,36 +7,29 @@ from collections.abc import Sequence
 import structlog
 
 from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BusyError, McpdError
-from mcpd.model import MCPD, Caller, Role, Target
-from mcpd.registry.store import Registry
-from mcpd.runtime.podman import Podman
+from mcpd.model import OURSELVES, Target
 from mcpd.view import wanted_of
 from monitor import ports
-from protos.spec import Heal
 
 log = structlog.get_logger()
-
-OURSELVES = Caller(MCPD, Role.ADMIN)
 
 
 class NodeIntent:
     """Satisfies `monitor.ports.Intent`."""
 
-    def __init__(self, node: str, podman: Podman, registry: Registry, operations: Operations, heal: Heal) -> None:
+    def __init__(self, node: Node, operations: Operations) -> None:
         self._node = node
-        self._podman = podman
-        self._registry = registry
         self._operations = operations
-        self._heal = heal
         self._changes = 0
         self.is_booting = False
 
     async def targets(self) -> Sequence[ports.Target]:
         return [
-            ports.Target(wanted_of(each, self._heal), each.container, each.spec.health)
-            for service in await self._registry.services()
+            ports.Target(wanted_of(each, self._node.heal), each.container, each.spec.health)
+            for service in await self._node.registry.services()
             for each in service.components
         ]
 
@@ -52,7 +45,7 @@ class NodeIntent:
         """Starts it as an operation, so that it meets no other; a service that is busy is left to who is at work."""
 
         async def body(operation: Operation) -> None:
-            await Lifecycle(self._podman, self._registry, self._node, operation).heal()
+            await Lifecycle(self._node, operation).heal()
 
         try:
             operation = await self._operations.start("heal", Target(service, component), OURSELVES, body)

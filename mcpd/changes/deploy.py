@@ -2,30 +2,28 @@
 
 What can fail without touching what runs comes first: conflicts, pulls, networks. Then each component's replacement is
 created beside the old container, which is stopped and kept until every component has taken over. When any step fails,
-what was changed is changed back, in reverse order, and what ran before runs again.
+everything is put back as it was (`mcpd.changes.restore`), and what ran before runs again.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-import structlog
+import msgspec
 import trio
 
-from mcpd.changes.operations import Operation
-from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy, waits_for
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation, RevertedError
+from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, waits_for
+from mcpd.changes.restore import restore, retire
+from mcpd.changes.survey import survey
 from mcpd.changes.verify import comes_up
 from mcpd.errors import ConflictError, McpdError, RefusedError
-from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Outcome, Result, Step
-from mcpd.registry.store import Registry
+from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
-from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
-from protos.spec import Component, Service
-
-log = structlog.get_logger()
+from protos.spec import Service
 
 # How long a container without a probe must stay up to count as started. A program that cannot start (bad argument,
 # missing file) ends within milliseconds; a predecessor to go back to is worth a longer look.
@@ -40,6 +38,7 @@ _RESULTS = {
     Action.START: Result.STARTED,
     Action.STOP: Result.STOPPED,
     Action.RENAME: Result.UPDATED,
+    Action.UPDATE: Result.UPDATED,
     Action.NONE: Result.UNCHANGED,
 }
 
@@ -52,56 +51,45 @@ class StepFailedError(Exception):
         self.component = component
 
 
-class _Undo(NamedTuple):
-    """How to take one step back, noted before the step is taken."""
-
-    component: str
-    words: str
-    action: Callable[[], Awaitable[None]]
-
-
 class Deploy:
     """One deploy of a service, or of those components of it that are ``selected``."""
 
-    def __init__(self, podman: Podman, registry: Registry, node: str, operation: Operation) -> None:
-        self._podman = podman
-        self._registry = registry
+    def __init__(self, node: Node, operation: Operation) -> None:
         self._node = node
+        self._podman = node.podman
         self._operation = operation
-        self._undo: list[_Undo] = []
+        self._touched: set[str] = set()
+        self._leftovers: frozenset[str] = frozenset()
 
-    async def run(self, service: Service, selected: frozenset[str], *, force: bool) -> None:
-        """Raises ConflictError before anything was touched, RefusedError after everything was put back."""
-        plan = plan_deploy(service, selected, await self._relevant(service), force=force)
+    async def run(self, service: Service, selected: frozenset[str], *, force: bool = False, plan_id: str = "") -> None:
+        """Raises ConflictError or BusyError before anything was touched, RevertedError when everything was put back."""
+        await self._operation.take("", Step.PLAN, "looking at what there is")
+        plan = await survey(self._node, service, selected, force=force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
+        if plan_id:
+            check_holds(plan_id, plan)
+        self._leftovers = frozenset(plan.leftovers)
+        await self._node.journal.decide(self._operation.id, msgspec.json.encode(plan).decode())
         try:
             await self._prepare(plan)
             await self._carry_out(plan)
-            await self._registry.put_service(
-                service, {each.component.name: each.spec_hash for each in plan.components}, datetime.now(UTC)
-            )
+            await self._commit(plan)
         except BaseException as error:
             failed = _step_failure(error)
-            left = await self._revert()
+            left = await self._restore(plan)
             if failed is None:
                 raise
-            self._conclude_reverted(plan, failed, left)
-            raise RefusedError(f"deploy of {self._operation.target}: {failed}; {_aftermath(left)}") from None
-        await self._retire(plan)
-        await self._conclude(plan)
+            await self._conclude_reverted(plan, failed, left)
+            words = f"deploy of {self._operation.target}: {failed}; {aftermath(left)}"
+            await tell_reverted(self._node, self._operation, words)
+            raise (RefusedError if left else RevertedError)(words) from None
+        await tidy_up(self._node, plan, self._operation)
 
     # -- before anything is touched
 
-    async def _relevant(self, service: Service) -> list[Container]:
-        """The service's containers, and whoever else has a name that it needs. Listing all would cost 0.3 ms each."""
-        ours = await self._podman.containers(service=service.name)
-        names = [service.container(name) for name in service.component_names]
-        known = {each.id for each in ours}
-        return [*ours, *(each for each in await self._podman.containers(names=names) if each.id not in known)]
-
     async def _prepare(self, plan: DeployPlan) -> None:
-        new = [each.component for each in plan.components if each.action in (Action.CREATE, Action.REPLACE)]
+        new = [each.component for each in plan.components if each.is_made_anew]
         async with trio.open_nursery() as nursery:
             # The first component that needs an image is named in its progress and errors.
             for image, component in {each.image: each.name for each in reversed(new)}.items():
@@ -111,21 +99,21 @@ class Deploy:
                 await self._have_network(network, component)
 
     async def _have_image(self, image: str, component: str) -> None:
-        async with self._step(component, Step.PULL):
+        with _failing_at(component, Step.PULL):
             if await self._podman.has_image(image):
                 return
             if image.startswith("localhost/"):
                 raise RefusedError(f"{image} is not on this node, and localhost/ is no registry; build or load it here")
-            self._operation.report(component, Step.PULL, f"pulling {image}")
+            await self._operation.take(component, Step.PULL, f"pulling {image}")
             async with contextlib.aclosing(self._podman.pull(image)) as lines:
                 async for line in lines:
                     self._operation.report(component, Step.PULL, line)
 
     async def _have_network(self, network: str, component: str) -> None:
-        async with self._step(component, Step.NETWORK):
+        with _failing_at(component, Step.NETWORK):
             if not await self._podman.has_network(network):
-                self._operation.report(component, Step.NETWORK, f"creating network {network}")
-                await self._podman.create_network(network, {LABEL_NODE: self._node})
+                await self._operation.take(component, Step.NETWORK, f"creating network {network}")
+                await self._podman.create_network(network, {LABEL_NODE: self._node.name})
 
     # -- the change itself
 
@@ -152,149 +140,117 @@ class Deploy:
         elif plan.action is Action.START:
             await self._start(plan, SETTLE_REPLACED_S)
         elif old and plan.action is Action.REPLACE:
-            await self._clear(plan, name + NEXT)
-            new = await self._create(plan, name + NEXT)
-            await self._stop(plan, old.name)
+            await self._clear(plan)
+            await self._create(plan, name + NEXT)
+            await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
-            self._undo_before_others(new)
-            async with self._step(plan.component.name, Step.RENAME, f"renaming {name}{NEXT} to {name}"):
-                await self._podman.rename(name + NEXT, name)
+            await self._rename(plan, name + NEXT, name)
             await self._start(plan, SETTLE_REPLACED_S)
         elif old and plan.action is Action.RENAME:
             await self._rename(plan, old.name, name)
         elif old and plan.action is Action.STOP:
-            await self._stop(plan, old.name)
+            await self._stop(plan)
 
-    async def _clear(self, plan: ComponentPlan, name: str) -> None:
-        """Removes what a killed deploy may have left under a temporary name."""
-        async with self._step(plan.component.name, Step.CREATE):
-            await self._podman.remove(name)
+    async def _clear(self, plan: ComponentPlan) -> None:
+        """Removes what has the temporary names, which an earlier deploy could not."""
+        for name in {plan.container + NEXT, plan.container + LAST} & self._leftovers:
+            async with self._step(plan, Step.REMOVE, f"removing {name}, which an earlier deploy left"):
+                await self._podman.remove(name)
 
-    async def _create(self, plan: ComponentPlan, name: str) -> _Undo:
+    async def _create(self, plan: ComponentPlan, name: str) -> None:
         component = plan.component
-        container = name  # by id as soon as it is known, since the name will change
-        undo = self._will_undo(
-            component, f"removing the new {plan.container}", lambda: self._discard(component, container)
-        )
-        spec = container_spec(name, self._node, self._operation.target.service, component, plan.spec_hash)
-        async with self._step(component.name, Step.CREATE, f"creating {name} from {component.image}"):
-            container = await self._podman.create(spec)
-        return undo
+        spec = container_spec(name, self._node.name, self._operation.target.service, component, plan.spec_hash)
+        async with self._step(plan, Step.CREATE, f"creating {name} from {component.image}"):
+            await self._podman.create(spec)
 
-    async def _stop(self, plan: ComponentPlan, name: str) -> None:
+    async def _stop(self, plan: ComponentPlan) -> None:
         if plan.current is None or not plan.current.is_active:
             return
-        component = plan.component
-        self._will_undo(component, f"starting {name} again", lambda: self._podman.start(name))
-        async with self._step(component.name, Step.STOP, f"stopping {name}"):
-            await self._podman.stop(name, component.stop_timeout)
+        async with self._step(plan, Step.STOP, f"stopping {plan.current.name}"):
+            await self._podman.stop(plan.current.name, plan.component.stop_timeout)
 
     async def _rename(self, plan: ComponentPlan, name: str, to: str) -> None:
-        component = plan.component
-        self._will_undo(component, f"renaming {to} back to {name}", lambda: self._podman.rename(to, name))
-        async with self._step(component.name, Step.RENAME, f"renaming {name} to {to}"):
+        async with self._step(plan, Step.RENAME, f"renaming {name} to {to}"):
             await self._podman.rename(name, to)
 
     async def _start(self, plan: ComponentPlan, settle: float) -> None:
         if not plan.runs:
             return
-        component, name = plan.component, plan.container
-        if plan.action is Action.START:
-            self._will_undo(component, f"stopping {name}", lambda: self._podman.stop(name, component.stop_timeout))
-        async with self._step(component.name, Step.START, f"starting {name}"):
+        name, health = plan.container, plan.component.health
+        async with self._step(plan, Step.START, f"starting {name}"):
             await self._podman.start(name)
-        waiting = f"waiting until {name} is healthy" if component.health else ""
-        async with self._step(component.name, Step.VERIFY, waiting):
-            await comes_up(self._podman, name, component.health, settle)
+        waiting = f"waiting until {name} is healthy" if health else f"watching whether {name} stays up"
+        async with self._step(plan, Step.VERIFY, waiting):
+            await comes_up(self._podman, name, health, settle)
+
+    async def _commit(self, plan: DeployPlan) -> None:
+        await self._node.journal.commit(
+            self._operation.id,
+            plan.service,
+            {each.component.name: each.spec_hash for each in plan.components},
+            [(each.component.name, _words(each)) for each in plan.components if each.action is not Action.NONE],
+            self._operation.caller.name,
+            datetime.now(UTC),
+        )
 
     # -- and back
 
-    def _will_undo(self, component: Component, words: str, action: Callable[[], Awaitable[None]]) -> _Undo:
-        undo = _Undo(component.name, words, action)
-        self._undo.append(undo)
-        return undo
-
-    def _undo_before_others(self, undo: _Undo) -> None:
-        """Moves ``undo`` before everything that was noted after it."""
-        self._undo.remove(undo)
-        self._undo.append(undo)
-
-    async def _discard(self, component: Component, container: str) -> None:
-        """Stops a new container, and removes it before any other is started again.
-
-        Only the removal waits until podman has taken its network down. A predecessor that comes back sooner loses the
-        firewall rules of the port that both publish, and runs without being reachable.
-        """
-        with contextlib.suppress(PodmanError):
-            await self._podman.stop(container, component.stop_timeout)
-        await self._podman.remove(container)
-
-    async def _revert(self) -> list[str]:
-        """Takes every noted step back, last one first; returns what could not be."""
-        left: list[str] = []
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _REVERT_DEADLINE_S) as scope:
-            for undo in reversed(self._undo):
-                self._operation.report(undo.component, Step.REVERT, undo.words)
-                try:
-                    await undo.action()
-                except NoSuchError:
-                    pass  # noted, but cut off before it was done: nothing to take back
-                except McpdError as error:
-                    left.append(f"{undo.words}: {error}")
-        if scope.cancelled_caught:
-            left.append(f"not undone within {_REVERT_DEADLINE_S:.0f} s")
-        if left:
-            log.error("a deploy could not be undone completely", operation=self._operation.id, left=left)
+    async def _restore(self, plan: DeployPlan) -> list[str]:
+        """Puts everything back, whoever waits for it; returns what could not be."""
+        left = [f"not undone within {_REVERT_DEADLINE_S:.0f} s"]
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _REVERT_DEADLINE_S):
+            try:
+                left = await restore(self._podman, plan, self._operation)
+            except McpdError as error:
+                left = [str(error)]
         return left
 
-    # -- afterwards
-
-    async def _retire(self, plan: DeployPlan) -> None:
-        """Removes the old containers. What cannot be removed is stopped, under a temporary name, and swept later."""
-        for each in plan.components:
-            if each.action is Action.REPLACE:
-                name = each.container + LAST
-                self._operation.report(each.component.name, Step.REMOVE, f"removing the old {each.container}")
-                try:
-                    await self._podman.remove(name)
-                except McpdError as error:
-                    log.warning("an old container could not be removed", container=name, error=str(error))
-
-    async def _conclude(self, plan: DeployPlan) -> None:
-        for each in plan.components:
-            words = _words(each)
-            self._operation.conclude(Outcome(each.component.name, _RESULTS[each.action], words))
-            if each.action is not Action.NONE:
-                await self._registry.add_event(
-                    plan.service.name,
-                    each.component.name,
-                    "deployed",
-                    words,
-                    self._operation.caller.name,
-                    datetime.now(UTC),
-                )
-        for name in plan.orphans:
-            remedy = f"`mcpctl undeploy {plan.service.name}/{name}` removes it"
-            self._operation.conclude(Outcome(name, Result.SKIPPED, f"no longer defined, left as it is; {remedy}"))
-
-    def _conclude_reverted(self, plan: DeployPlan, failed: StepFailedError, left: list[str]) -> None:
-        touched = {undo.component for undo in self._undo}
+    async def _conclude_reverted(self, plan: DeployPlan, failed: StepFailedError, left: list[str]) -> None:
+        outcomes = []
         for each in plan.components:
             name = each.component.name
-            if name in touched:
-                result, words = (Result.FAILED if left else Result.REVERTED), _aftermath(left)
+            if name in self._touched:
+                result, words = (Result.FAILED if left else Result.REVERTED), aftermath(left)
             else:
                 result, words = Result.SKIPPED, "not touched"
-            self._operation.conclude(Outcome(name, result, str(failed) if name == failed.component else words))
+            outcomes.append(Outcome(name, result, str(failed) if name == failed.component else words))
+        await self._operation.conclude(*outcomes)
 
     @contextlib.asynccontextmanager
-    async def _step(self, component: str, step: Step, message: str = "") -> AsyncIterator[None]:
-        if message:
-            self._operation.report(component, step, message)
-        try:
+    async def _step(self, plan: ComponentPlan, step: Step, message: str) -> AsyncIterator[None]:
+        """A step that changes something: journalled before it is taken."""
+        name = plan.component.name
+        await self._operation.take(name, step, message)
+        self._touched.add(name)
+        # A step that was begun is ended before anything is taken back: podman would go on with it behind our back.
+        with _failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
             yield
-        except McpdError as error:
-            raise StepFailedError(component, step, error) from error
+
+
+async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:
+    """What is left to do when a deploy counts: the old containers go, and it is told how it ended."""
+    await retire(node.podman, plan, operation)
+    outcomes = [Outcome(each.component.name, _RESULTS[each.action], _words(each)) for each in plan.components]
+    for name in plan.orphans:
+        remedy = f"`mcpctl undeploy {plan.service.name}/{name}` removes it"
+        outcomes.append(Outcome(name, Result.SKIPPED, f"no longer defined, left as it is; {remedy}"))
+    await operation.conclude(*outcomes)
+
+
+async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
+    """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
+    target, headline = operation.target, words.partition("\n")[0]
+    await node.registry.add_event(
+        target.service, target.component, "reverted", headline, operation.caller.name, datetime.now(UTC)
+    )
+
+
+@contextlib.contextmanager
+def _failing_at(component: str, step: Step) -> Iterator[None]:
+    try:
+        yield
+    except McpdError as error:
+        raise StepFailedError(component, step, error) from error
 
 
 def _step_failure(error: BaseException) -> StepFailedError | None:
@@ -307,7 +263,7 @@ def _step_failure(error: BaseException) -> StepFailedError | None:
     return None if failures is None or others is not None else _step_failure(failures.exceptions[0])
 
 
-def _aftermath(left: list[str]) -> str:
+def aftermath(left: list[str]) -> str:
     if left:
         return "it could NOT be put back completely: " + "; ".join(left)
     return "everything is as it was before"

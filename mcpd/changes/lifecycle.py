@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 import trio
 
 from mcpd.changes.deploy import SETTLE_REPLACED_S
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
 from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
-from mcpd.registry.store import Registry
 from mcpd.runtime.create import own_network
-from mcpd.runtime.podman import Podman
 from monitor.model import Desired
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
@@ -32,10 +31,10 @@ _EVENTS = {
 class Lifecycle:
     """One operation on what was deployed before."""
 
-    def __init__(self, podman: Podman, registry: Registry, node: str, operation: Operation) -> None:
-        self._podman = podman
-        self._registry = registry
+    def __init__(self, node: Node, operation: Operation) -> None:
         self._node = node
+        self._podman = node.podman
+        self._registry = node.registry
         self._operation = operation
         self._target = operation.target
 
@@ -59,6 +58,10 @@ class Lifecycle:
         """Starts what should run and does not; changes no intent. Raises NotFoundError."""
         await self._each(self._start_one)
 
+    async def settle(self) -> None:
+        """Starts what should run, stops what should not; changes no intent. Raises NotFoundError."""
+        await self._each(self._settle_one)
+
     async def heal(self) -> None:
         """Starts one component that died. Does not wait for its probe: whether that helped is the monitor's to see."""
         await self._each(self._heal_one)
@@ -71,9 +74,11 @@ class Lifecycle:
         service = await self._known()
         await self._each(self._remove_one, dependents_first=True)
         gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
+        for network in sorted({own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}):
+            await self._operation.take("", Step.NETWORK, f"removing network {network}, unless it is used")
+            await self._podman.remove_own_network(network, {LABEL_NODE: self._node.name})
+        # Last, since who goes on with it after a crash must still know what there was.
         await self._registry.forget(service.name, gone, datetime.now(UTC))
-        for network in {own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}:
-            await self._podman.remove_own_network(network, {LABEL_NODE: self._node})
 
     async def _known(self) -> RecordedService:
         service = await self._registry.service(self._target.service)
@@ -123,7 +128,7 @@ class Lifecycle:
         if kind := _EVENTS.get(outcome.result):
             caller = self._operation.caller.name
             await self._registry.add_event(service, outcome.component, kind, outcome.message, caller, datetime.now(UTC))
-        self._operation.conclude(outcome)
+        await self._operation.conclude(outcome)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
@@ -139,7 +144,7 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             return Outcome(component.spec.name, Result.UNCHANGED, "runs already")
-        self._operation.report(component.spec.name, Step.START, f"starting {container.name}")
+        await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
         return Outcome(component.spec.name, Result.STARTED, "healed")
 
@@ -149,6 +154,14 @@ class Lifecycle:
             return Outcome(name, Result.UNCHANGED, "does not run")
         await self._down(component, container)
         return Outcome(name, Result.STOPPED)
+
+    async def _settle_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        if component.desired is Desired.STOPPED:
+            return await self._stop_one(component, container)
+        if component.desired is Desired.RUNNING and container is None:
+            remedy = f"`mcpctl deploy {component.service}` makes it"
+            return Outcome(component.spec.name, Result.SKIPPED, f"has no container {component.container}; {remedy}")
+        return await self._start_one(component, container)
 
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if container is None or component.desired is not Desired.RUNNING:
@@ -163,17 +176,17 @@ class Lifecycle:
         if container is not None:
             if container.is_active:
                 await self._down(component, container)
-            self._operation.report(name, Step.REMOVE, f"removing {container.name}")
+            await self._operation.take(name, Step.REMOVE, f"removing {container.name}")
             await self._podman.remove(container.id)
         return Outcome(name, Result.REMOVED)
 
     async def _up(self, component: RecordedComponent, container: Container) -> None:
-        self._operation.report(component.spec.name, Step.START, f"starting {container.name}")
+        await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
         await comes_up(self._podman, container.id, component.spec.health, SETTLE_REPLACED_S)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
-        self._operation.report(component.spec.name, Step.STOP, f"stopping {container.name}")
+        await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
         await self._podman.stop(container.id, component.spec.stop_timeout)
 
 

@@ -12,41 +12,56 @@ from datetime import UTC, datetime
 import structlog
 import trio
 
-from mcpd.errors import BugError, BusyError, McpdError, UnavailableError, expected
-from mcpd.model import Caller, Outcome, Progress, Step, Target
-from mcpd.registry.store import Registry
+from mcpd.errors import BugError, BusyError, McpdError, RefusedError, UnavailableError, expected
+from mcpd.model import Caller, Outcome, Progress, Report, Step, Target
+from mcpd.registry.journal import Journal, OperationRecord, State
 
 log = structlog.get_logger()
 
 # A long deploy reports some hundred steps; past this, a runaway report is cut rather than kept in memory.
 _MAX_REPORTS = 10_000
 
-Report = Progress | Outcome
+Body = Callable[["Operation"], Awaitable[None]]
+
+
+class RevertedError(RefusedError):
+    """An operation failed, and everything is as it was before it."""
 
 
 class Operation:
     """One operation as it runs: what it has reported so far, and how it ended."""
 
-    def __init__(self, number: int, kind: str, target: Target, caller: Caller) -> None:
+    def __init__(
+        self, number: int, kind: str, target: Target, caller: Caller, started_at: datetime, journal: Journal
+    ) -> None:
         self.id = number
         self.kind = kind
         self.target = target
         self.caller = caller
-        self.started_at = datetime.now(UTC)
+        self.started_at = started_at
         self.outcomes: list[Outcome] = []
+        self._journal = journal
         self._reports: list[Report] = []
         self._news = trio.Event()
         self._ended = False
         self._error: McpdError | None = None
 
+    async def take(self, component: str, step: Step, message: str) -> None:
+        """Journals and tells which step is being taken, before it is taken."""
+        progress = Progress(datetime.now(UTC), component, step, message)
+        await self._journal.take(self.id, progress)
+        self._publish(progress)
+
     def report(self, component: str, step: Step, message: str) -> None:
-        """Says which step is being taken, before it is taken."""
+        """Tells how a step is getting on."""
         self._publish(Progress(datetime.now(UTC), component, step, message))
 
-    def conclude(self, outcome: Outcome) -> None:
-        """Says how the operation ended for one component."""
-        self.outcomes.append(outcome)
-        self._publish(outcome)
+    async def conclude(self, *outcomes: Outcome) -> None:
+        """Journals and tells how the operation ended for some components."""
+        await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
+        self.outcomes += outcomes
+        for each in outcomes:
+            self._publish(each)
 
     @property
     def doing(self) -> str:
@@ -92,9 +107,9 @@ class Operation:
 class Operations:
     """Starts operations in the daemon's nursery, and knows which ones run."""
 
-    def __init__(self, nursery: trio.Nursery, registry: Registry) -> None:
+    def __init__(self, nursery: trio.Nursery, journal: Journal) -> None:
         self._nursery = nursery
-        self._registry = registry
+        self._journal = journal
         self._running: dict[str, Operation] = {}
         self._freed = trio.Event()
         self._changed = trio.Event()
@@ -110,12 +125,12 @@ class Operations:
         kind: str,
         target: Target,
         caller: Caller,
-        body: Callable[[Operation], Awaitable[None]],
+        body: Body,
         *,
         wait: bool = False,
     ) -> Operation:
         """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service."""
-        operation = Operation(0, kind, target, caller)
+        operation = Operation(0, kind, target, caller, datetime.now(UTC), self._journal)
         while holder := self._running.get(target.service):
             if not wait:
                 raise BusyError(_busy(target, holder))
@@ -126,12 +141,19 @@ class Operations:
         self._running[target.service] = operation
         self._tell()
         try:
-            operation.id = await self._registry.begin_operation(target.service, kind, caller.name, operation.started_at)
+            operation.id = await self._journal.begin(target, kind, caller.name, operation.started_at)
         except BaseException:
             self._release(operation)
             raise
         self._nursery.start_soon(self._live, operation, body)
         return operation
+
+    def take_up(self, left: OperationRecord, caller: Caller, body: Body) -> None:
+        """Goes on with an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
+        operation = Operation(left.id, left.kind, left.target, caller, left.started_at, self._journal)
+        self._running[left.target.service] = operation
+        self._tell()
+        self._nursery.start_soon(self._live, operation, body)
 
     async def change_after(self, number: int) -> int:
         """Waits until more than ``number`` operations have begun or ended, and returns how many have."""
@@ -146,27 +168,32 @@ class Operations:
             while self._running:
                 await self._freed.wait()
 
-    async def _live(self, operation: Operation, body: Callable[[Operation], Awaitable[None]]) -> None:
-        error: McpdError | None = UnavailableError("mcpd shut down during the operation")
-        state = "interrupted"
+    async def _live(self, operation: Operation, body: Body) -> None:
+        # Cut off by a shutdown it stays open in the journal, and the next daemon goes on with it.
+        error: McpdError | None = UnavailableError(
+            "mcpd shut down during the operation; when it is back, it goes on with it"
+        )
+        state = State.RUNNING
         try:
             await body(operation)
-            error, state = None, "completed"
+            error, state = None, State.COMPLETED
         except Exception as failure:
-            error, state = expected(failure), "failed"
+            error = expected(failure)
+            state = State.REVERTED if isinstance(error, RevertedError) else State.FAILED
             if error is None:
                 # A bug of ours in one operation: told in full to the log, and the node stays in the operator's hands.
                 log.exception("operation crashed", operation=operation.id, kind=operation.kind)
                 error = BugError(f"mcpd failed at {operation.doing} by a bug of its own; its log has more")
         finally:
-            with trio.CancelScope(shield=True):
-                await self._record(operation, state, error)
+            if state is not State.RUNNING:
+                with trio.CancelScope(shield=True):
+                    await self._record(operation, state, error)
             operation.end(error)
             self._release(operation)
 
-    async def _record(self, operation: Operation, state: str, error: McpdError | None) -> None:
+    async def _record(self, operation: Operation, state: State, error: McpdError | None) -> None:
         try:
-            await self._registry.end_operation(operation.id, state, str(error or ""), datetime.now(UTC))
+            await self._journal.end(operation.id, state, str(error or ""), datetime.now(UTC))
         except McpdError as failure:
             log.error("the end of an operation could not be recorded", operation=operation.id, error=str(failure))
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import graphlib
+import hashlib
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 
 import msgspec
 
+from mcpd.changes.difference import FieldChange, Source, difference
+from mcpd.errors import BusyError
 from mcpd.fingerprint import spec_hash
-from mcpd.model import Container, by_component
-from protos.spec import Component, Service
+from mcpd.model import Container, RecordedComponent, RecordedService, by_component
+from protos.spec import Component, Heal, Service
 
 
 class Action(StrEnum):
@@ -18,11 +22,16 @@ class Action(StrEnum):
     START = "start"
     STOP = "stop"
     RENAME = "rename"
+    # Only what mcpd itself uses has changed: no container is touched.
+    UPDATE = "update"
     NONE = "none"
 
 
 class ComponentPlan(msgspec.Struct, frozen=True):
-    """What happens to one component. ``current`` is its container, when it has one; ``container`` the name it gets."""
+    """What happens to one component. ``current`` is its container, when it has one; ``container`` the name it gets.
+
+    ``changes`` are the fields that differ from what was declared last.
+    """
 
     component: Component
     container: str
@@ -31,35 +40,92 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     reason: str
     runs: bool
     current: Container | None = None
+    changes: tuple[FieldChange, ...] = ()
+
+    @property
+    def is_made_anew(self) -> bool:
+        return self.action in (Action.CREATE, Action.REPLACE)
 
 
 class DeployPlan(msgspec.Struct, frozen=True):
-    """``conflicts`` are sentences, each enough to refuse the deploy; ``orphans`` run but are no longer defined."""
+    """``conflicts`` are sentences, each enough to refuse the deploy; ``orphans`` run but are no longer defined.
+
+    ``leftovers`` are names that containers of ours have and that only a deploy in progress gives.
+    """
 
     service: Service
     components: tuple[ComponentPlan, ...]
     conflicts: tuple[str, ...]
     orphans: tuple[str, ...]
+    leftovers: tuple[str, ...] = ()
+    id: str = ""
 
 
 def plan_deploy(
-    service: Service, selected: Collection[str], containers: Collection[Container], *, force: bool = False
+    service: Service,
+    selected: Collection[str],
+    containers: Collection[Container],
+    *,
+    recorded: RecordedService | None = None,
+    heal: Heal = Heal.ALERT,
+    force: bool = False,
 ) -> DeployPlan:
     """Decides for the ``selected`` components of ``service``.
 
-    ``containers`` are at least the service's own, and those that have a name which it needs.
+    ``containers`` are at least the service's own, and those that have a name which it needs. ``recorded`` is the
+    service as the registry has it, ``heal`` the node's own setting.
     """
     names = {name: service.container(name) for name in service.component_names}
     ours = by_component(containers, service.name, names)
     by_name = {each.name: each for each in containers}
+    known = {each.spec.name: each for each in recorded.components} if recorded else {}
     plans = tuple(
-        _plan_component(service, component, ours.get(component.name), force)
+        _plan_component(service, component, ours.get(component.name), known.get(component.name), heal, force)
         for component in service.components
         if component.name in selected
     )
     conflicts = tuple(_conflict(service, each, by_name) for each in plans)
     orphans = tuple(sorted(ours.keys() - set(service.component_names)))
-    return DeployPlan(service, plans, tuple(filter(None, conflicts)), orphans)
+    leftovers = tuple(
+        sorted(
+            each.name
+            for each in containers
+            if each.service == service.name and each.component in selected and not each.is_settled
+        )
+    )
+    number = _plan_id(service, selected, recorded, [each for each in containers if each.service == service.name], force)
+    return DeployPlan(service, plans, tuple(filter(None, conflicts)), orphans, leftovers, number)
+
+
+def check_holds(wanted: str, plan: DeployPlan) -> None:
+    """Raises BusyError (ABORTED) with what has changed since the plan with the id ``wanted`` was made."""
+    if wanted == plan.id:
+        return
+    then, now = wanted.split("-"), plan.id.split("-")
+    if len(then) != len(now):
+        raise BusyError(f"{wanted!r} is not the id of a plan; `mcpctl plan {plan.service.name}` makes one")
+    parts = ("the definition or the options", "what the registry has", "what runs on the node")
+    changed = [part for part, one, other in zip(parts, then, now, strict=True) if one != other]
+    raise BusyError(
+        f"plan {wanted} no longer holds: {' and '.join(changed)} changed since; `mcpctl plan {plan.service.name}` again"
+    )
+
+
+def _plan_id(
+    service: Service,
+    selected: Collection[str],
+    recorded: RecordedService | None,
+    containers: Collection[Container],
+    force: bool,
+) -> str:
+    """Three short hashes: of what is asked for, of the registry's revision, and of what podman has."""
+    observed = sorted((each.name, each.id, each.state, each.spec_hash) for each in containers)
+    revision = recorded.revision if recorded else 0
+    return "-".join(map(_short_hash, ((service, sorted(selected), force), revision, observed)))
+
+
+def _short_hash(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:8]
 
 
 def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]:
@@ -68,12 +134,48 @@ def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]
     return {each.name: frozenset(each.depends_on) & names for each in components}
 
 
-def _plan_component(service: Service, component: Component, current: Container | None, force: bool) -> ComponentPlan:
+def in_dependency_order(plans: Collection[ComponentPlan]) -> list[ComponentPlan]:
+    """Each after those that it depends on."""
+    by_name = {each.component.name: each for each in plans}
+    return [by_name[component.name] for component in ordered([each.component for each in plans])]
+
+
+def ordered(components: Collection[Component]) -> list[Component]:
+    """Each after those of them that it depends on."""
+    by_name = {each.name: each for each in components}
+    return [by_name[name] for name in graphlib.TopologicalSorter(waits_for(components)).static_order()]
+
+
+def _plan_component(
+    service: Service,
+    component: Component,
+    current: Container | None,
+    recorded: RecordedComponent | None,
+    heal: Heal,
+    force: bool,
+) -> ComponentPlan:
     wanted = spec_hash(component)
     runs = service.wants_running(component)
     name = service.container(component.name)
     action, reason = _decide(wanted, runs, name, current, force)
-    return ComponentPlan(component, name, wanted, action, reason, runs, current)
+    changes = _changes(component, current, recorded, heal)
+    if action is Action.NONE and changes:
+        action, reason = Action.UPDATE, "no container needs to change for that"
+    return ComponentPlan(component, name, wanted, action, reason, runs, current, changes)
+
+
+def _changes(
+    component: Component, current: Container | None, recorded: RecordedComponent | None, heal: Heal
+) -> tuple[FieldChange, ...]:
+    """What differs from what the container was made from; only its image, when nobody knows from what it was."""
+    if current is None:
+        return ()
+    for known in (recorded.spec, recorded.deployed) if recorded else ():
+        if known and current.spec_hash == spec_hash(known):
+            return difference(known, component, heal)
+    if current.image == component.image:
+        return ()
+    return (FieldChange("image", current.image, component.image, Source.DEFINITION),)
 
 
 def _decide(wanted: str, runs: bool, name: str, current: Container | None, force: bool) -> tuple[Action, str]:

@@ -18,6 +18,9 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "Adopt": Role.ADMIN,
     _AGENT + "Purge": Role.ADMIN,
     _AGENT + "Recover": Role.ADMIN,
+    _AGENT + "ListOperations": Role.VIEWER,
+    # The end of one that failed quotes what a container printed.
+    _AGENT + "WatchOperation": Role.ADMIN,
     _AGENT + "ListServices": Role.VIEWER,
     _AGENT + "LiveCheck": Role.VIEWER,
     _AGENT + "GetStatus": Role.VIEWER,

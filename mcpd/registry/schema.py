@@ -103,5 +103,25 @@ CREATE TABLE facts_of_node (                 -- single values: the boot id
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+_V3 = """
+ALTER TABLE components ADD COLUMN deployed TEXT;                      -- JSON of what its container was made from
+ALTER TABLE operations ADD COLUMN component TEXT NOT NULL DEFAULT ''; -- '' for the whole service
+ALTER TABLE operations ADD COLUMN plan TEXT;                          -- JSON of mcpd.changes.plan.DeployPlan
+ALTER TABLE operations ADD COLUMN committed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE operations DROP COLUMN step;
+UPDATE operations SET state = 'failed' WHERE state = 'interrupted';
+
+CREATE TABLE steps (                         -- of operations, each kept before it is taken; and how they ended
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    operation INTEGER NOT NULL REFERENCES operations (id) ON DELETE CASCADE,
+    at        INTEGER NOT NULL,
+    component TEXT NOT NULL,
+    step      TEXT NOT NULL,                 -- '' for an outcome
+    result    TEXT NOT NULL,                 -- '' for a step
+    message   TEXT NOT NULL
+) STRICT;
+CREATE INDEX steps_of_operation ON steps (operation, id);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 VERSION = len(MIGRATIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sqlite3
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,16 +66,20 @@ class Registry:
 
         Components that the service no longer defines become ``ignore``.
         """
+        await self.transact(lambda db: put_service(db, service, hashes, now), changes_services=True)
 
-        def write(db: sqlite3.Connection) -> None:
-            _touch_service(db, service.name, service.active, now)
-            for position, component in enumerate(service.components):
-                if component.name in hashes:
-                    _put_component(db, service, component, position, hashes[component.name])
-            _refresh_desired(db, service.name)
-            _ignore_others(db, service)
+    async def ignore_services_but(self, names: Collection[str], now: datetime) -> tuple[str, ...]:
+        """Records that nobody declares services other than these any more; returns those of which that is news."""
 
-        await self.transact(write, changes_services=True)
+        def write(db: sqlite3.Connection) -> tuple[str, ...]:
+            query = "SELECT DISTINCT service FROM components WHERE desired != ?"
+            news = sorted({row["service"] for row in db.execute(query, (Desired.IGNORE,))} - set(names))
+            for name in news:
+                db.execute("UPDATE components SET desired = ? WHERE service = ?", (Desired.IGNORE, name))
+                _touch_service(db, name, None, now)
+            return tuple(news)
+
+        return await self.transact(write, changes_services=True)
 
     async def set_active(self, service: str, component: str, active: bool, now: datetime) -> None:
         """Records that a service (or one component: ``component`` not empty) should run, or should not."""
@@ -150,15 +154,7 @@ class Registry:
 
     async def add_event(self, service: str, component: str, kind: str, message: str, caller: str, now: datetime) -> int:
         """Appends to the ledger and returns the event's id."""
-
-        def write(db: sqlite3.Connection) -> int:
-            cursor = db.execute(
-                "INSERT INTO events (at, service, component, kind, message, caller) VALUES (?, ?, ?, ?, ?, ?)",
-                (to_us(now), service, component, kind, message, caller),
-            )
-            return cursor.lastrowid or 0
-
-        return await self.transact(write)
+        return await self.transact(lambda db: add_event(db, service, component, kind, message, caller, now))
 
     async def events(
         self,
@@ -221,46 +217,15 @@ class Registry:
         rows = await self.ask(lambda db: db.execute(query, (to_us(when),)).fetchall())
         return {(row["service"], row["component"]): _event(row) for row in rows}
 
-    # -- operations
-
-    async def begin_operation(self, service: str, kind: str, caller: str, now: datetime) -> int:
-        """Records that an operation runs, and returns its id."""
-
-        def write(db: sqlite3.Connection) -> int:
-            cursor = db.execute(
-                "INSERT INTO operations (service, kind, caller, started_at, state) VALUES (?, ?, ?, ?, 'running')",
-                (service, kind, caller, to_us(now)),
-            )
-            return cursor.lastrowid or 0
-
-        return await self.transact(write)
-
-    async def end_operation(self, operation: int, state: str, message: str, now: datetime) -> None:
-        await self.transact(
-            lambda db: db.execute(
-                "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?",
-                (state, message, to_us(now), operation),
-            )
-        )
-
-    async def interrupt_operations(self, now: datetime) -> tuple[str, ...]:
-        """Ends what an earlier daemon left running, and returns the services it was about."""
-
-        def write(db: sqlite3.Connection) -> tuple[str, ...]:
-            rows = db.execute("SELECT DISTINCT service FROM operations WHERE ended_at IS NULL").fetchall()
-            db.execute(
-                "UPDATE operations SET state = 'interrupted', message = 'mcpd ended during it', ended_at = ? "
-                "WHERE ended_at IS NULL",
-                (to_us(now),),
-            )
-            return tuple(row["service"] for row in rows)
-
-        return await self.transact(write)
-
-    async def transact(self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False) -> T:
+    async def transact(
+        self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False, durable: bool = True
+    ) -> T:
         """Runs ``transaction`` in the worker thread: all of it, or nothing. Raises RegistryError.
 
         It must say when it ``changes_services`` or components, so that they are not answered from memory.
+
+        Not ``durable``: it outlives any end of mcpd, but a loss of power may take it back, together with everything
+        that was committed after it; the disk is not waited for.
 
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
@@ -268,6 +233,7 @@ class Registry:
         def work() -> tuple[T, list[sqlite3.Row]]:
             if changes_services:
                 self._known = None
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             with self._writer:
                 result = transaction(self._writer)
             query = "SELECT * FROM events WHERE id > ? ORDER BY id"
@@ -337,9 +303,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    # With WAL, NORMAL loses at most the last commits on power loss and never corrupts; FULL loses none. A lost
-    # journal entry is a container that nobody finishes, so: FULL.
-    connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
@@ -353,6 +316,27 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for number, script in enumerate(schema.MIGRATIONS[version:], start=version + 1):
         # One transaction a migration: a kill in the middle leaves the schema before it.
         connection.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+
+def put_service(db: sqlite3.Connection, service: Service, hashes: Mapping[str, str], now: datetime) -> None:
+    """As `Registry.put_service`, within a transaction."""
+    _touch_service(db, service.name, service.active, now)
+    for position, component in enumerate(service.components):
+        if component.name in hashes:
+            _put_component(db, service, component, position, hashes[component.name])
+    _refresh_desired(db, service.name)
+    _ignore_others(db, service)
+
+
+def add_event(
+    db: sqlite3.Connection, service: str, component: str, kind: str, message: str, caller: str, now: datetime
+) -> int:
+    """As `Registry.add_event`, within a transaction."""
+    cursor = db.execute(
+        "INSERT INTO events (at, service, component, kind, message, caller) VALUES (?, ?, ?, ?, ?, ?)",
+        (to_us(now), service, component, kind, message, caller),
+    )
+    return cursor.lastrowid or 0
 
 
 def _touch_service(db: sqlite3.Connection, name: str, active: bool | None, now: datetime) -> None:
@@ -431,6 +415,7 @@ def _component(row: sqlite3.Row) -> RecordedComponent:
         observed=Observed(row["observed"]),
         observed_at=None if row["observed_at"] is None else from_us(row["observed_at"]),
         container_id=row["container_id"],
+        deployed=None if row["deployed"] is None else msgspec.json.decode(row["deployed"], type=Component),
     )
 
 

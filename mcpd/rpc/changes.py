@@ -1,57 +1,73 @@
-"""The RPCs that change what runs."""
+"""The RPCs that change what runs, or say what would change."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from mcpd.changes.declare import Purge, Sync, pending, purgeable
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
-from mcpd.model import Caller, Outcome, Target
-from mcpd.registry.store import Registry
+from mcpd.changes.recreate import Recreate, expect, look
+from mcpd.changes.survey import survey, warnings
+from mcpd.errors import ConflictError, McpdError, NotFoundError, RefusedError
+from mcpd.model import Caller, Outcome, RecordedService, Result, Target
 from mcpd.rpc import convert
 from mcpd.rpc.gate import Method
-from mcpd.runtime.podman import Podman
+from monitor.model import Desired
 from protos.mcp import v1 as wire
+from protos.spec import Service
 
 R = TypeVar("R")
 
 
 class ChangeMethods:
-    def __init__(self, node: str, podman: Podman, registry: Registry, operations: Operations) -> None:
+    def __init__(self, node: Node, operations: Operations) -> None:
         self._node = node
-        self._podman = podman
-        self._registry = registry
         self._operations = operations
 
     @property
     def methods(self) -> dict[str, Method]:
         return {
+            "Plan": self.plan,
             "Deploy": self.deploy,
             "StartService": partial(self._lifecycle, "start", Lifecycle.start, wire.StartServiceResponse),
             "StopService": partial(self._lifecycle, "stop", Lifecycle.stop, wire.StopServiceResponse),
             "RestartService": partial(self._lifecycle, "restart", Lifecycle.restart, wire.RestartServiceResponse),
             "UndeployService": partial(self._lifecycle, "undeploy", Lifecycle.undeploy, wire.UndeployServiceResponse),
+            "Sync": self.sync,
+            "Purge": self.purge,
+            "Recover": self.recover,
         }
 
-    async def deploy(self, request: wire.DeployRequest, caller: Caller) -> AsyncGenerator[wire.DeployResponse, None]:
-        service = convert.service(request.service, self._node)
+    async def plan(self, request: wire.PlanRequest, caller: Caller) -> wire.PlanResponse:
+        service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
-        force = request.force
+        plan = await survey(self._node, service, selected, force=request.force)
+        if plan.conflicts:
+            raise ConflictError("; ".join(plan.conflicts))
+        return wire.PlanResponse(
+            plan_id=plan.id,
+            components=[convert.component_plan(each) for each in plan.components],
+            warnings=list(await warnings(self._node, plan)),
+        )
+
+    async def deploy(self, request: wire.DeployRequest, caller: Caller) -> AsyncGenerator[wire.DeployResponse, None]:
+        service = convert.service(request.service, self._node.name)
+        selected = convert.selected(service, request.component)
+        force, plan_id = request.force, request.plan_id
 
         async def body(operation: Operation) -> None:
-            await Deploy(self._podman, self._registry, self._node, operation).run(service, selected, force=force)
+            await Deploy(self._node, operation).run(service, selected, force=force, plan_id=plan_id)
 
         target = Target(service.name, request.component)
         operation = await self._operations.start("deploy", target, caller, body, wait=request.wait)
         async for report in operation.follow():
-            number = str(operation.id)
-            if isinstance(report, Outcome):
-                yield wire.DeployResponse(operation_id=number, outcome=convert.outcome(report))
-            else:
-                yield wire.DeployResponse(operation_id=number, progress=convert.progress(report))
+            yield wire.DeployResponse(operation_id=str(operation.id), **convert.report(report))
         yield wire.DeployResponse(operation_id=str(operation.id), completed=wire.Completed())
 
     async def _lifecycle(
@@ -60,8 +76,125 @@ class ChangeMethods:
         """Start, stop, restart and undeploy have requests and responses of one shape."""
 
         async def body(operation: Operation) -> None:
-            await act(Lifecycle(self._podman, self._registry, self._node, operation))
+            await act(Lifecycle(self._node, operation))
 
         target = convert.target(request.service, request.component)
         operation = await self._operations.start(kind, target, caller, body, wait=request.wait)
         return response(outcomes=[convert.outcome(each) for each in await operation.finished()])
+
+    # -- what is declared
+
+    async def sync(self, request: wire.SyncRequest, caller: Caller) -> wire.SyncResponse:
+        services = [convert.service(each, self._node.name) for each in request.services]
+        known = await self._node.registry.services()
+        declared = [each for each in known if any(it.desired is not Desired.IGNORE for it in each.components)]
+        if declared and not services:
+            # An empty folder is nearly always the wrong folder, and what nobody declares nobody is alerted about.
+            raise RefusedError(
+                f"no definition names {self._node.name}, which has {len(declared)} services: nothing was changed; "
+                "`mcpctl undeploy` removes those that should go"
+            )
+        found = [await self._sync(each, caller, dry_run=request.dry_run) for each in services]
+        names = {each.name for each in services}
+        found += [_no_longer_declared(each) for each in known if each.name not in names]
+        if not request.dry_run:
+            await self._node.registry.ignore_services_but(names, datetime.now(UTC))
+        return wire.SyncResponse(services=found)
+
+    async def _sync(self, service: Service, caller: Caller, *, dry_run: bool) -> wire.ServiceOutcome:
+        async def body(operation: Operation) -> None:
+            await Sync(self._node, operation).run(service)
+
+        answer = wire.ServiceOutcome(service=service.name)
+        try:
+            if not dry_run:
+                operation = await self._operations.start("sync", Target(service.name), caller, body)
+                answer.outcomes = [convert.outcome(each) for each in await operation.finished()]
+            answer.pending = [convert.component_plan(each) for each in await pending(self._node, service)]
+        except McpdError as error:
+            answer.error = str(error)
+        return answer
+
+    async def purge(self, request: wire.PurgeRequest, caller: Caller) -> wire.PurgeResponse:
+        defined = frozenset(request.defined)
+        found = []
+        for service in await self._chosen(request.service, request.component):
+            target = Target(service.name, request.component)
+            found.append(await self._purge(service, target, defined, caller, dry_run=request.dry_run))
+        return wire.PurgeResponse(services=found)
+
+    async def _purge(
+        self, service: RecordedService, target: Target, defined: frozenset[str], caller: Caller, *, dry_run: bool
+    ) -> wire.ServiceOutcome:
+        async def body(operation: Operation) -> None:
+            await Purge(self._node, operation).run(defined)
+
+        answer = wire.ServiceOutcome(service=service.name)
+        try:
+            outcomes = purgeable(service, target.component, await self._node.podman.containers(), defined)
+            if not dry_run and any(each.result is Result.REMOVED for each in outcomes):
+                operation = await self._operations.start("purge", target, caller, body)
+                outcomes = await operation.finished()
+            answer.outcomes = [convert.outcome(each) for each in outcomes]
+        except McpdError as error:
+            answer.error = str(error)
+        return answer
+
+    # -- what was lost
+
+    async def recover(self, request: wire.RecoverRequest, caller: Caller) -> AsyncGenerator[wire.RecoverResponse, None]:
+        services = await self._chosen(request.service, "")
+        if request.dry_run:
+            for service in services:
+                finding = await look(self._node, service)
+                for component in finding.components:
+                    outcome = convert.outcome(await expect(self._node, finding, component))
+                    yield wire.RecoverResponse(service=service.name, outcome=outcome)
+        else:
+            # All of them begin, whether or not somebody stays to see the last one's end.
+            for service, operation in [(each, await self._begin_recovery(each, caller)) for each in services]:
+                async for response in _followed(service, operation):
+                    yield response
+        yield wire.RecoverResponse(completed=wire.Completed())
+
+    async def _begin_recovery(self, service: RecordedService, caller: Caller) -> Operation | McpdError:
+        async def body(operation: Operation) -> None:
+            await Recreate(self._node, operation).run()
+
+        try:
+            return await self._operations.start("recover", Target(service.name), caller, body)
+        except McpdError as error:
+            return error
+
+    async def _chosen(self, service: str, component: str) -> tuple[RecordedService, ...]:
+        """Every service, or the one that is asked for. Raises NotFoundError."""
+        if not service:
+            return await self._node.registry.services()
+        convert.target(service, component)
+        found = await self._node.registry.service(service)
+        if found is None or (component and found.component(component) is None):
+            raise NotFoundError(f"{Target(service, component)} is not known on {self._node.name}")
+        return (found,)
+
+
+async def _followed(
+    service: RecordedService, operation: Operation | McpdError
+) -> AsyncGenerator[wire.RecoverResponse, None]:
+    """What recovering one service tells; what stops it stops no other."""
+    error = operation if isinstance(operation, McpdError) else None
+    number = "" if isinstance(operation, McpdError) else str(operation.id)
+    try:
+        if not isinstance(operation, McpdError):
+            async for report in operation.follow():
+                yield wire.RecoverResponse(operation_id=number, service=service.name, **convert.report(report))
+    except McpdError as failure:
+        error = failure
+    if error:
+        outcome = convert.outcome(Outcome("", Result.FAILED, str(error)))
+        yield wire.RecoverResponse(operation_id=number, service=service.name, outcome=outcome)
+
+
+def _no_longer_declared(service: RecordedService) -> wire.ServiceOutcome:
+    words = "no longer declared: listed, never touched"
+    outcomes = [Outcome(each.spec.name, Result.SKIPPED, words) for each in service.components]
+    return wire.ServiceOutcome(service=service.name, outcomes=[convert.outcome(each) for each in outcomes])

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from betterproto import Message
 
+from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
-from mcpd.model import Event, Outcome, Progress, RecordedService, Result, Target
+from mcpd.model import Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.registry.journal import OperationRecord
 from mcpd.registry.monitoring import AlertRecord
 from mcpd.view import ComponentView
 from monitor.model import Desired, Observed, SourceState
@@ -245,6 +247,39 @@ def outcome(found: Outcome) -> wire.ComponentOutcome:
 
 def progress(found: Progress) -> wire.Progress:
     return wire.Progress(component=found.component, step=found.step.value, message=found.message, at=found.at)
+
+
+def report(found: Report) -> dict[str, Any]:
+    """As the field of the oneof that every stream of an operation's reports has."""
+    return {"outcome": outcome(found)} if isinstance(found, Outcome) else {"progress": progress(found)}
+
+
+def component_plan(found: ComponentPlan) -> wire.ComponentPlan:
+    return wire.ComponentPlan(
+        component=found.component.name,
+        action=found.action.value,
+        reason=found.reason,
+        changes=[
+            wire.FieldChange(field=each.field, before=each.before, after=each.after, source=each.source.value)
+            for each in found.changes
+        ],
+    )
+
+
+def operation_info(found: OperationRecord) -> wire.OperationInfo:
+    return wire.OperationInfo(
+        id=found.id,
+        service=found.target.service,
+        component=found.target.component,
+        kind=found.kind,
+        caller=found.caller,
+        started_at=found.started_at,
+        state=found.state.value,
+        step=found.step,
+        # The lines behind the first one quote what a container printed.
+        message=found.message.partition("\n")[0],
+        **_without_none(ended_at=found.ended_at),
+    )
 
 
 def link_state(found: SourceState) -> wire.LinkState:

@@ -289,6 +289,13 @@ class Podman:
             return False
         return True
 
+    async def image_id(self, reference: str) -> str | None:
+        """The id of the image that a reference names on this node; None when there is none."""
+        try:
+            return (await self._ask("GET", f"/images/{reference}/json", _Id)).id
+        except NoSuchError:
+            return None
+
     async def pull(self, reference: str) -> AsyncGenerator[str, None]:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
         params = {"reference": reference, "policy": "always"}

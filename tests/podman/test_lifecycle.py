@@ -82,7 +82,8 @@ def test_progress_is_streamed_step_by_step_in_dependency_order(node: Node) -> No
     node.define("demo", DEMO.replace("PORT", str(free_port())))
     lines = [json.loads(line) for line in node.mcpctl("deploy", "demo", "--output", "json").stdout.splitlines()]
     steps = [(line["progress"]["component"], line["progress"]["step"]) for line in lines if "progress" in line]
-    assert steps == [("worker", "create"), ("worker", "start"), ("web", "create"), ("web", "start")]
+    each = ("create", "start", "verify")
+    assert steps == [("", "plan"), *(("worker", step) for step in each), *(("web", step) for step in each)]
 
 
 def test_what_is_unchanged_is_not_touched(node: Node) -> None:
@@ -217,7 +218,7 @@ def test_a_component_that_is_no_longer_defined_runs_on_and_is_named(node: Node) 
     path = node.folder / "services/demo.toml"
     head, _, _ = path.read_text().rpartition("[[components]]")
     path.write_text(head.replace('depends_on = ["worker"]\n', ""))
-    assert outcomes(node, "deploy", "demo") == {"web": "unchanged", "worker": "skipped"}
+    assert outcomes(node, "deploy", "demo") == {"web": "updated", "worker": "skipped"}
     assert states(node)["worker"] == "running"
     assert outcomes(node, "undeploy", "demo/worker") == {"worker": "removed"}
     assert node.containers() == {"demo-web"}

@@ -9,9 +9,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BugError, BusyError, McpdError, RefusedError, UnavailableError
 from mcpd.model import Caller, Outcome, Progress, Result, Role, Step, Target
+from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
-
-from .make import NOW
 
 OPS = Caller("ops", Role.ADMIN)
 WEB = Target("web")
@@ -21,7 +20,7 @@ DEADLINE_S = 10
 
 @pytest.fixture
 def operations(nursery: trio.Nursery, registry: Registry) -> Operations:
-    return Operations(nursery, registry)
+    return Operations(nursery, Journal(registry))
 
 
 class Gate:
@@ -35,11 +34,11 @@ class Gate:
         operation.report("api", Step.STOP, "stopping")
         self.entered.set()
         await self.opened.wait()
-        operation.conclude(Outcome("api", Result.STOPPED))
+        await operation.conclude(Outcome("api", Result.STOPPED))
 
 
 async def nothing(operation: Operation) -> None:
-    operation.conclude(Outcome("api", Result.UNCHANGED))
+    await operation.conclude(Outcome("api", Result.UNCHANGED))
 
 
 def failing(error: BaseException) -> Callable[[Operation], Awaitable[None]]:
@@ -65,7 +64,7 @@ async def test_an_operation_ends_with_its_outcomes_and_is_recorded(operations: O
         assert await operation.finished() == (Outcome("api", Result.UNCHANGED),)
     assert operations.running == ()
     assert await state_of(registry, operation) == ("completed", "")
-    assert await registry.interrupt_operations(NOW) == ()
+    assert await Journal(registry).open() == ()
 
 
 async def test_a_second_operation_is_told_who_holds_the_service(operations: Operations) -> None:
@@ -252,7 +251,7 @@ async def test_a_failure_from_within_a_nursery_is_told_as_it_is(operations: Oper
             await operation.finished()
 
 
-async def test_a_daemon_that_shuts_down_tells_its_followers_and_the_registry(registry: Registry) -> None:
+async def test_a_daemon_that_shuts_down_tells_its_followers_and_leaves_it_open_for_the_next(registry: Registry) -> None:
     told: list[str] = []
 
     async def watch(operation: Operation) -> None:
@@ -265,13 +264,14 @@ async def test_a_daemon_that_shuts_down_tells_its_followers_and_the_registry(reg
     with trio.fail_after(DEADLINE_S):
         async with trio.open_nursery() as watching:
             async with trio.open_nursery() as daemon:
-                operation = await Operations(daemon, registry).start("deploy", WEB, OPS, gate)
+                operation = await Operations(daemon, Journal(registry)).start("deploy", WEB, OPS, gate)
                 watching.start_soon(watch, operation)
                 await gate.entered.wait()
                 daemon.cancel_scope.cancel()
     assert len(told) == 1
     assert "shut down" in told[0]
-    assert (await state_of(registry, operation))[0] == "interrupted"
+    (left,) = await Journal(registry).open()
+    assert (left.id, left.target, left.kind, left.state) == (operation.id, WEB, "deploy", State.RUNNING)
 
 
 async def test_draining_refuses_new_operations_and_waits_for_those_that_run(
@@ -328,7 +328,7 @@ async def test_draining_gives_up_after_its_grace(operations: Operations, autojum
 
 
 async def test_a_registry_that_cannot_be_written_frees_the_service(nursery: trio.Nursery, registry: Registry) -> None:
-    operations = Operations(nursery, registry)
+    operations = Operations(nursery, Journal(registry))
     await registry.transact(lambda db: db.execute("ALTER TABLE operations RENAME TO gone"))
     with pytest.raises(McpdError):
         await operations.start("deploy", WEB, OPS, nothing)

@@ -337,22 +337,6 @@ async def test_an_event_keeps_its_time_to_the_microsecond(registry: Registry) ->
     assert event.at.tzinfo is not None
 
 
-async def test_operations_that_a_killed_daemon_left_are_told_once(tmp_path: Path) -> None:
-    async with Registry.open(tmp_path / "mcp.db") as registry:
-        done = await registry.begin_operation("blog", "deploy", "ops", NOW)
-        await registry.end_operation(done, "completed", "", NOW)
-        await registry.begin_operation("web", "deploy", "ops", NOW)
-        await registry.begin_operation("web", "stop", "ops", NOW)
-        await registry.begin_operation("db", "stop", "ops", NOW)
-    async with Registry.open(tmp_path / "mcp.db") as registry:
-        assert sorted(await registry.interrupt_operations(NOW)) == ["db", "web"]
-        assert await registry.interrupt_operations(NOW) == ()
-    with sqlite3.connect(tmp_path / "mcp.db") as db:
-        states = [row[0] for row in db.execute("SELECT state FROM operations ORDER BY id")]
-    db.close()
-    assert states == ["completed", "interrupted", "interrupted", "interrupted"]
-
-
 async def test_many_callers_at_once_are_all_served(registry: Registry) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(50):

@@ -258,13 +258,18 @@ class PlanResponse(betterproto.Message):
     """
 
     components: List["ComponentPlan"] = betterproto.message_field(2)
+    warnings: List[str] = betterproto.string_field(3)
+    """What a deploy would not change, and an operator should know."""
 
 
 @dataclass(eq=False, repr=False)
 class ComponentPlan(betterproto.Message):
     component: str = betterproto.string_field(1)
     action: str = betterproto.string_field(2)
-    """create, replace, rename, start, stop, update or none."""
+    """
+    create, replace, rename, start, stop, update (only what mcpd itself uses, no container is touched) or none; ignore
+     for what runs and is no longer defined.
+    """
 
     reason: str = betterproto.string_field(3)
     changes: List["FieldChange"] = betterproto.message_field(4)
@@ -273,8 +278,16 @@ class ComponentPlan(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class FieldChange(betterproto.Message):
     field: str = betterproto.string_field(1)
+    """As in the definition file: image, ports, env.LOG_LEVEL, health.http."""
+
     before: str = betterproto.string_field(2)
+    """Empty: not set."""
+
     after: str = betterproto.string_field(3)
+    source: str = betterproto.string_field(4)
+    """
+    Where the value after comes from: definition, default, or node (the agent's own setting).
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -377,6 +390,10 @@ class UndeployServiceResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class SyncRequest(betterproto.Message):
     services: List["ServiceSpec"] = betterproto.message_field(1)
+    """
+    All of this node: what is deployed here and not among them is no longer declared.
+    """
+
     dry_run: bool = betterproto.bool_field(2)
 
 
@@ -391,6 +408,11 @@ class ServiceOutcome(betterproto.Message):
     outcomes: List["ComponentOutcome"] = betterproto.message_field(2)
     pending: List["ComponentPlan"] = betterproto.message_field(3)
     """What a deploy would still change."""
+
+    error: str = betterproto.string_field(4)
+    """
+    Why nothing was done for the service (an operation holds it, say); empty when it was.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -423,14 +445,76 @@ class PurgeResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class RecoverRequest(betterproto.Message):
     dry_run: bool = betterproto.bool_field(1)
+    service: str = betterproto.string_field(2)
+    """Empty: every service."""
 
 
 @dataclass(eq=False, repr=False)
 class RecoverResponse(betterproto.Message):
     operation_id: str = betterproto.string_field(1)
+    """Empty in a dry run."""
+
     service: str = betterproto.string_field(2)
     progress: "Progress" = betterproto.message_field(3, group="event")
     outcome: "ComponentOutcome" = betterproto.message_field(4, group="event")
+    completed: "Completed" = betterproto.message_field(5, group="event")
+    """The last message, as in DeployResponse."""
+
+
+@dataclass(eq=False, repr=False)
+class OperationInfo(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+    service: str = betterproto.string_field(2)
+    component: str = betterproto.string_field(3)
+    """Empty: the whole service."""
+
+    kind: str = betterproto.string_field(4)
+    """
+    deploy, start, stop, restart, undeploy, recover, purge, sync, heal or boot.
+    """
+
+    caller: str = betterproto.string_field(5)
+    started_at: datetime = betterproto.message_field(6)
+    ended_at: datetime = betterproto.message_field(7)
+    state: str = betterproto.string_field(8)
+    """running, completed, reverted or failed."""
+
+    step: str = betterproto.string_field(9)
+    """The last step that was taken."""
+
+    message: str = betterproto.string_field(10)
+    """Why it did not complete; the first line of it."""
+
+
+@dataclass(eq=False, repr=False)
+class ListOperationsRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    running_only: bool = betterproto.bool_field(2)
+    limit: int = betterproto.uint32_field(3)
+    """The newest ones; 0: 20."""
+
+
+@dataclass(eq=False, repr=False)
+class ListOperationsResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    operations: List["OperationInfo"] = betterproto.message_field(2)
+    """Oldest first."""
+
+
+@dataclass(eq=False, repr=False)
+class WatchOperationRequest(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class WatchOperationResponse(betterproto.Message):
+    operation: "OperationInfo" = betterproto.message_field(1, group="event")
+    """The first message: what is being followed."""
+
+    progress: "Progress" = betterproto.message_field(2, group="event")
+    outcome: "ComponentOutcome" = betterproto.message_field(3, group="event")
+    completed: "Completed" = betterproto.message_field(4, group="event")
+    """The last message, as in DeployResponse."""
 
 
 @dataclass(eq=False, repr=False)
@@ -919,6 +1003,41 @@ class AgentServiceStub(betterproto.ServiceStub):
         ):
             yield response
 
+    async def list_operations(
+        self,
+        list_operations_request: "ListOperationsRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListOperationsResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListOperations",
+            list_operations_request,
+            ListOperationsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def watch_operation(
+        self,
+        watch_operation_request: "WatchOperationRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[WatchOperationResponse]:
+        async for response in self._unary_stream(
+            "/mcp.v1.AgentService/WatchOperation",
+            watch_operation_request,
+            WatchOperationResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
     async def list_services(
         self,
         list_services_request: "ListServicesRequest",
@@ -1210,6 +1329,17 @@ class AgentServiceBase(ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield RecoverResponse()
 
+    async def list_operations(
+        self, list_operations_request: "ListOperationsRequest"
+    ) -> "ListOperationsResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def watch_operation(
+        self, watch_operation_request: "WatchOperationRequest"
+    ) -> AsyncIterator[WatchOperationResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield WatchOperationResponse()
+
     async def list_services(
         self, list_services_request: "ListServicesRequest"
     ) -> "ListServicesResponse":
@@ -1355,6 +1485,25 @@ class AgentServiceBase(ServiceBase):
         request = await stream.recv_message()
         await self._call_rpc_handler_server_stream(
             self.recover,
+            stream,
+            request,
+        )
+
+    async def __rpc_list_operations(
+        self,
+        stream: "grpclib.server.Stream[ListOperationsRequest, ListOperationsResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_operations(request)
+        await stream.send_message(response)
+
+    async def __rpc_watch_operation(
+        self,
+        stream: "grpclib.server.Stream[WatchOperationRequest, WatchOperationResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        await self._call_rpc_handler_server_stream(
+            self.watch_operation,
             stream,
             request,
         )
@@ -1527,6 +1676,18 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 RecoverRequest,
                 RecoverResponse,
+            ),
+            "/mcp.v1.AgentService/ListOperations": grpclib.const.Handler(
+                self.__rpc_list_operations,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListOperationsRequest,
+                ListOperationsResponse,
+            ),
+            "/mcp.v1.AgentService/WatchOperation": grpclib.const.Handler(
+                self.__rpc_watch_operation,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                WatchOperationRequest,
+                WatchOperationResponse,
             ),
             "/mcp.v1.AgentService/ListServices": grpclib.const.Handler(
                 self.__rpc_list_services,

@@ -1,0 +1,96 @@
+"""Sync and purge: what the registry holds follows what is declared. Neither makes or removes a container."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation
+from mcpd.changes.plan import Action, ComponentPlan
+from mcpd.changes.survey import survey
+from mcpd.fingerprint import spec_hash
+from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
+from monitor.model import Desired
+from protos.spec import Service
+
+
+def is_recorded_as(service: Service, recorded: RecordedService | None) -> bool:
+    """Whether the registry holds exactly this intent already."""
+    if recorded is None or recorded.active != service.active:
+        return False
+    declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
+    return declared == {each.name: each for each in service.components}
+
+
+async def pending(node: Node, service: Service) -> tuple[ComponentPlan, ...]:
+    """What a deploy would still change."""
+    plan = await survey(node, service, service.component_names)
+    return tuple(each for each in plan.components if each.action not in (Action.NONE, Action.UPDATE))
+
+
+class Sync:
+    """Takes one service's definition over, as an operation: intent and specs are recorded, what should stop is stopped.
+
+    What should run and does not is started; nothing is made anew.
+    """
+
+    def __init__(self, node: Node, operation: Operation) -> None:
+        self._node = node
+        self._operation = operation
+
+    async def run(self, service: Service) -> None:
+        if not is_recorded_as(service, await self._node.registry.service(service.name)):
+            await self._operation.take("", Step.PLAN, "recording what the definition says")
+            hashes = {each.name: spec_hash(each) for each in service.components}
+            await self._node.registry.put_service(service, hashes, datetime.now(UTC))
+        await Lifecycle(self._node, self._operation).settle()
+
+
+def purgeable(
+    service: RecordedService, component: str, containers: Collection[Container], defined: Collection[str]
+) -> tuple[Outcome, ...]:
+    """For every component of ``service`` (or the one named) whether it may be forgotten, and if not, why."""
+    names = {each.spec.name: each.container for each in service.components}
+    ours = by_component(containers, service.name, names)
+    chosen = [each for each in service.components if component in ("", each.spec.name)]
+    return tuple(_purgeable(each, ours.get(each.spec.name), service.name in defined) for each in chosen)
+
+
+def _purgeable(component: RecordedComponent, container: Container | None, is_defined: bool) -> Outcome:
+    name, target = component.spec.name, f"{component.service}/{component.spec.name}"
+    if is_defined:
+        return Outcome(name, Result.SKIPPED, "a definition names its service")
+    if component.desired is Desired.RUNNING:
+        remedy = "`mcpctl sync` records that nobody declares it, `mcpctl undeploy` stops and removes it"
+        return Outcome(name, Result.SKIPPED, f"the registry wants it running; {remedy}")
+    if container and container.is_active:
+        return Outcome(name, Result.SKIPPED, f"it runs; `mcpctl undeploy {target}` stops and removes it")
+    if container:
+        return Outcome(name, Result.REMOVED, f"forgotten; its stopped container {container.name} stays")
+    return Outcome(name, Result.REMOVED, "forgotten")
+
+
+class Purge:
+    """Forgets components of one service that nothing wants and nothing runs, as an operation."""
+
+    def __init__(self, node: Node, operation: Operation) -> None:
+        self._node = node
+        self._operation = operation
+
+    async def run(self, defined: Collection[str]) -> None:
+        target = self._operation.target
+        service = await self._node.registry.service(target.service)
+        if service is None:
+            return
+        outcomes = purgeable(service, target.component, await self._node.podman.containers(), defined)
+        gone = [each.component for each in outcomes if each.result is Result.REMOVED]
+        if gone:
+            await self._operation.take("", Step.REMOVE, f"forgetting {', '.join(gone)}")
+            await self._node.registry.forget(service.name, gone, datetime.now(UTC))
+            for name in gone:
+                await self._node.registry.add_event(
+                    service.name, name, "purged", "", self._operation.caller.name, datetime.now(UTC)
+                )
+        await self._operation.conclude(*outcomes)
