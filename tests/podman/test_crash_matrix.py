@@ -1,0 +1,313 @@
+"""SIGKILL of mcpd at every boundary of every operation, on real podman: nothing half done is left, and nothing doubled.
+
+Each case is played once without a kill, which counts its boundaries; then once for every boundary, or for a share of
+them (MCP_CRASH_STRIDE: every so many-th, 1 for all). The number of points is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from mcpctl import client, config
+from mcpctl.errors import CliError, UnreachableError
+from protos.mcp import v1
+from tests.podman.node import Node, running
+from tests.waiting import until
+
+# grpclib closes its connection to a server that was killed only when the loop that it ran in has gone.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+STRIDE = int(os.environ.get("MCP_CRASH_STRIDE", "9"))
+# How an operation may have ended for a client: cut off, or refused after it was reverted.
+ANY = None
+
+PAIR = """
+name = "pair"
+node = "NODE"
+[[components]]
+name = "db"
+image = "localhost/mcp-demo:{db}"
+network = "pairnet"
+[[components]]
+name = "web"
+image = "localhost/mcp-demo:{web}"
+network = "pairnet"
+depends_on = ["db"]
+"""
+
+
+class Mortal:
+    """A node whose daemon can be told to kill itself at the n-th boundary from now on."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.fuse = node.folder / "fuse"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the daemon, and waits until it answers and has put right what it found."""
+        environment = {name: text for name, text in self.node.environment.items() if name != "CONTAINER_HOST"}
+        argv = [sys.executable, "-m", "tests.crash.mortal", "serve", "--config", str(self.node.folder / "mcpd.toml")]
+        with (self.node.folder / "mcpd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                argv,
+                env=environment | {"FUSE": str(self.fuse)},
+                cwd=Path(__file__).parents[2],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        (self.node.folder / "mcpd.pid").write_text(f"{self._process.pid}\n")
+        until(self._answers, "mcpd answers, and no operation is open")
+
+    def _answers(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, "mcpd has ended by itself"
+        try:
+            return not self.operations(running_only=True)
+        except UnreachableError:
+            return False
+
+    def end(self) -> None:
+        if self._process:
+            self._process.terminate()
+            self._process.wait(30)
+
+    def arm(self, boundaries: int) -> None:
+        self.fuse.write_text(str(boundaries))
+
+    def await_death(self) -> None:
+        assert self._process
+        until(lambda: self._process and self._process.poll() is not None, "mcpd kills itself")
+        assert self._process.returncode == -signal.SIGKILL
+
+    def passed(self) -> list[str]:
+        """The boundaries since the last time that this was asked."""
+        file = Path(f"{self.fuse}.passed")
+        found = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return found
+
+    # -- the contract
+
+    def ask(self, question: Callable[[v1.AgentServiceStub], Any]) -> Any:
+        settings = config.load(Path(self.node.environment["MCP_CONFIG"]))
+
+        async def asked() -> Any:
+            async with client.agent(settings, settings.nodes[0], deadline=60) as stub:
+                return await question(stub)
+
+        return asyncio.run(asked())
+
+    def operations(self, *, running_only: bool = False) -> list[v1.OperationInfo]:
+        request = v1.ListOperationsRequest(running_only=running_only, limit=50)
+        found: list[v1.OperationInfo] = self.ask(lambda stub: stub.list_operations(request)).operations
+        return found
+
+    def recorded(self) -> dict[str, v1.ComponentInfo]:
+        """The components of the service, as the registry has them."""
+        services = self.ask(lambda stub: stub.list_services(v1.ListServicesRequest())).services
+        return {each.component: each for service in services if service.name == "pair" for each in service.components}
+
+    def containers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.node.podman("ps", "--all", "--format", "json"))
+        return found
+
+
+@pytest.fixture(scope="module")
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
+    with running(Node(tmp_path_factory.mktemp("mortal") / "node", "n1")) as node:
+        node.stop_daemon(signal.SIGTERM)
+        found = Mortal(node)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.end()
+
+
+# ------------------------------------------------------------------------------------------------- what is played
+
+
+def define(node: Node, db: str, web: str, more: str = "") -> None:
+    node.define("pair", PAIR.format(db=db, web=web) + more)
+
+
+def nothing(mortal: Mortal) -> None:
+    """No container, and nothing in the registry."""
+    if mortal.recorded():
+        mortal.node.mcpctl("undeploy", "pair", "--node", mortal.node.name)
+    assert mortal.containers() == []
+    define(mortal.node, "v1", "v1")
+
+
+def first_version(mortal: Mortal) -> None:
+    """Both run, in v1, and the registry says so."""
+    define(mortal.node, "v1", "v1")
+    mortal.node.mcpctl("deploy", "pair")
+
+
+def stopped(mortal: Mortal) -> None:
+    first_version(mortal)
+    mortal.node.mcpctl("stop", "pair")
+
+
+def lost(mortal: Mortal) -> None:
+    first_version(mortal)
+    mortal.node.podman("rm", "--force", "--time", "0", "pair-db", "pair-web")
+
+
+def undeclared(mortal: Mortal) -> None:
+    """In the registry, but nobody wants it, and nothing runs."""
+    stopped(mortal)
+    mortal.node.podman("rm", "pair-db", "pair-web")
+
+
+def deploy(db: str, web: str) -> Callable[[Mortal], None]:
+    def play(mortal: Mortal) -> None:
+        define(mortal.node, db, web)
+        mortal.node.mcpctl("deploy", "pair", status=ANY)
+
+    return play
+
+
+def command(*words: str) -> Callable[[Mortal], None]:
+    return lambda mortal: mortal.node.mcpctl(*words, status=ANY) and None
+
+
+def call(question: Callable[[v1.AgentServiceStub], Any]) -> Callable[[Mortal], None]:
+    """A call to the agent, which may be cut off."""
+
+    def play(mortal: Mortal) -> None:
+        try:
+            mortal.ask(question)
+        except CliError as error:  # the daemon is killed in the middle of it
+            print(f"cut off: {error!r}")
+
+    return play
+
+
+async def recover(stub: v1.AgentServiceStub) -> None:
+    async for _ in stub.recover(v1.RecoverRequest()):
+        pass
+
+
+async def purge(stub: v1.AgentServiceStub) -> None:
+    await stub.purge(v1.PurgeRequest(service="pair", defined=["other"]))
+
+
+async def sync(stub: v1.AgentServiceStub) -> None:
+    """An inactive service, with another image for one of its components."""
+    await stub.sync(v1.SyncRequest(services=[declared("pair", db="v1", web="v2")]))
+
+
+def declared(service: str, **tags: str) -> v1.ServiceSpec:
+    """An inactive service, as its definition would say."""
+    components = [v1.ComponentSpec(name=name, image=f"localhost/mcp-demo:{tag}") for name, tag in tags.items()]
+    return v1.ServiceSpec(name=service, node="n1", active=False, components=components)
+
+
+def set_aside(mortal: Mortal) -> None:
+    """Before a purge can forget it, the registry must hear that nobody declares it."""
+    undeclared(mortal)
+    mortal.ask(lambda stub: stub.sync(v1.SyncRequest(services=[declared("other", other="v1")])))
+
+
+# -------------------------------------------------------------------------------------------------- what must hold
+
+
+class State(NamedTuple):
+    """Of each component: its image's tag, and whether it runs; None: there is no container."""
+
+    db: tuple[str, bool] | None
+    web: tuple[str, bool] | None
+
+
+def state(mortal: Mortal) -> State:
+    """What there is; fails for more than one container a component, and for a temporary name."""
+    found: dict[str, tuple[str, bool]] = {}
+    for each in mortal.containers():
+        name = each["Labels"]["mcp.component"]
+        assert name not in found, f"two containers for {name}: {mortal.containers()}"
+        assert each["Names"] == [f"pair-{name}"]
+        found[name] = (each["Image"].rpartition(":")[2], each["State"] == "running")
+    return State(found.get("db"), found.get("web"))
+
+
+def registry_equals_podman(mortal: Mortal) -> None:
+    """Every container is recorded with what it was made from; what should run runs, and nothing else does."""
+    recorded, containers = mortal.recorded(), mortal.containers()
+    for each in containers:
+        known = recorded[each["Labels"]["mcp.component"]]
+        assert known.spec_hash == each["Labels"]["mcp.spec-hash"]
+        assert (known.desired is v1.DesiredState.RUNNING) == (each["State"] == "running")
+
+
+class Case(NamedTuple):
+    """``ends`` are the states that the operation may leave: as it was, or as it was to be."""
+
+    before: Callable[[Mortal], None]
+    play: Callable[[Mortal], None]
+    ends: frozenset[State]
+    registry_follows: bool = True
+
+
+def both(tag: str, runs: bool = True) -> State:
+    return State((tag, runs), (tag, runs))
+
+
+NONE = State(None, None)
+CASES = {
+    "deploy of what is new": Case(nothing, deploy("v1", "v1"), frozenset({NONE, both("v1")})),
+    "deploy of another version": Case(first_version, deploy("v2", "v2"), frozenset({both("v1"), both("v2")})),
+    "deploy that is rolled back": Case(first_version, deploy("v2", "broken"), frozenset({both("v1")})),
+    "deploy of what is new, rolled back": Case(nothing, deploy("v1", "broken"), frozenset({NONE})),
+    "stop": Case(first_version, command("stop", "pair"), frozenset({both("v1"), both("v1", False)})),
+    "start": Case(stopped, command("start", "pair"), frozenset({both("v1"), both("v1", False)})),
+    "restart": Case(first_version, command("restart", "pair"), frozenset({both("v1")})),
+    "undeploy": Case(first_version, command("undeploy", "pair"), frozenset({NONE, both("v1")})),
+    # Before its first boundary is past there is no operation, and after it there is one that will be finished.
+    "recover": Case(lost, call(recover), frozenset({NONE, both("v1")}), registry_follows=False),
+    "purge": Case(set_aside, call(purge), frozenset({NONE})),
+    "sync": Case(first_version, call(sync), frozenset({both("v1"), both("v1", False)}), registry_follows=False),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_whenever_mcpd_is_killed_the_operation_is_completed_or_reverted(mortal: Mortal, name: str) -> None:
+    case = CASES[name]
+    case.before(mortal)
+    mortal.passed()
+    case.play(mortal)
+    boundaries = mortal.passed()
+    assert boundaries[0] == "before begin"
+    assert "after end" in boundaries
+    assert state(mortal) in case.ends
+    points = range(0, len(boundaries), STRIDE) if STRIDE > 1 else range(len(boundaries))
+    for point in points:
+        case.before(mortal)
+        mortal.arm(point)
+        case.play(mortal)
+        mortal.await_death()
+        mortal.start()
+        where = f"{name}, killed at {point}: {boundaries[point]}"
+        assert state(mortal) in case.ends, where
+        ended = {each.state for each in mortal.operations()}
+        assert ended <= {"completed", "reverted"}, (where, ended)
+        if case.registry_follows:
+            registry_equals_podman(mortal)
+    print(f"{name}: {len(points)} of {len(boundaries)} points")
+    nothing(mortal)
