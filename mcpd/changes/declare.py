@@ -8,20 +8,12 @@ from datetime import UTC, datetime
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
-from mcpd.changes.plan import Action, ComponentPlan
+from mcpd.changes.plan import Action, ComponentPlan, is_recorded_as
 from mcpd.changes.survey import survey
 from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
 from monitor.model import Desired
 from protos.spec import Service
-
-
-def is_recorded_as(service: Service, recorded: RecordedService | None) -> bool:
-    """Whether the registry holds exactly this intent already."""
-    if recorded is None or recorded.active != service.active:
-        return False
-    declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
-    return declared == {each.name: each for each in service.components}
 
 
 async def pending(node: Node, service: Service) -> tuple[ComponentPlan, ...]:
@@ -41,7 +33,8 @@ class Sync:
         self._operation = operation
 
     async def run(self, service: Service) -> None:
-        if not is_recorded_as(service, await self._node.registry.service(service.name)):
+        known = await self._node.registry.service(service.name)
+        if not is_recorded_as(service, known, service.component_names):
             await self._operation.take("", Step.PLAN, "recording what the definition says")
             hashes = {each.name: spec_hash(each) for each in service.components}
             await self._node.registry.put_service(service, hashes, datetime.now(UTC))

@@ -14,15 +14,17 @@ from datetime import UTC, datetime
 import msgspec
 import trio
 
+from mcpd.changes import advice
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, RevertedError
-from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, waits_for
+from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.restore import restore, retire
 from mcpd.changes.survey import survey
 from mcpd.changes.verify import comes_up
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
+from mcpd.runtime.podman import PodmanError
 from protos.spec import Service
 
 # How long a container without a probe must stay up to count as started. A program that cannot start (bad argument,
@@ -69,6 +71,9 @@ class Deploy:
             raise ConflictError("; ".join(plan.conflicts))
         if plan_id:
             check_holds(plan_id, plan)
+        if plan.changes_nothing and is_recorded_as(service, await self._node.registry.service(service.name), selected):
+            await conclude(plan, self._operation)
+            return
         self._leftovers = frozenset(plan.leftovers)
         await self._node.journal.decide(self._operation.id, msgspec.json.encode(plan).decode())
         try:
@@ -105,9 +110,12 @@ class Deploy:
             if image.startswith("localhost/"):
                 raise RefusedError(f"{image} is not on this node, and localhost/ is no registry; build or load it here")
             await self._operation.take(component, Step.PULL, f"pulling {image}")
-            async with contextlib.aclosing(self._podman.pull(image)) as lines:
-                async for line in lines:
-                    self._operation.report(component, Step.PULL, line)
+            try:
+                async with contextlib.aclosing(self._podman.pull(image)) as lines:
+                    async for line in lines:
+                        self._operation.report(component, Step.PULL, line)
+            except PodmanError as error:
+                raise RefusedError(advice.about_pull(image, str(error))) from error
 
     async def _have_network(self, network: str, component: str) -> None:
         with _failing_at(component, Step.NETWORK):
@@ -212,7 +220,7 @@ class Deploy:
             if name in self._touched:
                 result, words = (Result.FAILED if left else Result.REVERTED), aftermath(left)
             else:
-                result, words = Result.SKIPPED, "not touched"
+                result, words = (Result.FAILED if name == failed.component else Result.SKIPPED), "not touched"
             outcomes.append(Outcome(name, result, str(failed) if name == failed.component else words))
         await self._operation.conclude(*outcomes)
 
@@ -224,12 +232,20 @@ class Deploy:
         self._touched.add(name)
         # A step that was begun is ended before anything is taken back: podman would go on with it behind our back.
         with _failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
-            yield
+            try:
+                yield
+            except PodmanError as error:
+                raise RefusedError(advice.about_step(plan.component.image, str(error))) from error
 
 
 async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:
     """What is left to do when a deploy counts: the old containers go, and it is told how it ended."""
     await retire(node.podman, plan, operation)
+    await conclude(plan, operation)
+
+
+async def conclude(plan: DeployPlan, operation: Operation) -> None:
+    """Tells how a deploy that counts ended for each component."""
     outcomes = [Outcome(each.component.name, _RESULTS[each.action], _words(each)) for each in plan.components]
     for name in plan.orphans:
         remedy = f"`mcpctl undeploy {plan.service.name}/{name}` removes it"

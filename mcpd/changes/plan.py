@@ -13,6 +13,7 @@ from mcpd.changes.difference import FieldChange, Source, difference
 from mcpd.errors import BusyError
 from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
+from monitor.model import Desired
 from protos.spec import Component, Heal, Service
 
 
@@ -59,6 +60,10 @@ class DeployPlan(msgspec.Struct, frozen=True):
     orphans: tuple[str, ...]
     leftovers: tuple[str, ...] = ()
     id: str = ""
+
+    @property
+    def changes_nothing(self) -> bool:
+        return not self.leftovers and all(each.action is Action.NONE for each in self.components)
 
 
 def plan_deploy(
@@ -126,6 +131,16 @@ def _plan_id(
 
 def _short_hash(value: object) -> str:
     return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:8]
+
+
+def is_recorded_as(service: Service, recorded: RecordedService | None, selected: Collection[str]) -> bool:
+    """Whether the registry holds this intent already, for the ``selected`` components and for which there are."""
+    if recorded is None or recorded.active != service.active:
+        return False
+    declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
+    return declared.keys() <= set(service.component_names) and all(
+        declared.get(each.name) == each for each in service.components if each.name in selected
+    )
 
 
 def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]:

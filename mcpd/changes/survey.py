@@ -29,11 +29,12 @@ async def survey(node: Node, service: Service, selected: Collection[str], *, for
 async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
     """What a deploy would not change, and an operator should know."""
     found = []
-    for each in plan.components:
-        if each.current is None or each.is_made_anew:
-            continue
+    kept = [each for each in plan.components if each.current and not each.is_made_anew]
+    ids = {image: await node.podman.image_id(image) for image in {each.component.image for each in kept}}
+    for each in kept:
+        assert each.current
         image = each.component.image
-        here = await node.podman.image_id(image)
+        here = ids[image]
         name = f"{plan.service.name}/{each.component.name}"
         if here is None:
             found.append(f"{name}: {image} runs, and is not on this node any more; a restart still works, recover not")
@@ -50,10 +51,9 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
 
 async def _relevant(podman: Podman, service: Service) -> list[Container]:
     """The service's containers, and whoever else has a name that it needs. Listing all would cost 0.3 ms each."""
-    ours = await podman.containers(service=service.name)
-    names = [service.container(name) for name in service.component_names]
-    known = {each.id for each in ours}
-    return [*ours, *(each for each in await podman.containers(names=names) if each.id not in known)]
+    ours = list(await podman.containers(service=service.name))
+    free = {service.container(name) for name in service.component_names} - {each.name for each in ours}
+    return ours + list(await podman.containers(names=free)) if free else ours
 
 
 def _short(image_id: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import monitor
+from tests.bench import changes, monitor
 from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -144,8 +144,9 @@ def main() -> None:
         running(Node(Path(folder) / "node", "bench")) as node,
     ):
         rows = [deploy_one(node), live_check(node), *unary(node), whole_process(node)]
+        rows += [changes.many(node), changes.gap(node)]
         rows += [*monitor.deaths(node), monitor.heals(node)]
-        figures = monitor.idle(node)
+        figures = [*changes.unchanged(node), *monitor.idle(node)]
     figures += monitor.large_ledger()
     show(rows, figures)
     OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({"rows": rows, "figures": figures}), indent=2) + b"\n")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.podman.node import Node, running
-from tests.waiting import accepts, free_port, until
+from tests.podman.registry import PASSWORD, USER, plain, secured
+from tests.waiting import free_port
 
 IMAGE = """\
 name = "pulled"
@@ -25,22 +24,8 @@ image = "REGISTRY/team/demo:TAG"
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a docker-registry on loopback."""
-    program = shutil.which("docker-registry")
-    assert program, "docker-registry is missing; contrib/test installs it"
-    folder = tmp_path_factory.mktemp("registry")
-    port = free_port()
-    settings = folder / "config.yml"
-    settings.write_text(
-        f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {folder}/data\nhttp:\n  addr: 127.0.0.1:{port}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", str(settings)], stdout=log, stderr=log)
-    try:
-        until(lambda: accepts(port))
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
+    with plain(tmp_path_factory.mktemp("registry")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +66,7 @@ def test_a_tag_that_the_registry_does_not_have_changes_nothing_and_is_named(pull
     pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v9"))
     failed = pulling.mcpctl("deploy", "pulled", status=1)
     assert "web failed at pull" in failed.stderr
-    assert "team/demo:v9" in failed.stderr
+    assert f"the registry has no {registry}/team/demo:v9" in failed.stderr
     assert pulling.pids() == before
 
 
@@ -92,7 +77,7 @@ def test_a_registry_that_does_not_answer_changes_nothing(pulling: Node, registry
     pulling.define("pulled", IMAGE.replace("REGISTRY", f"127.0.0.1:{free_port()}").replace("TAG", "v1"))
     failed = pulling.mcpctl("deploy", "pulled", status=1)
     assert "web failed at pull" in failed.stderr
-    assert "refused" in failed.stderr
+    assert "cannot be reached from the node" in failed.stderr
     assert pulling.pids() == before
 
 
@@ -101,3 +86,38 @@ def test_a_local_image_that_is_missing_is_not_looked_for_in_a_registry(pulling: 
     failed = pulling.mcpctl("deploy", "pulled", status=1)
     assert "localhost/nowhere:v1 is not on this node, and localhost/ is no registry" in failed.stderr
     Path(pulling.folder / "services/pulled.toml").unlink()
+
+
+def test_a_registry_with_tls_and_a_password_names_the_login_that_it_needs_and_takes_it(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Trusted by its CA, with the credentials of the daemon's user, as podman-login(1) leaves them."""
+    folder = tmp_path_factory.mktemp("secured")
+    with secured(folder) as registry:
+        image, auth = f"{registry.address}/team/demo:v1", folder / "run/containers/auth.json"
+        auth.parent.mkdir(parents=True)
+        given = {"SSL_CERT_FILE": str(registry.ca), "XDG_RUNTIME_DIR": str(folder / "run")}
+        with running(Node(folder / "node", "login", **given)) as node:
+            with node.podman_alone():
+                login = ("login", "--authfile", str(folder / "other.json"), "--username", USER, "--password-stdin")
+                node.environment |= given
+                node.podman(*login, registry.address, stdin=PASSWORD.encode())
+                node.podman("push", "--authfile", str(folder / "other.json"), "localhost/mcp-demo:v1", image)
+            node.define("pulled", IMAGE.replace("REGISTRY/team/demo:TAG", image))
+            refused = node.mcpctl("deploy", "pulled", status=1)
+            assert f"`podman login {registry.address}` as user" in refused.stderr
+            assert PASSWORD not in node.log
+            assert node.json("ps") == []
+            (folder / "other.json").rename(auth)
+            node.mcpctl("deploy", "pulled")
+            assert [row["observed"] for row in node.json("ps")] == ["running"]
+            assert PASSWORD not in node.log
+
+
+def test_plan_says_that_a_tag_points_to_another_image_by_now(pulling: Node, registry: str) -> None:
+    pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v1"))
+    pulling.mcpctl("deploy", "pulled")
+    pulling.podman("tag", "localhost/mcp-demo:v2", f"{registry}/team/demo:v1")
+    said = pulling.mcpctl("plan", "pulled")
+    assert f"pulled/web: {registry}/team/demo:v1 now points to" in said.stderr
+    pulling.podman("rmi", "--force", f"{registry}/team/demo:v1")
