@@ -66,7 +66,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return f"{value.total_seconds()}".removesuffix(".0") + "s"
     if isinstance(value, tuple):
         return msgspec.json.encode(value).decode() if value else ""
     return str(value)

@@ -2,12 +2,13 @@
 
 import pytest
 
-from mcpd.changes.plan import Action, DeployPlan, plan_deploy, waits_for
+from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, ordered, plan_deploy, waits_for
+from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Observed
 from protos.spec import Component, Service
 
-from .make import component, container, service
+from .make import component, container, recorded, recorded_service, service
 
 DOWN = (Observed.CREATED, Observed.EXITED)
 ACTIVE = (
@@ -180,3 +181,80 @@ def test_a_component_waits_for_those_of_its_dependencies_that_take_part() -> Non
 def test_the_plan_is_made_in_the_order_of_the_definition() -> None:
     listed: list[Component] = [component("z"), component("a"), component("m")]
     assert [each.component.name for each in plan(service(*listed)).components] == ["z", "a", "m"]
+
+
+# What differs, and whether a plan still holds
+
+
+def test_a_change_that_no_container_is_made_from_is_an_update() -> None:
+    before, after = component("api"), component("api", heal="restart")
+    known = recorded_service(recorded(before))
+    (only,) = plan_deploy(service(after), {"api"}, [container(before)], recorded=known).components
+    assert (only.action, [each.field for each in only.changes]) == (Action.UPDATE, ["heal"])
+
+
+def test_changes_are_told_against_what_the_container_was_made_from() -> None:
+    """A sync has recorded v2 since; what runs was made from v1."""
+    v1, v2, v3 = (component("api", image=f"app:v{number}") for number in (1, 2, 3))
+    known = recorded_service(recorded(v2, deployed=v1))
+    (only,) = plan_deploy(service(v3), {"api"}, [container(v1)], recorded=known).components
+    (change,) = only.changes
+    assert (change.field, change.before, change.after) == ("image", "app:v1", "app:v3")
+
+
+def test_of_a_container_that_nobody_knows_the_making_of_only_the_image_is_told() -> None:
+    old, new = component("api", image="app:v1", user="1:1"), component("api", image="app:v2", user="2:2")
+    (only,) = plan(service(new), container(old)).components
+    assert [each.field for each in only.changes] == ["image"]
+
+
+def test_a_plan_holds_as_long_as_nothing_changes() -> None:
+    check_holds(plan(service(), container()).id, plan(service(), container()))
+
+
+@pytest.mark.parametrize(
+    ("now", "what"),
+    [
+        (plan(service(component(image="app:v9")), container()), "the definition or the options"),
+        (plan(service(), container(), force=True), "the definition or the options"),
+        (plan(service(), container(state=Observed.EXITED)), "what runs on the node"),
+        (plan(service(), container(id="another")), "what runs on the node"),
+        (plan(service()), "what runs on the node"),
+        (
+            plan_deploy(service(), {"api"}, [container()], recorded=recorded_service(revision=7)),
+            "what the registry has",
+        ),
+    ],
+)
+def test_a_plan_that_no_longer_holds_says_what_changed(now: DeployPlan, what: str) -> None:
+    then = plan(service(), container())
+    with pytest.raises(BusyError, match=what):
+        check_holds(then.id, now)
+
+
+def test_what_is_no_plan_id_is_told_to_be_none() -> None:
+    with pytest.raises(BusyError, match="'yesterday' is not the id of a plan"):
+        check_holds("yesterday", plan(service()))
+
+
+def test_leftovers_of_the_selected_components_are_named() -> None:
+    a, b = component("a"), component("b")
+    left = [container(a, name="web-a" + LAST, id="1"), container(b, name="web-b" + NEXT, id="2")]
+    assert plan_deploy(service(a, b), {"a"}, left).leftovers == ("web-a" + LAST,)
+
+
+def test_what_the_registry_holds_already_is_known_to_be_so() -> None:
+    a, b = component("a"), component("b")
+    known = recorded_service(recorded(a), recorded(b))
+    both = ("a", "b")
+    assert is_recorded_as(service(a, b), known, both)
+    assert not is_recorded_as(service(a, b), None, both)
+    assert not is_recorded_as(service(a, b, active=False), known, both)
+    assert not is_recorded_as(service(a, component("b", user="1")), known, both)
+    assert is_recorded_as(service(a, component("b", user="1")), known, ("a",))
+    assert not is_recorded_as(service(a), known, ("a",)), "b is no longer defined, which is news"
+
+
+def test_components_are_ordered_by_what_they_depend_on() -> None:
+    a, b, c = component("a", depends_on=("b",)), component("b", depends_on=("c",)), component("c")
+    assert [each.name for each in ordered([a, b, c])] == ["c", "b", "a"]
