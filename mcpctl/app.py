@@ -12,10 +12,16 @@ from mcpctl.errors import UsageError
 # Where each command is, and its line in the list of commands: the first of its docstring, without the import.
 COMMANDS = {
     "deploy": ("changes:deploy", "Make a service, or one component of it, run as its definition says."),
+    "plan": ("plans:plan", "Show what a deploy would change, field by field; change nothing."),
     "start": ("changes:start", "Want a service or component running, and start it."),
     "stop": ("changes:stop", "Want a service or component stopped, and stop it."),
     "restart": ("changes:restart", "Stop and start what should run; change no intent."),
     "undeploy": ("changes:undeploy", "Stop and remove a service's containers, and forget them."),
+    "sync": ("declared:sync", "Tell every node all that is declared; make nothing anew."),
+    "purge": ("declared:purge", "Make the nodes forget what nothing declares and nothing runs."),
+    "recover": ("declared:recover", "Make again, from the nodes' registries, the containers that podman has lost."),
+    "operations": ("operations:operations", "List what is being changed on the nodes, and what was."),
+    "attach": ("operations:attach", "Follow an operation, from its first step to its end."),
     "list": ("status:list_services", "List deployed services, from the nodes' registries."),
     "ps": ("status:ps", "Show components as podman sees them now."),
     "status": ("status:status", "Show what should run against what runs, and why they disagree."),

@@ -38,7 +38,13 @@ async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIter
     host, port = node.host_port
     token = settings.token(node)
     channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE)
+    # Who may take an hour for an answer has ten seconds to be there: the kernel would try for two minutes.
+    patience = min(deadline, READ_DEADLINE_S)
+    is_connected = False
     try:
+        async with asyncio.timeout(patience):
+            await channel.__connect__()
+        patience, is_connected = deadline, True
         yield AgentServiceStub(channel, timeout=deadline, metadata={"authorization": f"Bearer {token}"})
     except GRPCError as error:
         raise _refused(node, error) from None
@@ -48,10 +54,13 @@ async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIter
             f"{error.verify_message}"
         ) from None
     except TimeoutError:
-        raise UnreachableError(f"node {node.name}: {node.address} did not answer within {deadline:g} s") from None
+        raise UnreachableError(f"node {node.name}: {node.address} did not answer within {patience:g} s") from None
     except (StreamTerminatedError, ProtocolError, ssl.SSLError) as error:
         raise UnreachableError(f"node {node.name}: the connection to {node.address} broke: {error}") from None
     except OSError as error:
+        # A connection that breaks is told otherwise: this is whoever read our output, and has enough of it.
+        if is_connected and isinstance(error, BrokenPipeError):
+            raise
         reason = error.strerror or str(error)
         raise UnreachableError(
             f"node {node.name}: {node.address} cannot be reached: {reason}; is mcpd running there?"

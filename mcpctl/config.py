@@ -99,6 +99,30 @@ class Settings(msgspec.Struct, frozen=True):
             )
         return node
 
+    @property
+    def active_nodes(self) -> list[Node]:
+        return [each for each in self.nodes if each.state is NodeState.ACTIVE]
+
+    def no_active_node(self) -> UsageError:
+        return UsageError(f"{self.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
+
+    def one_node(self, name: str, ledger: str) -> Node:
+        """The node called ``name``, else the only active one. ``ledger``: what each node counts for itself.
+
+        Raises UsageError; CliError when it is not active.
+        """
+        if name:
+            return self.usable_node(name)
+        active = self.active_nodes
+        if not active:
+            raise self.no_active_node()
+        if len(active) > 1:
+            names = ", ".join(each.name for each in active)
+            raise UsageError(
+                f"each node counts its own {ledger}, and there are {len(active)} ({names}): say --node NAME"
+            )
+        return active[0]
+
     def known_nodes(self, near: str) -> str:
         names = [each.name for each in self.nodes]
         if not names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,28 @@ def load(settings: Settings, name: str) -> Definition:
 
 def read(settings: Settings, path: Path) -> Definition:
     """The definition in ``path``. Raises UsageError with every problem in it."""
-    service, problems = _examine(path)
-    if service is not None:
-        problems = _disagreements(settings, path, service)
-    if service is None or problems:
-        raise UsageError(str(strict.Invalid(str(path), problems)))
-    return Definition(path, service)
+    return _judged(settings, path, {each: _examine(each) for each in {path, *paths(settings)}})
+
+
+def every(settings: Settings) -> tuple[list[Definition], list[UsageError]]:
+    """Every definition, by name, and what is wrong with those that are none. Raises UsageError without their folder."""
+    examined = {path: _examine(path) for path in _present(settings)}
+    found, wrong = [], []
+    for path in examined:
+        try:
+            found.append(_judged(settings, path, examined))
+        except UsageError as error:
+            wrong.append(error)
+    return found, wrong
+
+
+def defined(settings: Settings) -> list[str]:
+    """The services that have a definition, whether or not it is right: by its file's name, and by the one in it.
+
+    Raises UsageError without their folder.
+    """
+    examined = {path: _examine(path)[0] for path in _present(settings)}
+    return sorted({path.stem for path in examined} | {service.name for service in examined.values() if service})
 
 
 def paths(settings: Settings) -> list[Path]:
@@ -52,7 +69,30 @@ def paths(settings: Settings) -> list[Path]:
     return sorted(settings.services_dir.glob("*.toml"))
 
 
-def _examine(path: Path) -> tuple[Service | None, list[Problem]]:
+def _present(settings: Settings) -> list[Path]:
+    # A slip in the configuration must not look like "nothing is defined any more".
+    if not settings.services_dir.is_dir():
+        raise UsageError(f"{settings.services_dir} does not exist; services.dir in {settings.path} says where it is")
+    return paths(settings)
+
+
+# What a file holds, or what is wrong with it.
+_Examined = tuple[Service | None, list[Problem]]
+
+
+def _judged(settings: Settings, path: Path, examined: Mapping[Path, _Examined]) -> Definition:
+    """``examined`` has ``path`` and its neighbours. Raises UsageError with every problem in it."""
+    service, problems = examined[path]
+    if service is not None:
+        # A neighbour that is broken is its own problem, told when somebody uses it.
+        neighbours = [other for where, (other, _) in examined.items() if other and where.name != path.name]
+        problems = _disagreements(settings, path, service, neighbours)
+    if service is None or problems:
+        raise UsageError(str(strict.Invalid(str(path), problems)))
+    return Definition(path, service)
+
+
+def _examine(path: Path) -> _Examined:
     try:
         data = strict.read_toml(path)
     except strict.Invalid as error:
@@ -62,7 +102,7 @@ def _examine(path: Path) -> tuple[Service | None, list[Problem]]:
     return examine_service(data)
 
 
-def _disagreements(settings: Settings, path: Path, service: Service) -> list[Problem]:
+def _disagreements(settings: Settings, path: Path, service: Service, neighbours: Iterable[Service]) -> list[Problem]:
     """How a definition that is right in itself disagrees with its file, the nodes and its neighbours."""
     problems = []
     if service.name != path.stem:
@@ -71,12 +111,8 @@ def _disagreements(settings: Settings, path: Path, service: Service) -> list[Pro
         known = settings.known_nodes(service.node)
         problems.append(Problem("node", f"{service.node!r} is no node in {settings.path}; {known}"))
     ours = {service.container(name): name for name in service.component_names}
-    for other_path in paths(settings):
-        if other_path.name == path.name:
-            continue
-        # A neighbour that is broken is its own problem, told when somebody uses it.
-        other, _ = _examine(other_path)
-        if other is None or other.node != service.node:
+    for other in neighbours:
+        if other.node != service.node:
             continue
         for name in other.component_names:
             if (container := other.container(name)) in ours:

@@ -139,7 +139,7 @@ def _shortened(name: str, width: int) -> str:
 
 def _runs(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """The cells as text with colours, neighbours of one kind together."""
-    block = _BLOCK if render.colourful() and _is_shown(_BLOCK) else ""
+    block = _BLOCK if render.colourful() and render.is_shown(_BLOCK, sys.stdout) else ""
     runs: list[tuple[str, str]] = []
     for cell in cells:
         sign = _SIGN[cell] if cell is Cell.UNKNOWN else block or _SIGN[cell]
@@ -147,12 +147,3 @@ def _runs(cells: Sequence[Cell]) -> list[tuple[str, str]]:
             sign = runs.pop()[0] + sign
         runs.append((sign, _COLOUR[cell]))
     return runs
-
-
-def _is_shown(text: str) -> bool:
-    """Whether the terminal's encoding has it."""
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

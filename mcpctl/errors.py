@@ -27,6 +27,12 @@ class UnreachableError(CliError):
     """A node did not answer, or not in time."""
 
 
+class InterruptedByUserError(CliError):
+    """Ctrl-C, while a node was doing something."""
+
+    status = INTERRUPTED
+
+
 class BusyError(CliError):
     """Refused for now; the same call may be answered later."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from mcpctl import render
@@ -27,31 +27,56 @@ class Answers(NamedTuple, Generic[T]):
     unreachable: list[Node]
 
 
+# What each node said, or why it said nothing.
+Said = list[tuple[Node, T | CliError]]
+
+
 async def ask(
     settings: Settings, names: tuple[str, ...], question: Callable[[AgentServiceStub], Awaitable[T]]
 ) -> Answers[T]:
     """Asks the nodes called ``names``, or every active one.
 
-    Says on stderr which nodes were skipped or did not answer. Raises UnknownServiceError when all answered and none
-    knows the service, CliError when all refused, UsageError when there is no node to ask or we cannot ask it.
+    Says on stderr which nodes were skipped or did not answer. Raises as `settled` does, and UsageError when there is no
+    node to ask.
     """
-    nodes = _chosen(settings, names)
+    return settled(await ask_each(settings, chosen(settings, names), lambda stub, _: question(stub)))
+
+
+async def ask_each(
+    settings: Settings,
+    nodes: Sequence[Node],
+    question: Callable[[AgentServiceStub, Node], Awaitable[T]],
+    *,
+    deadline: float = READ_DEADLINE_S,
+) -> Said[T]:
+    """Asks ``nodes``, each with ``deadline`` seconds for its answer."""
 
     async def one(node: Node) -> T | CliError:
         try:
-            async with agent(settings, node, deadline=READ_DEADLINE_S) as stub:
-                return await question(stub)
+            async with agent(settings, node, deadline=deadline) as stub:
+                return await question(stub, node)
         except CliError as error:
             return error
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(node)) for node in nodes]
-    found = [task.result() for task in tasks]
-    answers = [each for each in found if not isinstance(each, CliError)]
-    answered = [node for node, each in zip(nodes, found, strict=True) if not isinstance(each, CliError)]
-    unreachable = [node for node, each in zip(nodes, found, strict=True) if isinstance(each, UnreachableError)]
-    unknown = [each for each in found if isinstance(each, UnknownServiceError)]
-    failed = [each for each in found if isinstance(each, CliError) and each not in unknown]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(node)) for node in nodes]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return [(node, task.result()) for node, task in zip(nodes, tasks, strict=True)]
+
+
+def settled(said: Said[T]) -> Answers[T]:
+    """What that comes to; says on stderr which nodes did not answer.
+
+    Raises UnknownServiceError when all answered and none knows the service, CliError when all refused, UsageError when
+    we cannot ask.
+    """
+    answers = [each for _, each in said if not isinstance(each, CliError)]
+    answered = [node for node, each in said if not isinstance(each, CliError)]
+    unreachable = [node for node, each in said if isinstance(each, UnreachableError)]
+    unknown = [each for _, each in said if isinstance(each, UnknownServiceError)]
+    failed = [each for _, each in said if isinstance(each, CliError) and each not in unknown]
     # 1. Our own side is wrong (no token, no CA): nothing that a node says changes that.
     # 2. Every node refused: the refusal is the answer.
     # 3. The nodes answered, and none knows the service.
@@ -64,13 +89,20 @@ async def ask(
     return Answers(answers, PARTIAL if failed else DONE, answered, unreachable)
 
 
-def _chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
+def chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
+    """The nodes called ``names``, or every active one; says which are skipped. Raises UsageError."""
     if names:
         return [settings.node(name) for name in dict.fromkeys(names)]
-    active = [node for node in settings.nodes if node.state is NodeState.ACTIVE]
     for node in settings.nodes:
         if node.state is not NodeState.ACTIVE:
             render.note(f"mcpctl: node {node.name} is {node.state} in {settings.path.name}: skipped")
-    if not active:
-        raise UsageError(f"{settings.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
-    return active
+    if not settings.active_nodes:
+        raise settings.no_active_node()
+    return settings.active_nodes
+
+
+def changeable(settings: Settings, names: tuple[str, ...]) -> list[Node]:
+    """As `chosen`, to be told something. Raises CliError for a node that is named and not active."""
+    for name in names:
+        settings.usable_node(name)
+    return chosen(settings, names)

@@ -14,6 +14,9 @@ from mcpctl.config import Settings, load
 from mcpctl.errors import UsageError
 from protos import grammar, naming
 
+# SQLite's.
+_LARGEST_ID = 2**63 - 1
+
 
 class Output(StrEnum):
     TABLE = "table"
@@ -41,6 +44,10 @@ class Common:
 
 COMMON = Common()
 
+What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
+Force = Annotated[bool, Parameter(negative="", help="Recreate what is unchanged, too.")]
+DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
+OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
 Nodes = Annotated[tuple[str, ...], Parameter(name="--node", help="Ask only this node; may be given several times.")]
 
 
@@ -64,6 +71,13 @@ def instant(text: str) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except OverflowError as error:
         raise ValueError(str(error)) from None
+
+
+def ledger_id(number: int, kind: str) -> int:
+    """A number that a node may have given to something. Raises UsageError."""
+    if not 1 <= number <= _LARGEST_ID:
+        raise UsageError(f"{number} is not the id of an {kind}")
+    return number
 
 
 def target(text: str) -> tuple[str, str]:

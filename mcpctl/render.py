@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TextIO
 
 import msgspec
 
@@ -30,9 +31,9 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
 
     Returns the columns' widths.
     """
-    cells = [[_one_line(cell) for cell in row] for row in rows]
+    cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
-    print(_style(_line(headers, widths, {}), "bold"))
+    print(_style(_line(headers, widths, {}), "bold" if colourful() else ""))
     for row in cells:
         _print_row(row, widths)
     return widths
@@ -40,7 +41,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
 
 def later_row(row: Sequence[str], widths: Sequence[int]) -> list[int]:
     """Prints a row that a table of ``widths`` did not have yet, at once. Returns the widths that the next one needs."""
-    cells = [_one_line(cell) for cell in row]
+    cells = [one_line(cell) for cell in row]
     widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
     _print_row(cells, widths)
     sys.stdout.flush()
@@ -50,7 +51,12 @@ def later_row(row: Sequence[str], widths: Sequence[int]) -> list[int]:
 def say(*pieces: str | tuple[str, str]) -> None:
     """Prints one line of text, some of it with a colour: ``("FAILED", "red")``."""
     texts = [(piece, "") if isinstance(piece, str) else piece for piece in pieces]
-    print("".join(_style(_one_line(text), colour) for text, colour in texts))
+    print(painted(texts, coloured=colourful()))
+
+
+def painted(pieces: Iterable[tuple[str, str]], *, coloured: bool) -> str:
+    """One line of texts with their colours, harmless to a terminal."""
+    return "".join(_style(one_line(text), colour if coloured else "") for text, colour in pieces)
 
 
 def as_json(value: object) -> None:
@@ -64,7 +70,7 @@ def as_json_line(value: object) -> None:
 
 def note(message: str) -> None:
     """Something beside the answer, for people: to stderr, each line of it harmless."""
-    print("\n".join(map(_one_line, message.split("\n"))), file=sys.stderr, flush=True)
+    print("\n".join(map(one_line, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def age(since: datetime | None, at: datetime | None = None) -> str:
@@ -97,7 +103,9 @@ def size(count: int) -> str:
 
 
 def _print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
-    print(_line(cells, widths, {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(cells)}))
+    coloured = colourful()
+    colours = {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(cells) if coloured}
+    print(_line(cells, widths, colours))
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) -> str:
@@ -110,16 +118,28 @@ def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) 
 
 
 def _style(text: str, colour: str) -> str:
-    if not colour or not text or not colourful():
-        return text
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if colour and text else text
 
 
-def colourful() -> bool:
-    """Whether there is a terminal that shows colours to somebody who wants them; see no-color.org."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def colourful(stream: TextIO | None = None) -> bool:
+    """Whether ``stream``, else stdout, is a terminal that shows colours to somebody who wants them (no-color.org)."""
+    return is_terminal(stream or sys.stdout) and not os.environ.get("NO_COLOR")
 
 
-def _one_line(text: str) -> str:
+def is_terminal(stream: TextIO) -> bool:
+    """Whether it is one that understands escape codes."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def is_shown(text: str, stream: TextIO) -> bool:
+    """Whether the stream's encoding has it."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def one_line(text: str) -> str:
     """What came from elsewhere cannot move the cursor or break a row."""
     return "".join(char if char.isprintable() else " " for char in text)

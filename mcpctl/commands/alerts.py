@@ -8,19 +8,15 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mcpctl import alerts, definition
-from mcpctl.config import Node, NodeState, Settings
+from mcpctl.config import Settings
 from mcpctl.errors import UsageError
 from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, Nodes, instant, target
+from mcpctl.options import COMMON, Common, Nodes, OneNode, What, instant, ledger_id, target
 from protos import grammar
-
-_LARGEST_ID = 2**63 - 1
-
-OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
 
 
 def list_alerts(
-    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")] = "",
+    what: What = "",
     /,
     *,
     closed: Annotated[bool, Parameter(name=("--all", "-a"), negative="", help="Those that are over, too.")] = False,
@@ -51,15 +47,13 @@ def ack(
 
     For example: `mcpctl alerts ack 17 --node rift --note "disk is being replaced"`
     """
-    if not 1 <= alert <= _LARGEST_ID:
-        raise UsageError(f"{alert} is not the id of an alert")
-    settings = common.settings()
-    where = settings.usable_node(node) if node else _only_node(settings)
+    ledger_id(alert, "alert")
+    where = common.settings().one_node(node, "alerts")
     return alerts.ack(Query(config=common.config, json=common.json), where, alert, note)
 
 
 def silence(
-    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")],
+    what: What,
     /,
     *,
     reason: Annotated[str, Parameter(help="Why; shown to whoever lists alerts.")],
@@ -81,16 +75,6 @@ def silence(
     settings = common.settings()
     where = settings.usable_node(node or _defined_node(settings, name, component))
     return alerts.silence(Query(what, (), common.config, common.json), where, end, reason)
-
-
-def _only_node(settings: Settings) -> Node:
-    active = [each for each in settings.nodes if each.state is NodeState.ACTIVE]
-    if len(active) == 1:
-        return active[0]
-    if not active:
-        raise UsageError(f"{settings.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
-    names = ", ".join(each.name for each in active)
-    raise UsageError(f"each node counts its own alerts, and there are {len(active)} ({names}): say --node NAME")
 
 
 def _defined_node(settings: Settings, service: str, component: str) -> str:

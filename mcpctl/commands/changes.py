@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
+import msgspec
 from cyclopts import Parameter
 
 from mcpctl import client, definition, render
 from mcpctl.config import Settings
 from mcpctl.definition import Definition
-from mcpctl.errors import DONE, FAILED, UnreachableError
+from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
 from mcpctl.intent import service_spec
-from mcpctl.options import COMMON, Common, target
-from mcpctl.rows import OutcomeRow, outcome_row, progress_row
+from mcpctl.looking import what as called
+from mcpctl.options import COMMON, Common, DryRun, Force, What, target
+from mcpctl.planning import Wanted, plan_one
+from mcpctl.reports import BAD, print_outcomes, watch
+from mcpctl.rows import deploy_report, outcome_row
+from protos import grammar
 from protos.mcp import v1
 
-What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait for an operation that holds the service.")]
-_BAD = ("failed", "reverted")
 
 
 def deploy(
     what: What,
     /,
     *,
-    force: Annotated[bool, Parameter(negative="", help="Recreate what is unchanged, too.")] = False,
+    image: Annotated[str, Parameter(help="This image for the component, once, whatever its definition says.")] = "",
+    dry_run: DryRun = False,
+    plan: Annotated[str, Parameter(help="Only if this plan, as `mcpctl plan` shows it, still holds.")] = "",
+    force: Force = False,
     wait: Wait = False,
     common: Common = COMMON,
 ) -> int:
@@ -35,33 +41,24 @@ def deploy(
 
     For example: `mcpctl deploy web`
     """
+    if dry_run and plan:
+        raise UsageError("--dry-run makes a plan, and takes none")
     settings = common.settings()
     name, component = target(what)
     found = definition.load(settings, name)
     found.check_component(component)
     node = settings.usable_node(found.service.node)
-
-    async def command() -> int:
-        request = v1.DeployRequest(service=service_spec(found.service), component=component, force=force, wait=wait)
-        outcomes: list[OutcomeRow] = []
-        completed = False
-        try:
-            async with client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
-                async for response in stub.deploy(request):
-                    _show(response, outcomes, common)
-                    completed = response.is_set("completed")
-        finally:
-            if outcomes and not common.json:
-                _print_outcomes(outcomes)
-        if not completed:
-            # grpclib takes a connection that closes right behind an error for the end of a good stream.
-            raise UnreachableError(
-                f"node {node.name}: the connection ended before the deploy did; it ends there by itself, completed or "
-                f"undone: see `mcpctl status {name}`"
-            )
-        return DONE
-
-    return client.run(command())
+    if image:
+        found = _with_image(found, component, image, verb="planning" if dry_run else "deploying")
+    if dry_run:
+        options = f" --image {image}" if image else ""
+        return plan_one(settings, Wanted(found, component, force, options), json=common.json)
+    request = v1.DeployRequest(
+        service=service_spec(found.service), component=component, force=force, plan_id=plan, wait=wait
+    )
+    return watch(
+        settings, node, lambda stub: stub.deploy(request), deploy_report, subject="the deploy", json=common.json
+    )
 
 
 def start(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
@@ -168,28 +165,33 @@ def _outcomes(
         if common.json:
             render.as_json(rows)
         else:
-            _print_outcomes(rows)
-        return FAILED if any(row.result in _BAD for row in rows) else DONE
+            print_outcomes(rows)
+        return FAILED if any(row.result in BAD for row in rows) else DONE
 
     return client.run(command())
 
 
-def _show(response: v1.DeployResponse, outcomes: list[OutcomeRow], common: Common) -> None:
-    if response.is_set("outcome"):
-        row = outcome_row(response.outcome)
-        outcomes.append(row)
-        if common.json:
-            render.as_json_line({"operation": response.operation_id, "outcome": row})
-    elif response.is_set("progress"):
-        step = progress_row(response.progress)
-        if common.json:
-            render.as_json_line({"operation": response.operation_id, "progress": step})
-        else:
-            render.note(f"{step.component:16} {step.step:8} {step.message}")
-
-
-def _print_outcomes(rows: list[OutcomeRow]) -> None:
-    render.table(("COMPONENT", "RESULT", "DETAIL"), [(row.component, row.result, row.message) for row in rows])
+def _with_image(found: Definition, component: str, image: str, *, verb: str) -> Definition:
+    """The definition with another image for ``component``; says what that means. Raises UsageError."""
+    try:
+        grammar.image(image)
+    except ValueError as error:
+        raise UsageError(f"--image: {error}") from None
+    service = found.service
+    if not component and len(service.components) > 1:
+        known = ", ".join(service.component_names)
+        raise UsageError(f"--image is for one component, and {service.name} has {known}: say {service.name}/COMPONENT")
+    component = component or service.components[0].name
+    told = service.component(component)
+    if told and told.image != image:
+        render.note(
+            f"mcpctl: {called(service.name, component)}: {verb} {image}; {found.path} says {told.image} until you "
+            "edit it: the next deploy goes back to that"
+        )
+    components = tuple(
+        msgspec.structs.replace(each, image=image) if each.name == component else each for each in service.components
+    )
+    return msgspec.structs.replace(found, service=msgspec.structs.replace(service, components=components))
 
 
 def _write_active(found: Definition, component: str, active: bool) -> None:

@@ -1,292 +1,25 @@
 """The commands against nodes that answer: real servers with TLS, which say what the test prepared."""
 
 import asyncio
-import contextlib
-import gc
 import json
-import os
-import queue
-import signal
-import ssl
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib.server import Server
 
-from mcpctl import __main__ as program
 from mcpctl import client, config, drawing, render
 from mcpctl.errors import UnreachableError
-from mcpd import pki
 from protos.mcp import v1
-from tests.waiting import DEADLINE_S, free_port, until
-
-AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-HOST = "127.0.0.1"
-HOSTILE = "\x1b[2J\x9b31m one\r\ntwo\u2028three"
-WEB = 'name = "web"\nnode = "rift"\n[[components]]\nname = "api"\nimage = "x:v1"\n'
-
-
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Ran]
-
-
-# -- nodes
-
-
-class Agent(v1.AgentServiceBase):
-    """Keeps a ledger of events; answers everything else with what was prepared, by the name of the method."""
-
-    def __init__(self, node: str) -> None:
-        self.node = node
-        self.ledger: list[v1.EventInfo] = []
-        self.prepared: dict[str, Any] = {}
-        self.requests: list[Any] = []
-        # The next calls are refused with these.
-        self.refusals: list[GRPCError] = []
-        # Written when somebody begins to watch, just too late for a listing.
-        self.late: list[v1.EventInfo] = []
-        self._news = asyncio.Event()
-
-    def asked(self, kind: type) -> list[Any]:
-        return [each for each in self.requests if isinstance(each, kind)]
-
-    def append(self, *events: v1.EventInfo) -> None:
-        self.ledger += events
-        self._news.set()
-        self._news = asyncio.Event()
-
-    def _answer(self, request: Any) -> Any:
-        self.requests.append(request)
-        if self.refusals:
-            raise self.refusals.pop(0)
-        answer = self.prepared.get(type(request).__name__)
-        if isinstance(answer, GRPCError):
-            raise answer
-        return answer
-
-    async def list_alerts(self, list_alerts_request: v1.ListAlertsRequest) -> v1.ListAlertsResponse:
-        return self._answer(list_alerts_request) or v1.ListAlertsResponse(self.node)
-
-    async def ack_alert(self, ack_alert_request: v1.AckAlertRequest) -> v1.AckAlertResponse:
-        return self._answer(ack_alert_request)
-
-    async def silence_alert(self, silence_alert_request: v1.SilenceAlertRequest) -> v1.SilenceAlertResponse:
-        self._answer(silence_alert_request)
-        asked = silence_alert_request
-        silence = v1.SilenceInfo(3, asked.service, asked.component, asked.until, asked.reason, "kyle")
-        return v1.SilenceAlertResponse(silence)
-
-    async def get_status(self, get_status_request: v1.GetStatusRequest) -> v1.GetStatusResponse:
-        return self._answer(get_status_request) or v1.GetStatusResponse(self.node)
-
-    async def list_events(self, list_events_request: v1.ListEventsRequest) -> v1.ListEventsResponse:
-        asked = list_events_request
-        self._answer(asked)
-        found = [each for each in self.ledger if self._matches(each, asked) and each.at >= asked.since]
-        return v1.ListEventsResponse(self.node, found[-(asked.limit or 100) :])
-
-    async def watch_events(self, watch_events_request: v1.WatchEventsRequest) -> AsyncIterator[v1.WatchEventsResponse]:
-        asked = watch_events_request
-        self._answer(asked)
-        late, self.late = self.late, []
-        self.append(*late)
-        last = asked.after_id or max((each.id for each in self.ledger), default=0)
-        while True:
-            news = self._news
-            for each in [each for each in self.ledger if each.id > last]:
-                last = each.id
-                if self._matches(each, asked):
-                    yield v1.WatchEventsResponse(each)
-            await news.wait()
-
-    def _matches(self, event: v1.EventInfo, asked: v1.ListEventsRequest | v1.WatchEventsRequest) -> bool:
-        return asked.service in ("", event.service) and asked.component in ("", event.component)
-
-
-class Tracking(Server):
-    """Knows its connections, so that they can be cut."""
-
-    def __init__(self, agent: Agent) -> None:
-        super().__init__([agent])
-        self.transports: list[asyncio.Transport] = []
-
-    def _protocol_factory(self) -> Any:
-        protocol = super()._protocol_factory()
-        made = protocol.connection_made
-
-        def connection_made(transport: asyncio.Transport) -> None:
-            self.transports.append(transport)
-            made(transport)
-
-        protocol.connection_made = connection_made  # type: ignore[method-assign]
-        return protocol
-
-
-class Node:
-    """A server in a thread of its own. ``agent`` is its to change: from outside, through `tell`."""
-
-    def __init__(self, name: str, authority: pki.Authority, folder: Path) -> None:
-        pem = pki.make_server(authority, name, HOST)
-        chain = folder / f"{name}.pem"
-        chain.write_bytes(pem.certificate + pem.key)
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(chain)
-        self._tls.set_alpn_protocols(["h2"])
-        self.port = free_port()
-        # Not what the policy gives: trio-asyncio's loops stay in one thread.
-        self._loop = asyncio.SelectorEventLoop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        self.agent = Agent(name)
-        self._server: Tracking | None = None
-
-    def listen(self) -> None:
-        async def listen() -> None:
-            self._server = Tracking(self.agent)
-            await self._server.start(HOST, self.port, ssl=self._tls)
-
-        self._run(listen())
-
-    def cut(self, *, for_good: bool = False) -> None:
-        """Breaks every connection."""
-
-        async def cut() -> None:
-            assert self._server is not None
-            for transport in self._server.transports:
-                transport.abort()
-            if for_good:
-                self._server.close()
-                await self._server.wait_closed()
-                self._server = None
-
-        self._run(cut())
-
-    def freeze(self) -> None:
-        """Reads nothing any more, as a machine that lost its power."""
-
-        async def freeze() -> None:
-            assert self._server is not None
-            for transport in self._server.transports:
-                transport.pause_reading()
-
-        self._run(freeze())
-
-    def append(self, *events: v1.EventInfo) -> None:
-        async def append() -> None:
-            self.agent.append(*events)
-
-        self._run(append())
-
-    def close(self) -> None:
-        if self._server is not None:
-            self.cut(for_good=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(DEADLINE_S)
-        self._loop.close()
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(DEADLINE_S)
-
-
-@pytest.fixture(scope="module")
-def authority() -> pki.Authority:
-    return pki.make_authority("rift")
-
-
-@pytest.fixture
-def nodes(tmp_path: Path, authority: pki.Authority) -> Iterator[tuple[Node, Node]]:
-    """Two nodes that listen, rift and orion, in the configuration of a workstation."""
-    (tmp_path / "services").mkdir()
-    (tmp_path / "token").write_text("secret")
-    (tmp_path / "token").chmod(0o600)
-    (tmp_path / "ca.pem").write_bytes(authority.pem.certificate)
-    made = (Node("rift", authority, tmp_path), Node("orion", authority, tmp_path))
-    tables = [f'[[nodes]]\nname = "{each.agent.node}"\naddress = "{HOST}:{each.port}"\n' for each in made]
-    (tmp_path / "mcp.toml").write_text("".join(tables))
-    try:
-        for each in made:
-            each.listen()
-        yield made
-    finally:
-        for each in made:
-            each.close()
-
-
-@pytest.fixture
-def rift(nodes: tuple[Node, Node]) -> Node:
-    return nodes[0]
-
-
-@pytest.fixture
-def orion(nodes: tuple[Node, Node]) -> Node:
-    return nodes[1]
-
-
-@pytest.fixture
-def alone(rift: Node, tmp_path: Path) -> Node:
-    """The configuration has one active node."""
-    with (tmp_path / "mcp.toml").open("a") as file:
-        file.write('state = "down"\n')
-    return rift
-
-
-@pytest.fixture
-def plain_asyncio() -> Iterator[None]:
-    """The loops that the program has when it runs by itself, without trio-asyncio in the process."""
-    asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
-    yield
-    asyncio.set_event_loop_policy(None)
-
-
-@pytest.fixture
-def run(
-    plain_asyncio: None,  # noqa: ARG001
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Run:
-    """Runs the program in this process."""
-
-    def run(*words: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["mcpctl", *words])
-        # It leaves it to its own end to close what is open; here, that end is none.
-        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-            with pytest.raises(SystemExit) as raised:
-                program.main()
-            gc.collect()
-        out, err = capsys.readouterr()
-        assert isinstance(raised.value.code, int)
-        return Ran(raised.value.code, out, err)
-
-    for name in ("MCP_TOKEN", "MCP_DEBUG"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MCP_CONFIG", str(tmp_path / "mcp.toml"))
-    return run
-
-
-def columns(line: str) -> list[str]:
-    """The cells of a table's row."""
-    return [cell for cell in line.split("  ") if cell]
-
-
-def stripped(line: str) -> list[str]:
-    return [cell.strip() for cell in columns(line)]
-
+from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.waiting import DEADLINE_S, until
 
 # -- alerts list
 
@@ -763,82 +496,12 @@ def test_what_a_node_says_cannot_move_the_cursor(run: Run, alone: Node, words: t
 
 # -- events --follow
 
-
-def of_a_shell(folder: Path) -> dict[str, str]:
-    """The environment of somebody who uses the configuration in ``folder``."""
-    unwanted = ("MCP_", "PYTHONUNBUFFERED")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
-    return {**environment, "MCP_CONFIG": str(folder / "mcp.toml")}
-
-
-class Following:
-    """`mcpctl events --follow` as a shell runs it."""
-
-    def __init__(self, folder: Path, *words: str) -> None:
-        self._stderr = folder / "stderr"
-        with self._stderr.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mcpctl", "events", "--follow", *words],
-                env=of_a_shell(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-            )
-        self._lines: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._lines.put(line.rstrip("\n"))
-        self._lines.put(None)
-
-    def line(self) -> str:
-        found = self._lines.get(timeout=DEADLINE_S)
-        assert found is not None, f"it ended: {self.err}"
-        return found
-
-    def ids(self, count: int) -> list[int]:
-        """Of the next events; with --output json."""
-        return [json.loads(self.line())["id"] for _ in range(count)]
-
-    @property
-    def err(self) -> str:
-        return self._stderr.read_text()
-
-    def end(self) -> tuple[int, list[str]]:
-        """Its exit status, and the lines that were not read yet."""
-        status = self.process.wait(DEADLINE_S)
-        self._reader.join(DEADLINE_S)
-        return status, [line for line in iter(self._lines.get_nowait, None) if line]
-
-    def interrupt(self) -> tuple[int, list[str]]:
-        self.process.send_signal(signal.SIGINT)
-        return self.end()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reader.join(DEADLINE_S)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-Follow = Callable[..., Following]
+Follow = Callable[..., Program]
 
 
 @pytest.fixture
-def follow(tmp_path: Path) -> Iterator[Follow]:
-    with contextlib.ExitStack() as stack:
-        # A shell's background jobs ignore Ctrl-C, and so would what the tests start when they are one.
-        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
-
-        def follow(*words: str) -> Following:
-            return stack.enter_context(contextlib.closing(Following(tmp_path, *words)))
-
-        yield follow
+def follow(launch: Callable[..., Program]) -> Follow:
+    return lambda *words: launch("events", "--follow", *words)
 
 
 def watched(node: Node, times: int = 1) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from mcpctl import __main__ as program
-from mcpctl import __version__
+from mcpctl import __version__, client
 from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS
 from mcpd import pki
 
@@ -159,6 +159,14 @@ def test_the_version_is_shown(run: Run) -> None:
         (("alerts", "list", "--limit", "0"), ("--limit",)),
         (("alerts", "ack"), ("ID",)),
         (("alerts", "ack", "seven"), ("seven",)),
+        (("operations", "--limit", "0"), ("--limit",)),
+        (("operations", "web/api"), ("web/api", "service")),
+        (("attach",), ("ID",)),
+        (("attach", "seven"), ("seven",)),
+        (("plan", "a/b/c"), ("a/b/c",)),
+        (("purge", "a/b/c"), ("a/b/c",)),
+        (("recover", "web/api"), ("web/api", "service")),
+        (("sync", "--node", "rfit"), ("rfit", "did you mean rift?")),
         (("alerts", "silence", "web"), ("--reason",)),
         (("ps", "web/api"), ("web/api", "service")),
         (("ps", "Web!"), ("Web!", "lower-case")),
@@ -266,6 +274,7 @@ def test_an_edit_keeps_mode_and_link_and_leaves_nothing_beside(run: Run, folder:
 
 LOOKING = [("ps",), ("list",), ("status",), ("events",), ("ps", "--all"), ("node", "show", "rift")]
 LOOKING += [("status", "--at", "2h"), ("events", "--follow"), ("timeline",), ("alerts", "list")]
+LOOKING += [("sync",), ("purge",), ("recover",), ("operations",)]
 
 
 @pytest.mark.parametrize("words", LOOKING, ids=" ".join)
@@ -309,7 +318,7 @@ def test_a_stop_that_cannot_reach_the_node_still_changes_the_definition(run: Run
     assert f"{path} says active = false; `mcpctl sync` will settle it" in err
 
 
-@pytest.mark.parametrize("command", ["deploy", "start", "stop", "restart", "undeploy"])
+@pytest.mark.parametrize("command", ["plan", "deploy", "start", "stop", "restart", "undeploy"])
 def test_a_change_on_a_node_that_is_not_active_is_refused_and_changes_nothing(
     run: Run, folder: Path, command: str
 ) -> None:
@@ -321,7 +330,7 @@ def test_a_change_on_a_node_that_is_not_active_is_refused_and_changes_nothing(
     assert (folder / "services/web.toml").read_text() == WEB
 
 
-@pytest.mark.parametrize("command", ["deploy", "start", "stop", "restart"])
+@pytest.mark.parametrize("command", ["plan", "deploy", "start", "stop", "restart"])
 def test_a_change_of_a_component_that_is_not_defined_is_refused(run: Run, folder: Path, command: str) -> None:
     (folder / "services/web.toml").write_text(WEB)
     status, _, err = run(command, "web/nobody")
@@ -388,6 +397,19 @@ def test_a_server_that_is_no_agent_is_one_line_and_no_bug(run: Run, folder: Path
     assert status == 4
     (line,) = err.splitlines()
     assert line.startswith(f"mcpctl: node rift: the connection to 127.0.0.1:{stranger} broke: ")
+
+
+def test_a_node_that_takes_a_connection_and_is_silent_is_not_waited_for_an_hour(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "services/web.toml").write_text(WEB)
+    monkeypatch.setattr(client, "READ_DEADLINE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        (folder / "mcp.toml").write_text(CONFIG.replace("127.0.0.1:1", address))
+        status, _, err = run("deploy", "web")
+    assert status == 1
+    assert err == f"mcpctl: node rift: {address} did not answer within 0.2 s\n"
 
 
 def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +489,8 @@ sys.argv = ["mcpctl", *sys.argv[1:]]
 try:
     main()
 finally:
-    print(*sorted({name.partition(".")[0] for name in sys.modules}))
+    ours = {name for name in sys.modules if name.startswith("mcpctl.")}
+    print(*sorted(ours | {name.partition(".")[0] for name in sys.modules}))
 """
 
 
@@ -480,6 +503,9 @@ def test_what_is_typed_most_imports_nothing_that_it_does_not_need(folder: Path, 
     assert (
         imported & {"cyclopts", "rich", "tomlkit", "trio", "trio_asyncio", "mcpd", "monitor", "cryptography"} == set()
     )
+    assert [name for name in imported if name.startswith("mcpctl.commands")] == []
+    changing = {"definition", "intent", "planning", "progress", "reports"}
+    assert imported & {f"mcpctl.{name}" for name in changing} == set()
 
 
 def test_a_command_with_options_imports_neither_the_daemon_nor_trio(folder: Path) -> None:

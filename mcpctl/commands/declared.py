@@ -1,0 +1,168 @@
+"""sync, purge, recover: what makes whole nodes agree with what is declared."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mcpctl import definition, render
+from mcpctl.client import CHANGE_DEADLINE_S
+from mcpctl.config import Node, Settings
+from mcpctl.definition import Definition
+from mcpctl.errors import FAILED, InterruptedByUserError, UsageError
+from mcpctl.fanout import Answers, ask_each, changeable, settled
+from mcpctl.intent import service_spec
+from mcpctl.looking import Query, what
+from mcpctl.options import COMMON, Common, DryRun, Nodes
+from mcpctl.reports import BAD, ended_early, follow, shown
+from mcpctl.rows import OutcomeRow, ReportRow, ServiceOutcomeRow, recover_report, service_outcome_row
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+_HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
+
+
+def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) -> int:
+    """Tell every node all that is declared; make nothing anew.
+
+    Desired states and specs are recorded, what should be stopped is stopped, what should run and is stopped is started.
+    What no definition names any more is left alone from then on. What needs a deploy is listed.
+
+    For example: `mcpctl sync --dry-run`
+    """
+    settings = common.settings()
+    found, wrong = definition.every(settings)
+    if wrong:
+        raise UsageError("\n".join([*map(str, wrong), "nothing was sent to any node"]))
+
+    async def question(stub: AgentServiceStub, node: Node) -> list[ServiceOutcomeRow]:
+        answer = await stub.sync(_sync_request(found, node, dry_run=dry_run))
+        return [service_outcome_row(node.name, each) for each in answer.services]
+
+    answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
+    rows = _print_services(answers, json=common.json)
+    if not common.json:
+        _print_pending(rows)
+    return FAILED if _has(rows, BAD) else answers.status
+
+
+def purge(
+    target: Annotated[
+        str, Parameter(name="WHAT", help="SERVICE, or SERVICE/COMPONENT. [default: all that can be]")
+    ] = "",
+    /,
+    *,
+    dry_run: DryRun = False,
+    node: Nodes = (),
+    common: Common = COMMON,
+) -> int:
+    """Make the nodes forget what nothing declares and nothing runs.
+
+    What has a definition is never touched, nor what runs, nor a container.
+
+    For example: `mcpctl purge web/old --dry-run`
+    """
+    service, component = Query(target).service_and_component()
+    settings = common.settings()
+    request = v1.PurgeRequest(
+        service=service, component=component, dry_run=dry_run, defined=definition.defined(settings)
+    )
+
+    async def question(stub: AgentServiceStub, node: Node) -> list[ServiceOutcomeRow]:
+        return [service_outcome_row(node.name, each) for each in (await stub.purge(request)).services]
+
+    answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
+    rows = _print_services(answers, json=common.json)
+    # Who names something wants it gone; without a name, what cannot go is as it should be.
+    return FAILED if _has(rows, (*BAD, "skipped") if target else BAD) else answers.status
+
+
+def recover(
+    service: Annotated[str, Parameter(help="Only this service.")] = "",
+    /,
+    *,
+    dry_run: DryRun = False,
+    node: Nodes = (),
+    common: Common = COMMON,
+) -> int:
+    """Make again, from the nodes' registries, the containers that podman has lost.
+
+    Needs no definitions, and no registry of images: what the node has is used.
+
+    For example: `mcpctl recover --node rift --dry-run`
+    """
+    request = v1.RecoverRequest(dry_run=dry_run, service=Query(service).service())
+    settings = common.settings()
+    nodes = changeable(settings, node)
+    rows: list[ReportRow] = []
+    try:
+        answers = settled(asyncio.run(_recover(settings, nodes, request, rows, json=common.json)))
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            "interrupted; what was begun goes on by itself: `mcpctl operations --running` lists it"
+        ) from None
+    finally:
+        outcomes = [(each, each.outcome) for each in rows if each.outcome]
+        if outcomes and not common.json:
+            render.table(_HEADERS, [_cells(row.node, row.service, outcome) for row, outcome in outcomes])
+    return FAILED if any(outcome.result in BAD for _, outcome in outcomes) else answers.status
+
+
+async def _recover(
+    settings: Settings, nodes: Sequence[Node], request: v1.RecoverRequest, rows: list[ReportRow], *, json: bool
+) -> list[tuple[Node, object]]:
+    async with shown(json=json, several=len(nodes) > 1) as show:
+
+        def keep(row: ReportRow) -> None:
+            rows.append(row)
+            show(row)
+
+        async def question(stub: AgentServiceStub, node: Node) -> None:
+            reports = stub.recover(request)
+            early = ended_early(node, "the recovery")
+            await follow(reports, lambda response: recover_report(node.name, response), keep, early)
+
+        return await ask_each(settings, nodes, question, deadline=CHANGE_DEADLINE_S)
+
+
+def _sync_request(definitions: Iterable[Definition], node: Node, *, dry_run: bool) -> v1.SyncRequest:
+    ours = [each.service for each in definitions if each.service.node == node.name]
+    return v1.SyncRequest(services=[service_spec(each) for each in ours], dry_run=dry_run)
+
+
+def _print_services(answers: Answers[list[ServiceOutcomeRow]], *, json: bool) -> list[ServiceOutcomeRow]:
+    rows = [row for answer in answers.answers for row in answer]
+    if json:
+        render.as_json(rows)
+    else:
+        cells = []
+        for row in rows:
+            cells += [_cells(row.node, row.service, outcome) for outcome in row.outcomes]
+            if row.error:
+                cells.append(_cells(row.node, row.service, OutcomeRow("", "failed", row.error)))
+        render.table(_HEADERS, cells)
+    return rows
+
+
+def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:
+    waiting = [row for row in rows if row.pending]
+    if not waiting:
+        return
+    print()
+    render.say("a deploy would still change:")
+    for row in waiting:
+        for each in row.pending:
+            render.say(f"  {what(row.service, each.component)}: {each.action}, {each.reason}")
+    for row in waiting:
+        render.say(f"`mcpctl deploy {row.service}` does that")
+
+
+def _has(rows: Iterable[ServiceOutcomeRow], results: Sequence[str]) -> bool:
+    return any(row.error or any(each.result in results for each in row.outcomes) for row in rows)
+
+
+def _cells(node: str, service: str, outcome: OutcomeRow) -> tuple[str, ...]:
+    return node, service, outcome.component, outcome.result, outcome.message

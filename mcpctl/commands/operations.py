@@ -1,0 +1,82 @@
+"""operations, attach: what is being changed on the nodes, and what was."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mcpctl import render
+from mcpctl.errors import UsageError
+from mcpctl.fanout import ask
+from mcpctl.looking import LONG_AGO, Query, what
+from mcpctl.options import COMMON, Common, Nodes, OneNode, ledger_id
+from mcpctl.reports import watch
+from mcpctl.rows import OperationRow, operation_row, watch_report
+from protos.mcp import v1
+
+_DEFAULT_OPERATIONS = 20
+_HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
+
+
+def operations(
+    service: Annotated[str, Parameter(help="Only those of this service.")] = "",
+    /,
+    *,
+    running: Annotated[bool, Parameter(negative="", help="Only those that are not over.")] = False,
+    limit: Annotated[int, Parameter(help="At most so many of each node, the newest.")] = _DEFAULT_OPERATIONS,
+    node: Nodes = (),
+    common: Common = COMMON,
+) -> int:
+    """List what is being changed on the nodes, and what was.
+
+    For example: `mcpctl operations web --running`
+    """
+    if limit < 1:
+        raise UsageError(f"--limit: {limit} is not a number of operations")
+    query = Query(service, node, common.config, common.json)
+    request = v1.ListOperationsRequest(service=query.service(), running_only=running, limit=limit)
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_operations(request)))
+    rows = [operation_row(answer.node, each) for answer in found.answers for each in answer.operations]
+    # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
+    if len(found.answers) > 1:
+        rows.sort(key=lambda row: row.started_at or LONG_AGO)
+    if query.json:
+        render.as_json(rows)
+    else:
+        render.table(_HEADERS, map(_cells, rows))
+    return found.status
+
+
+def attach(
+    operation: Annotated[int, Parameter(name="ID", help="The operation's id, as `mcpctl operations` shows it.")],
+    /,
+    *,
+    node: OneNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Follow an operation, from its first step to its end.
+
+    Each node counts its own operations: with several nodes, --node says whose it is.
+
+    For example: `mcpctl attach 17 --node rift`
+    """
+    ledger_id(operation, "operation")
+    settings = common.settings()
+    where = settings.one_node(node, "operations")
+    return watch(
+        settings,
+        where,
+        lambda stub: stub.watch_operation(v1.WatchOperationRequest(id=operation)),
+        lambda response: watch_report(where.name, operation, response),
+        subject=f"operation {operation}",
+        json=common.json,
+        operation=str(operation),
+    )
+
+
+def _cells(row: OperationRow) -> tuple[str, ...]:
+    started, took = render.moment(row.started_at), render.age(row.started_at, row.ended_at)
+    target = what(row.service, row.component)
+    return row.node, str(row.id), row.kind, target, row.caller, started, took, row.state, row.message or row.step

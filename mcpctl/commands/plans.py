@@ -1,0 +1,31 @@
+"""plan: its signature; what it does is in `mcpctl.planning`, which `deploy --dry-run` does too."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mcpctl import definition
+from mcpctl.options import COMMON, Common, Force, target
+from mcpctl.planning import Wanted, plan_all, plan_one
+
+
+def plan(
+    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT. [default: every service]")] = "",
+    /,
+    *,
+    force: Force = False,
+    common: Common = COMMON,
+) -> int:
+    """Show what a deploy would change, field by field; change nothing.
+
+    For example: `mcpctl plan web`
+    """
+    settings = common.settings()
+    if not what:
+        return plan_all(settings, force=force, json=common.json)
+    name, component = target(what)
+    found = definition.load(settings, name)
+    found.check_component(component)
+    return plan_one(settings, Wanted(found, component, force), json=common.json)
