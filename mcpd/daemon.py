@@ -25,10 +25,12 @@ from mcpd.changes.recovery import take_up_what_was_left
 from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.tokens import TokenFile
+from mcpd.registry.audit import AuditLog
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.alerts import AlertMethods
+from mcpd.rpc.audit import AuditMethods
 from mcpd.rpc.changes import ChangeMethods
 from mcpd.rpc.operations import OperationMethods
 from mcpd.rpc.server import RpcServer
@@ -56,11 +58,13 @@ async def serve(settings: Config, path: Path) -> None:
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
         ledger = MonitorLedger(registry, name)
         node = Node(name, podman, registry, Journal(registry), rules.heal)
+        audit = AuditLog(registry)
         alert_command = [rules.alert_command]
         dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
             await links.start(link.run)
-            links.start_soon(housekeeping.run, ledger, node.journal, rules.retention)
+            links.start_soon(housekeeping.run, (ledger, node.journal, audit), rules.retention)
+            links.start_soon(audit.run)
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
                 await take_up_what_was_left(node, operations)
@@ -81,9 +85,10 @@ async def serve(settings: Config, path: Path) -> None:
                     ChangeMethods(node, operations).methods
                     | status.methods
                     | AlertMethods(name, ledger).methods
+                    | AuditMethods(name, audit).methods
                     | OperationMethods(name, node.journal, operations).methods
                 )
-                server = RpcServer(settings.server, _authenticator(settings), methods, status.from_memory)
+                server = RpcServer(settings.server, _authenticator(settings), audit.note, methods, status.from_memory)
                 async with trio.open_nursery() as front:
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import structlog
 import trio
 
 from mcpd.errors import RegistryError
-from mcpd.registry.journal import Journal
-from mcpd.registry.monitoring import MonitorLedger
 
 log = structlog.get_logger()
 
@@ -18,12 +17,17 @@ log = structlog.get_logger()
 _INTERVAL_S = 3600.0
 
 
-async def run(ledger: MonitorLedger, journal: Journal, retention: timedelta) -> NoReturn:
+class Prunable(Protocol):
+    async def prune(self, before: datetime) -> int:
+        """Removes what is over and older; returns how many rows."""
+
+
+async def run(ledgers: Collection[Prunable], retention: timedelta) -> NoReturn:
     """Runs until cancelled."""
     while True:
         try:
             before = datetime.now(UTC) - retention
-            if removed := await ledger.prune(before) + await journal.prune(before):
+            if removed := sum([await each.prune(before) for each in ledgers]):
                 log.info("removed what is past its retention", rows=removed, days=retention.days)
         except RegistryError as error:
             log.error("nothing was pruned", error=str(error))

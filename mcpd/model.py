@@ -35,10 +35,11 @@ MCPD = "mcpd"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who makes a call, after authentication."""
+    """Who makes a call, after authentication; ``expires_at`` None: the token has no end."""
 
     name: str
     role: Role
+    expires_at: datetime | None = None
 
 
 OURSELVES = Caller(MCPD, Role.ADMIN)

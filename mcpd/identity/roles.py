@@ -35,6 +35,7 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "PushFile": Role.ADMIN,
     _AGENT + "PullFile": Role.ADMIN,
     _AGENT + "ListFiles": Role.VIEWER,
+    _AGENT + "WhoAmI": Role.VIEWER,
     _AGENT + "NodeStatus": Role.VIEWER,
     "/grpc.health.v1.Health/Check": None,
     "/grpc.health.v1.Health/Watch": None,

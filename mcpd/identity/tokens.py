@@ -101,16 +101,21 @@ class TokenFile:
         self._stamp: tuple[int, int, int] | None = None
         self._by_digest: dict[str, Token] = {}
 
-    def caller(self, token: str, now: datetime) -> Caller:
-        """Raises UnauthenticatedError; ConfigError when the file is broken, which never means "allowed"."""
+    def known(self, token: str, now: datetime) -> Caller | None:
+        """Who holds a token that is good. Raises ConfigError when the file is broken, which never means "allowed"."""
         self._refresh()
         # The lookup is by hash: how long it takes tells nothing of the token itself.
         found = self._by_digest.get(digest(token))
+        return None if found is None or found.is_expired(now) else Caller(found.name, found.role, found.expires_at)
+
+    async def caller(self, token: str, now: datetime) -> Caller:
+        """Raises UnauthenticatedError with the reason, for a token that is not good; ConfigError as `known`."""
+        if caller := self.known(token, now):
+            return caller
+        found = self._by_digest.get(digest(token))
         if found is None:
             raise UnauthenticatedError("the token is not known here; ask the node's owner for one (`mcpd token add`)")
-        if found.is_expired(now):
-            raise UnauthenticatedError(f"the token {found.name} expired at {found.expires_at:%Y-%m-%d %H:%M} UTC")
-        return Caller(found.name, found.role)
+        raise UnauthenticatedError(f"the token {found.name} expired at {found.expires_at:%Y-%m-%d %H:%M} UTC")
 
     def _refresh(self) -> None:
         try:

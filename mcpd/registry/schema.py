@@ -123,5 +123,20 @@ CREATE TABLE steps (                         -- of operations, each kept before 
 CREATE INDEX steps_of_operation ON steps (operation, id);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+_V4 = """
+CREATE TABLE audit (                         -- every call, also those that were refused
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    at       INTEGER NOT NULL,
+    method   TEXT NOT NULL,
+    caller   TEXT NOT NULL,                  -- '' when nobody was let in
+    role     TEXT NOT NULL,
+    peer     TEXT NOT NULL,
+    target   TEXT NOT NULL,
+    status   TEXT NOT NULL,
+    duration INTEGER NOT NULL                -- microseconds
+) STRICT;
+CREATE INDEX audit_by_time ON audit (at);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 VERSION = len(MIGRATIONS)

@@ -10,7 +10,8 @@ from betterproto import Message
 
 from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
-from mcpd.model import Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
 from mcpd.registry.monitoring import AlertRecord
 from mcpd.view import ComponentView
@@ -279,6 +280,27 @@ def operation_info(found: OperationRecord) -> wire.OperationInfo:
         # The lines behind the first one quote what a container printed.
         message=found.message.partition("\n")[0],
         **_without_none(ended_at=found.ended_at),
+    )
+
+
+def audit_info(found: AuditEntry) -> wire.AuditInfo:
+    return built(
+        wire.AuditInfo,
+        id=found.id,
+        at=found.at,
+        method=found.method,
+        caller=found.caller,
+        role=found.role,
+        peer=found.peer,
+        target=found.target,
+        status=found.status,
+        duration=found.duration,
+    )
+
+
+def who_am_i(node: str, caller: Caller) -> wire.WhoAmIResponse:
+    return wire.WhoAmIResponse(
+        node=node, name=caller.name, role=caller.role.value, **_without_none(expires_at=caller.expires_at)
     )
 
 

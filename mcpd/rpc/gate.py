@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 
 import betterproto
@@ -19,6 +20,8 @@ from grpclib.server import Stream
 from mcpd import errors
 from mcpd.identity.roles import REQUIRED_ROLE, allows
 from mcpd.model import Caller
+from mcpd.registry.audit import AuditEntry
+from mcpd.rpc.attempts import Attempts
 from mcpd.rpc.bridge import in_asyncio, in_trio
 
 log = structlog.get_logger()
@@ -57,8 +60,11 @@ FromMemory = Callable[[Any], Message | None]
 
 
 class Authenticator(Protocol):
-    def caller(self, token: str, now: datetime) -> Caller:
-        """Raises UnauthenticatedError, or UnavailableError when it cannot be found out."""
+    def known(self, token: str, now: datetime) -> Caller | None:
+        """Who holds ``token``, from memory; None when that takes asking."""
+
+    async def caller(self, token: str, now: datetime) -> Caller:
+        """Asks, in Trio. Raises UnauthenticatedError, or UnavailableError when it cannot be found out."""
 
 
 class _Call:
@@ -74,8 +80,10 @@ class _Call:
 class Gate:
     """Makes the handlers that grpclib calls."""
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    def __init__(self, authenticator: Authenticator, audit: Callable[[AuditEntry], None]) -> None:
         self._authenticator = authenticator
+        self._audit = audit
+        self._attempts = Attempts()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -97,7 +105,7 @@ class Gate:
         def guarded(path: str, shipped: Handler) -> Handler:
             async def serve(stream: Stream[Any, Any]) -> None:
                 with self._accounted(path, stream) as call:
-                    self._admit(call, stream)
+                    await self._admit(call, stream)
                     await shipped.func(stream)
 
             return shipped._replace(func=serve)
@@ -124,7 +132,7 @@ class Gate:
             name = path.rpartition("/")[2]
             counted = contextlib.nullcontext() if name in _ENDLESS else self._in_flight_counted()
             with self._accounted(path, stream) as call, counted:
-                self._admit(call, stream)
+                await self._admit(call, stream)
                 if method is None or call.caller is None:
                     raise errors.UnbuiltError(f"this mcpd does not do {name} yet; a later version will")
                 await _answer(method, from_memory, declared.cardinality, stream, call.caller, call)
@@ -142,23 +150,40 @@ class Gate:
             if not self._in_flight:
                 self._idle.set()
 
-    def _admit(self, call: _Call, stream: Stream[Any, Any]) -> None:
-        """Lets the call in, and notes who calls. Raises UnauthenticatedError, ForbiddenError or UnavailableError."""
+    async def _admit(self, call: _Call, stream: Stream[Any, Any]) -> None:
+        """Lets the call in, and notes who calls.
+
+        Raises UnauthenticatedError, ForbiddenError, UnavailableError; ExhaustedError for a peer that failed too often.
+        """
         _limit_messages(stream)
         if self._draining:
             raise errors.UnavailableError("mcpd is shutting down; try again when it is back")
         need = REQUIRED_ROLE[call.method]
         if need is None:
             return
-        call.caller = self._authenticator.caller(_bearer_token(stream), datetime.now(UTC))
+        call.caller = await self._authenticated(call.peer.rpartition(":")[0], stream)
         if not allows(call.caller.role, need):
             raise errors.ForbiddenError(f"{call.caller.name} is a {call.caller.role}; this needs the role {need}")
+
+    async def _authenticated(self, peer: str, stream: Stream[Any, Any]) -> Caller:
+        token = _bearer_token(stream)
+        if caller := self._authenticator.known(token, datetime.now(UTC)):
+            return caller
+        if wait := self._attempts.wait(peer):
+            raise errors.ExhaustedError(
+                f"{peer} has failed to authenticate too often; it may try again in {math.ceil(wait)} s"
+            )
+        try:
+            return await in_trio(self._authenticator.caller, token, datetime.now(UTC))
+        except errors.UnauthenticatedError:
+            self._attempts.failed(peer)
+            raise
 
     @contextlib.contextmanager
     def _accounted(self, path: str, stream: Stream[Any, Any]) -> Iterator[_Call]:
         """Turns every way to end into a gRPC status, and logs the call with it."""
         call = _Call(path, _peer(stream))
-        started = time.monotonic()
+        at, started = datetime.now(UTC), time.monotonic()
         status = Status.CANCELLED
         try:
             yield call
@@ -172,17 +197,23 @@ class Gate:
             status, message = _status_of(error, call)
             raise GRPCError(status, message) from None
         finally:
-            caller = call.caller
-            log.info(
-                "rpc",
-                method=path.rpartition("/")[2],
-                caller=caller.name if caller else "",
-                role=str(caller.role) if caller else "",
-                peer=call.peer,
-                target=call.target,
-                status=status.name,
-                ms=round((time.monotonic() - started) * 1000, 1),
-            )
+            self._tell(call, at, status, time.monotonic() - started)
+
+    def _tell(self, call: _Call, at: datetime, status: Status, seconds: float) -> None:
+        """One line in the log, and one in the audit table."""
+        entry = AuditEntry(
+            at=at,
+            method=call.method.rpartition("/")[2],
+            caller=call.caller.name if call.caller else "",
+            role=str(call.caller.role) if call.caller else "",
+            peer=call.peer,
+            target=call.target,
+            status=status.name,
+            duration=timedelta(seconds=seconds),
+        )
+        fields = ("method", "caller", "role", "peer", "target", "status")
+        log.info("rpc", **{name: getattr(entry, name) for name in fields}, ms=round(seconds * 1000, 1))
+        self._audit(entry)
 
 
 async def _answer(

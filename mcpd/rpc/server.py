@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 
 import structlog
@@ -22,6 +22,7 @@ from h2.config import H2Configuration
 
 from mcpd.config import Server as ServerConfig
 from mcpd.errors import ConfigError
+from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.bridge import in_asyncio, open_loop
 from mcpd.rpc.gate import Authenticator, FromMemory, Gate, Method
 from protos.mcp.v1 import AgentServiceBase
@@ -44,12 +45,14 @@ class RpcServer:
         self,
         config: ServerConfig,
         authenticator: Authenticator,
+        audit: Callable[[AuditEntry], None],
         methods: Mapping[str, Method],
         from_memory: Mapping[str, FromMemory],
     ) -> None:
         self._config = config
         self._tls = _tls_context(config)
         self._authenticator = authenticator
+        self._audit = audit
         self._methods = methods
         self._from_memory = from_memory
 
@@ -62,7 +65,7 @@ class RpcServer:
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, int]] = trio.TASK_STATUS_IGNORED) -> None:
         """Serves until cancelled, then drains. Started with the address that it listens on."""
         async with open_loop():
-            gate = Gate(self._authenticator)
+            gate = Gate(self._authenticator, self._audit)
             server = await in_asyncio(_make_server, gate, self._methods, self._from_memory)
             await self._bind(server)
             task_status.started(self._config.grpc_addr)

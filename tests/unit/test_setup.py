@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trio
 
 from mcpd import config
 from mcpd.errors import ConfigError, RefusedError
@@ -29,6 +30,10 @@ FILES = {
     "mcpd.toml": 0o644,
     "tokens.json": 0o600,
 }
+
+
+def caller_of(file: TokenFile, token: str, now: datetime) -> Caller:
+    return trio.run(file.caller, token, now)
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def test_the_configuration_that_it_writes_says_the_defaults(folder: Path) -> Non
 def test_the_admin_token_that_it_writes_is_the_admins(folder: Path) -> None:
     initialize(folder, "rift", ADDRESS)
     token = (folder / "admin.token").read_text().strip()
-    assert TokenFile(folder / "tokens.json").caller(token, datetime.now(UTC)) == Caller("admin", Role.ADMIN)
+    assert caller_of(TokenFile(folder / "tokens.json"), token, datetime.now(UTC)) == Caller("admin", Role.ADMIN)
 
 
 def test_it_prints_the_ca_and_no_secret(folder: Path) -> None:

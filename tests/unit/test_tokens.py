@@ -4,10 +4,11 @@ import json
 import stat
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trio
 
 from mcpd.errors import ConfigError, ConflictError, InvalidRequestError, NotFoundError, UnauthenticatedError
 from mcpd.identity import tokens
@@ -15,6 +16,10 @@ from mcpd.identity.tokens import TokenFile
 from mcpd.model import Caller, Role
 
 from .make import NOW
+
+
+def caller_of(file: TokenFile, token: str, now: datetime) -> Caller:
+    return trio.run(file.caller, token, now)
 
 
 @pytest.fixture
@@ -26,8 +31,8 @@ def test_a_token_lets_its_holder_in_by_name_and_role(path: Path) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW)
     other = tokens.add(path, "board", Role.VIEWER, NOW)
     file = TokenFile(path)
-    assert file.caller(token, NOW) == Caller("ops", Role.ADMIN)
-    assert file.caller(other, NOW) == Caller("board", Role.VIEWER)
+    assert caller_of(file, token, NOW) == Caller("ops", Role.ADMIN)
+    assert caller_of(file, other, NOW) == Caller("board", Role.VIEWER)
 
 
 def test_the_file_holds_a_hash_and_not_the_token(path: Path) -> None:
@@ -56,55 +61,55 @@ def test_the_file_is_readable_by_its_owner_alone(path: Path) -> None:
 def test_a_string_that_is_no_token_lets_nobody_in(path: Path, token: str) -> None:
     tokens.add(path, "ops", Role.ADMIN, NOW)
     with pytest.raises(UnauthenticatedError):
-        TokenFile(path).caller(token, NOW)
+        caller_of(TokenFile(path), token, NOW)
 
 
 def test_the_hash_itself_lets_nobody_in(path: Path) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW)
     with pytest.raises(UnauthenticatedError):
-        TokenFile(path).caller(tokens.digest(token), NOW)
+        caller_of(TokenFile(path), tokens.digest(token), NOW)
 
 
 def test_without_a_file_nobody_is_let_in(path: Path) -> None:
     assert tokens.load(path) == ()
     with pytest.raises(UnauthenticatedError):
-        TokenFile(path).caller("mcp_anything", NOW)
+        caller_of(TokenFile(path), "mcp_anything", NOW)
 
 
 def test_a_token_works_until_the_moment_it_expires(path: Path) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW, timedelta(days=1))
     file = TokenFile(path)
     end = NOW + timedelta(days=1)
-    assert file.caller(token, end - timedelta(microseconds=1)).name == "ops"
+    assert caller_of(file, token, end - timedelta(microseconds=1)).name == "ops"
     with pytest.raises(UnauthenticatedError, match=r"ops expired at 2026-03-02 12:00 UTC"):
-        file.caller(token, end)
+        caller_of(file, token, end)
 
 
 def test_a_revoked_token_stops_working_with_the_next_call(path: Path) -> None:
     kept = tokens.add(path, "board", Role.VIEWER, NOW)
     token = tokens.add(path, "ops", Role.ADMIN, NOW)
     file = TokenFile(path)
-    assert file.caller(token, NOW).name == "ops"
+    assert caller_of(file, token, NOW).name == "ops"
     tokens.revoke(path, "ops")
     with pytest.raises(UnauthenticatedError):
-        file.caller(token, NOW)
-    assert file.caller(kept, NOW).name == "board"
+        caller_of(file, token, NOW)
+    assert caller_of(file, kept, NOW).name == "board"
 
 
 def test_an_added_token_works_with_the_next_call(path: Path) -> None:
     file = TokenFile(path)
     with pytest.raises(UnauthenticatedError):
-        file.caller("mcp_x", NOW)
-    assert file.caller(tokens.add(path, "ops", Role.ADMIN, NOW), NOW).name == "ops"
+        caller_of(file, "mcp_x", NOW)
+    assert caller_of(file, tokens.add(path, "ops", Role.ADMIN, NOW), NOW).name == "ops"
 
 
 def test_a_removed_file_takes_every_token_back(path: Path) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW)
     file = TokenFile(path)
-    file.caller(token, NOW)
+    caller_of(file, token, NOW)
     path.unlink()
     with pytest.raises(UnauthenticatedError):
-        file.caller(token, NOW)
+        caller_of(file, token, NOW)
 
 
 BROKEN = {
@@ -121,24 +126,24 @@ BROKEN = {
 def test_a_broken_file_is_a_configuration_error_with_every_call(path: Path, content: bytes) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW)
     file = TokenFile(path)
-    file.caller(token, NOW)
+    caller_of(file, token, NOW)
     path.write_bytes(content)
     for _ in range(2):
         with pytest.raises(ConfigError, match=r"tokens\.json"):
-            file.caller(token, NOW)
+            caller_of(file, token, NOW)
 
 
 def test_an_end_without_a_time_zone_is_a_configuration_error(path: Path) -> None:
     token = tokens.add(path, "ops", Role.ADMIN, NOW, timedelta(days=1))
     path.write_text(path.read_text().replace("2026-03-02T12:00:00Z", "2026-03-02T12:00:00"))
     with pytest.raises(ConfigError, match=r"tokens\.json"):
-        TokenFile(path).caller(token, NOW)
+        caller_of(TokenFile(path), token, NOW)
 
 
 def test_a_path_that_cannot_be_looked_at_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError):
-        TokenFile(tmp_path / "file" / "tokens.json").caller("mcp_x", NOW)
+        caller_of(TokenFile(tmp_path / "file" / "tokens.json"), "mcp_x", NOW)
 
 
 def test_a_broken_file_is_not_written_over(path: Path) -> None:
@@ -154,7 +159,7 @@ def test_a_name_in_use_is_refused_and_nothing_changes(path: Path) -> None:
     with pytest.raises(ConflictError, match="mcpd token revoke ops"):
         tokens.add(path, "ops", Role.VIEWER, NOW)
     assert path.read_bytes() == before
-    assert TokenFile(path).caller(token, NOW).role is Role.ADMIN
+    assert caller_of(TokenFile(path), token, NOW).role is Role.ADMIN
 
 
 @pytest.mark.parametrize("name", ["", "Ops", "a b", "a/b", "a\n"])

@@ -795,6 +795,22 @@ class FileInfo(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
+class WhoAmIRequest(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class WhoAmIResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    name: str = betterproto.string_field(2)
+    role: str = betterproto.string_field(3)
+    """admin or viewer."""
+
+    expires_at: datetime = betterproto.message_field(4)
+    """Unset: the token has no end."""
+
+
+@dataclass(eq=False, repr=False)
 class NodeStatusRequest(betterproto.Message):
     pass
 
@@ -1265,6 +1281,23 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def who_am_i(
+        self,
+        who_am_i_request: "WhoAmIRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "WhoAmIResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/WhoAmI",
+            who_am_i_request,
+            WhoAmIResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def node_status(
         self,
         node_status_request: "NodeStatusRequest",
@@ -1404,6 +1437,9 @@ class AgentServiceBase(ServiceBase):
     async def list_files(
         self, list_files_request: "ListFilesRequest"
     ) -> "ListFilesResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def who_am_i(self, who_am_i_request: "WhoAmIRequest") -> "WhoAmIResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def node_status(
@@ -1608,6 +1644,13 @@ class AgentServiceBase(ServiceBase):
         response = await self.list_files(request)
         await stream.send_message(response)
 
+    async def __rpc_who_am_i(
+        self, stream: "grpclib.server.Stream[WhoAmIRequest, WhoAmIResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.who_am_i(request)
+        await stream.send_message(response)
+
     async def __rpc_node_status(
         self, stream: "grpclib.server.Stream[NodeStatusRequest, NodeStatusResponse]"
     ) -> None:
@@ -1766,6 +1809,12 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListFilesRequest,
                 ListFilesResponse,
+            ),
+            "/mcp.v1.AgentService/WhoAmI": grpclib.const.Handler(
+                self.__rpc_who_am_i,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                WhoAmIRequest,
+                WhoAmIResponse,
             ),
             "/mcp.v1.AgentService/NodeStatus": grpclib.const.Handler(
                 self.__rpc_node_status,

@@ -1,0 +1,75 @@
+"""Calls are kept soon, in their order, and none is lost at the end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import trio
+
+from mcpd.registry import audit
+from mcpd.registry.audit import AuditEntry, AuditLog
+from mcpd.registry.store import Registry
+from tests.waiting import DEADLINE_S
+
+from .make import NOW
+
+
+def entry(number: int, caller: str = "ops", method: str = "Deploy") -> AuditEntry:
+    at = NOW + timedelta(minutes=number)
+    return AuditEntry(at, method, caller, "admin", "10.0.0.1:1", f"s{number}", "OK", timedelta(milliseconds=number))
+
+
+async def kept(registry: Registry, *entries: AuditEntry) -> AuditLog:
+    """A log that was told of these and has ended."""
+    log = AuditLog(registry)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run)
+        for each in entries:
+            log.note(each)
+        await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    return log
+
+
+async def test_what_was_noted_is_kept_at_the_end_at_the_latest(registry: Registry) -> None:
+    log = await kept(registry, entry(1), entry(2))
+    found = await log.entries()
+    assert [(each.id, each.target, each.duration) for each in found] == [
+        (1, "s1", timedelta(milliseconds=1)),
+        (2, "s2", timedelta(milliseconds=2)),
+    ]
+    assert found[0].at == entry(1).at
+
+
+async def test_what_was_noted_is_kept_soon(registry: Registry, nursery: trio.Nursery) -> None:
+    log = AuditLog(registry)
+    nursery.start_soon(log.run)
+    log.note(entry(1))
+    with trio.fail_after(DEADLINE_S):
+        while not await log.entries():
+            await trio.sleep(0.01)
+
+
+async def test_entries_are_found_by_time_caller_and_method(registry: Registry) -> None:
+    log = await kept(registry, entry(1, "ops"), entry(2, "board"), entry(3, "ops", "Plan"))
+    assert [each.target for each in await log.entries(since=entry(2).at)] == ["s2", "s3"]
+    assert [each.target for each in await log.entries(caller="ops")] == ["s1", "s3"]
+    assert [each.target for each in await log.entries(caller="ops", method="Plan")] == ["s3"]
+    assert [each.target for each in await log.entries(limit=2)] == ["s2", "s3"]
+    assert [each.target for each in await log.entries(after=1, limit=1)] == ["s2"]
+
+
+async def test_memory_is_bounded_and_what_is_missing_is_counted(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit, "_MAX_WAITING", 3)
+    log = await kept(registry, *(entry(number) for number in range(5)))
+    assert len(await log.entries()) == 3
+    assert "calls are missing in the audit table" in capsys.readouterr().out
+
+
+async def test_what_is_old_goes(registry: Registry) -> None:
+    log = await kept(registry, entry(1), entry(2), entry(3))
+    assert await log.prune(entry(3).at) == 2
+    assert [each.target for each in await log.entries()] == ["s3"]
