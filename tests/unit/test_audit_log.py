@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from mcpd.registry import audit
 from mcpd.registry.audit import AuditEntry, AuditLog
@@ -48,7 +49,7 @@ async def test_what_was_noted_is_kept_soon(registry: Registry, nursery: trio.Nur
     log.note(entry(1))
     with trio.fail_after(DEADLINE_S):
         while not await log.entries():
-            await trio.sleep(0.01)
+            await wait_all_tasks_blocked(0.01)
 
 
 async def test_entries_are_found_by_time_caller_and_method(registry: Registry) -> None:
