@@ -13,7 +13,8 @@ import structlog
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
 from mcpd.errors import McpdError
-from mcpd.model import LAST, NEXT, Container, Step
+from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Step
+from mcpd.runtime.create import own_network
 from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
 
 log = structlog.get_logger()
@@ -24,29 +25,69 @@ async def restore(podman: Podman, plan: DeployPlan, operation: Operation) -> lis
 
     Raises UnavailableError when podman does not answer.
     """
-    left: list[str] = []
-    now = await podman.containers(service=plan.service.name)
-    # Before anything starts again, so that no old container meets a new one at a port or a name.
-    for each in plan.components:
-        for new in _made_by(each, now):
-            await _attempt(left, operation, each, f"removing the new {new.name}", _discard(podman, each, new))
-    for each in plan.components:
-        old = _as_it_is(each, now)
-        if each.current and old and old.name != each.current.name:
-            words = f"renaming {old.name} back to {each.current.name}"
-            await _attempt(left, operation, each, words, podman.rename(old.id, each.current.name))
-    for each in in_dependency_order(plan.components):
-        old = _as_it_is(each, now)
-        if each.current and old is None:
-            left.append(f"{each.current.name} is gone; nothing of this deploy removed it")
-        elif each.current and old and each.current.is_active and not old.is_active:
-            await _attempt(left, operation, each, f"starting {each.current.name} again", podman.start(old.id))
-        elif each.current and old and old.is_active and not each.current.is_active:
-            words = f"stopping {each.current.name} again"
-            await _attempt(left, operation, each, words, podman.stop(old.id, each.component.stop_timeout))
-    if left:
-        log.error("a deploy could not be undone completely", operation=operation.id, left=left)
-    return left
+    return await _Restoration(podman, plan, operation).run()
+
+
+class _Restoration:
+    def __init__(self, podman: Podman, plan: DeployPlan, operation: Operation) -> None:
+        self._podman = podman
+        self._plan = plan
+        self._operation = operation
+        self._left: list[str] = []
+
+    async def run(self) -> list[str]:
+        now = await self._podman.containers(service=self._plan.service.name)
+        # Before anything starts again, so that no old container meets a new one at a port or a name.
+        await self._remove_what_is_new(now)
+        await self._rename_back(now)
+        for each in in_dependency_order(self._plan.components):
+            await self._as_it_ran(each, _as_it_is(each, now))
+        await self._remove_networks()
+        if self._left:
+            log.error("a deploy could not be undone completely", operation=self._operation.id, left=self._left)
+        return self._left
+
+    async def _remove_what_is_new(self, now: Collection[Container]) -> None:
+        for each in self._plan.components:
+            for new in _made_by(each, now):
+                await self._attempt(each, f"removing the new {new.name}", _discard(self._podman, each, new))
+
+    async def _rename_back(self, now: Collection[Container]) -> None:
+        for each in self._plan.components:
+            old = _as_it_is(each, now)
+            if each.current and old and old.name != each.current.name:
+                words = f"renaming {old.name} back to {each.current.name}"
+                await self._attempt(each, words, self._podman.rename(old.id, each.current.name))
+
+    async def _as_it_ran(self, each: ComponentPlan, old: Container | None) -> None:
+        """Starts again what ran, and stops what did not."""
+        before = each.current
+        if before is None:
+            return
+        if old is None:
+            self._left.append(f"{before.name} is gone; nothing of this deploy removed it")
+        elif before.is_active and not old.is_active:
+            await self._attempt(each, f"starting {before.name} again", self._podman.start(old.id))
+        elif old.is_active and not before.is_active:
+            stop = self._podman.stop(old.id, each.component.stop_timeout)
+            await self._attempt(each, f"stopping {before.name} again", stop)
+
+    async def _remove_networks(self) -> None:
+        names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}
+        for name in sorted(names):
+            await self._operation.take("", Step.REVERT, f"removing network {name}, unless it is used")
+            await self._podman.remove_own_network(name, {LABEL_NODE: self._plan.service.node})
+
+    async def _attempt(self, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]) -> None:
+        """One step back; what is not there any more needs none."""
+        with contextlib.closing(action):
+            await self._operation.take(plan.component.name, Step.REVERT, words)
+            try:
+                await action
+            except NoSuchError:
+                pass
+            except PodmanError as error:
+                self._left.append(f"{words}: {error}")
 
 
 async def retire(podman: Podman, plan: DeployPlan, operation: Operation) -> None:
@@ -83,17 +124,3 @@ async def _discard(podman: Podman, plan: ComponentPlan, new: Container) -> None:
     with contextlib.suppress(PodmanError):
         await podman.stop(new.id, plan.component.stop_timeout)
     await podman.remove(new.id)
-
-
-async def _attempt(
-    left: list[str], operation: Operation, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]
-) -> None:
-    """One step back; what is not there any more needs none."""
-    with contextlib.closing(action):
-        await operation.take(plan.component.name, Step.REVERT, words)
-        try:
-            await action
-        except NoSuchError:
-            pass
-        except PodmanError as error:
-            left.append(f"{words}: {error}")

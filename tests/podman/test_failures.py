@@ -179,3 +179,16 @@ def test_what_cannot_be_recovered_is_named_with_the_pull_that_would_help(node: N
     failed = node.mcpctl("recover", status=1)
     assert f"{image} is not on this node: `podman pull {image}` there, then recover again" in failed.stdout
     assert states(node) == {"web": "running", "worker": "running", "solo": "removed"}
+
+
+def test_a_network_that_a_failed_deploy_made_goes_and_one_that_is_used_stays(node: Node) -> None:
+    text = STUBBORN.replace("mcp-demo:v1", "mcp-demo:broken").replace("cmd = ", "# cmd = ")
+    node.define("stubborn", text + 'network = "testnet"\n')
+    failing(node, "stubborn")
+    assert "testnet" not in node.podman("network", "ls", "--format", "{{.Name}}").split()
+    node.define("stubborn", STUBBORN + 'network = "testnet"\n')
+    node.mcpctl("deploy", "stubborn")
+    node.define("stubborn", text + 'network = "testnet"\n')
+    failing(node, "stubborn")
+    assert "testnet" in node.podman("network", "ls", "--format", "{{.Name}}").split()
+    assert states(node) == {"stubborn": "running"}
