@@ -292,3 +292,19 @@ def test_a_client_that_goes_away_does_not_stop_the_operation(node: Node) -> None
     deploy.wait()
     go(node)
     until(lambda: states(node) == {"web": "running", "worker": "healthy"} and node.json("list"))
+
+
+def test_a_secret_is_mounted_by_name_and_its_value_never_passes_through_us(node: Node) -> None:
+    node.podman("secret", "create", "unseal", "-", stdin=b"correct horse battery")
+    node.define(
+        "safe",
+        'name = "safe"\nnode = "NODE"\n[[components]]\nname = "safe"\nimage = "localhost/mcp-demo:v1"\n'
+        'secrets = ["unseal"]\n',
+    )
+    node.mcpctl("deploy", "safe")
+    assert node.podman("exec", "safe", "cat", "/run/secrets/unseal") == "correct horse battery"
+    node.mcpctl("undeploy", "safe")
+    node.podman("secret", "rm", "unseal")
+    for name in ("mcp.db", "mcp.db-wal", "mcpd.log"):
+        path = node.folder / name
+        assert not path.exists() or b"correct horse" not in path.read_bytes()
