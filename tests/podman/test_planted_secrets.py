@@ -1,0 +1,86 @@
+"""Secrets are planted wherever an operator may have one; nothing that a full run writes or prints shows any of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.podman.node import Node, until
+from tests.podman.test_monitor import told
+
+ENV, OTHER_ENV, SECRET, BAD_TOKEN = "planted-env-1", "planted-env-2", "planted-secret-3", "mcp_planted-token-4"
+DEFINITION = """\
+name = "planted"
+node = "NODE"
+[[components]]
+name = "planted"
+image = "localhost/mcp-demo:v1"
+env = { API_KEY = "ENVIRONMENT" }
+secrets = ["unseal"]
+"""
+# What is told and kept of what happened. The specs in the registry have env values: that is for its owner alone.
+TABLES = ("events", "audit", "steps", "alerts", "silences", "containers")
+
+
+def test_nothing_that_is_written_or_printed_shows_a_secret(node: Node) -> None:
+    (node.folder / "alerts.jsonl").unlink(missing_ok=True)
+    node.podman("secret", "create", "unseal", "-", stdin=SECRET.encode())
+    printed = "".join(exercise(node))
+    node.podman("secret", "rm", "unseal")
+    token = (node.folder / "admin.token").read_text().strip()
+    texts = {
+        "what mcpctl printed": printed,
+        "the daemon's log": node.log,
+        "the alert command's input": (node.folder / "alerts.jsonl").read_text(),
+        **kept(node.folder / "mcp.db"),
+    }
+    assert "API_KEY" in printed, "the plan names the variable"
+    assert "Deploy" in texts["the table audit"]
+    for where, text in texts.items():
+        for secret in (ENV, OTHER_ENV, SECRET, BAD_TOKEN, token):
+            assert secret not in text, where
+    assert (node.folder / "mcp.db").stat().st_mode & 0o077 == 0
+
+
+def exercise(node: Node) -> list[str]:
+    """Everything that an operator does to a service, with its mistakes; returns all that was printed."""
+    said: list[str] = []
+
+    def mcpctl(*words: str, status: int | None = 0) -> None:
+        for output in ("table", "json"):
+            done = node.mcpctl(*words, "--output", output, status=status)
+            said.append(done.stdout + done.stderr)
+
+    node.define("planted", DEFINITION.replace("ENVIRONMENT", ENV))
+    mcpctl("deploy", "planted")
+    node.define("planted", DEFINITION.replace("ENVIRONMENT", OTHER_ENV))
+    mcpctl("plan", "planted")
+    mcpctl("sync")
+    node.define("planted", DEFINITION.replace("ENVIRONMENT", OTHER_ENV).replace("mcp-demo:v1", "mcp-demo:broken"))
+    mcpctl("deploy", "planted", status=1)
+    node.define("planted", DEFINITION.replace("ENVIRONMENT", OTHER_ENV).replace("mcp-demo:v1", "mcp-demo:none"))
+    mcpctl("deploy", "planted", status=1)
+    node.define("planted", DEFINITION.replace('"ENVIRONMENT"', f'["{ENV}"]'))
+    mcpctl("deploy", "planted", status=2)
+    node.define("planted", DEFINITION.replace("ENVIRONMENT", OTHER_ENV))
+    node.environment["MCP_TOKEN"] = BAD_TOKEN
+    try:
+        mcpctl("status", status=1)
+    finally:
+        del node.environment["MCP_TOKEN"]
+    os.kill(node.pids()["planted"], signal.SIGKILL)
+    until(lambda: told(node, "planted"))
+    for words in (("status", "planted"), ("events",), ("operations",), ("alerts", "list"), ("ps",), ("list",)):
+        mcpctl(*words)
+    mcpctl("restart", "planted")
+    mcpctl("undeploy", "planted", status=None)  # the second time there is nothing left
+    return said
+
+
+def kept(database: Path) -> dict[str, str]:
+    """What the registry's tables hold, as text."""
+    with closing(sqlite3.connect(database)) as db:
+        return {f"the table {name}": repr(db.execute(f"SELECT * FROM {name}").fetchall()) for name in TABLES}
