@@ -7,11 +7,13 @@ them (MCP_CRASH_STRIDE: every so many-th, 1 for all). The number of points is pr
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +145,10 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mortal]:
             yield found
         finally:
             found.end()
+            # What is left of connections to servers that were killed goes here, and not in somebody else's test.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                gc.collect()
 
 
 # ------------------------------------------------------------------------------------------------- what is played
