@@ -188,6 +188,7 @@ class Step(StrEnum):
     RENAME = "rename"
     START = "start"
     VERIFY = "verify"
+    COMMIT = "commit"
     REMOVE = "remove"
     REVERT = "revert"
 

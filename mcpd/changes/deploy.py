@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import msgspec
+import structlog
 import trio
 
 from mcpd.changes import advice
@@ -21,11 +22,13 @@ from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is
 from mcpd.changes.restore import restore, retire
 from mcpd.changes.survey import survey
 from mcpd.changes.verify import comes_up
-from mcpd.errors import ConflictError, McpdError, RefusedError
+from mcpd.errors import ConflictError, McpdError, RefusedError, RegistryError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
 from protos.spec import Service
+
+log = structlog.get_logger()
 
 # How long a container without a probe must stay up to count as started. A program that cannot start (bad argument,
 # missing file) ends within milliseconds; a predecessor to go back to is worth a longer look.
@@ -192,14 +195,15 @@ class Deploy:
             await comes_up(self._podman, name, health, settle)
 
     async def _commit(self, plan: DeployPlan) -> None:
-        await self._node.journal.commit(
-            self._operation.id,
-            plan.service,
-            {each.component.name: each.spec_hash for each in plan.components},
-            [(each.component.name, _words(each)) for each in plan.components if each.action is not Action.NONE],
-            self._operation.caller.name,
-            datetime.now(UTC),
-        )
+        with _failing_at("", Step.COMMIT):
+            await self._node.journal.commit(
+                self._operation.id,
+                plan.service,
+                {each.component.name: each.spec_hash for each in plan.components},
+                [(each.component.name, _words(each)) for each in plan.components if each.action is not Action.NONE],
+                self._operation.caller.name,
+                datetime.now(UTC),
+            )
 
     # -- and back
 
@@ -228,7 +232,8 @@ class Deploy:
     async def _step(self, plan: ComponentPlan, step: Step, message: str) -> AsyncIterator[None]:
         """A step that changes something: journalled before it is taken."""
         name = plan.component.name
-        await self._operation.take(name, step, message)
+        with _failing_at(name, step):
+            await self._operation.take(name, step, message)
         self._touched.add(name)
         # A step that was begun is ended before anything is taken back: podman would go on with it behind our back.
         with _failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
@@ -256,9 +261,12 @@ async def conclude(plan: DeployPlan, operation: Operation) -> None:
 async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
     target, headline = operation.target, words.partition("\n")[0]
-    await node.registry.add_event(
-        target.service, target.component, "reverted", headline, operation.caller.name, datetime.now(UTC)
-    )
+    try:
+        await node.registry.add_event(
+            target.service, target.component, "reverted", headline, operation.caller.name, datetime.now(UTC)
+        )
+    except RegistryError as error:
+        log.error("it could not be kept that a change was reverted", operation=operation.id, error=str(error))
 
 
 @contextlib.contextmanager

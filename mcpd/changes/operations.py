@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 import trio
 
-from mcpd.errors import BugError, BusyError, McpdError, RefusedError, UnavailableError, expected
+from mcpd.errors import BugError, BusyError, McpdError, RefusedError, RegistryError, UnavailableError, expected
 from mcpd.model import Caller, Outcome, Progress, Report, Step, Target
 from mcpd.registry.journal import Journal, OperationRecord, State
 
@@ -47,18 +47,29 @@ class Operation:
         self._error: McpdError | None = None
 
     async def take(self, component: str, step: Step, message: str) -> None:
-        """Journals and tells which step is being taken, before it is taken."""
+        """Journals and tells which step is being taken, before it is taken. Raises RegistryError."""
         progress = Progress(datetime.now(UTC), component, step, message)
         await self._journal.take(self.id, progress)
         self._publish(progress)
+
+    async def take_back(self, component: str, message: str) -> None:
+        """The same for a step back, which is taken whether or not it can be written down."""
+        try:
+            await self.take(component, Step.REVERT, message)
+        except RegistryError as error:
+            log.error("a step back could not be journalled", operation=self.id, step=message, error=str(error))
 
     def report(self, component: str, step: Step, message: str) -> None:
         """Tells how a step is getting on."""
         self._publish(Progress(datetime.now(UTC), component, step, message))
 
     async def conclude(self, *outcomes: Outcome) -> None:
-        """Journals and tells how the operation ended for some components."""
-        await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
+        """Tells how the operation ended for some components, and journals it."""
+        try:
+            await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
+        except RegistryError as error:
+            # It is so, whether or not it can be written down.
+            log.error("outcomes could not be journalled", operation=self.id, error=str(error))
         self.outcomes += outcomes
         for each in outcomes:
             self._publish(each)

@@ -75,13 +75,13 @@ class _Restoration:
     async def _remove_networks(self) -> None:
         names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}
         for name in sorted(names):
-            await self._operation.take("", Step.REVERT, f"removing network {name}, unless it is used")
+            await self._operation.take_back("", f"removing network {name}, unless it is used")
             await self._podman.remove_own_network(name, {LABEL_NODE: self._plan.service.node})
 
     async def _attempt(self, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]) -> None:
         """One step back; what is not there any more needs none."""
         with contextlib.closing(action):
-            await self._operation.take(plan.component.name, Step.REVERT, words)
+            await self._operation.take_back(plan.component.name, words)
             try:
                 await action
             except NoSuchError:

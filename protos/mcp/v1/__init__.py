@@ -225,8 +225,8 @@ class EventInfo(betterproto.Message):
     at: datetime = betterproto.message_field(4)
     kind: str = betterproto.string_field(5)
     """
-    What happened: deployed, started, stopped, restarted, undeployed or failed, all by somebody; or the observed state
-     that a component went into.
+    What happened: deployed, reverted, started, stopped, restarted, undeployed, recovered, purged or failed, all by
+     somebody; or the observed state that a component went into.
     """
 
     message: str = betterproto.string_field(6)
@@ -332,7 +332,7 @@ class Progress(betterproto.Message):
     component: str = betterproto.string_field(1)
     step: str = betterproto.string_field(2)
     """
-    plan, pull, network, create, stop, rename, start, verify, remove or revert.
+    plan, pull, network, create, stop, rename, start, verify, commit, remove or revert.
     """
 
     message: str = betterproto.string_field(3)

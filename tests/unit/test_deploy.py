@@ -1,0 +1,97 @@
+"""A deploy whose registry fails in the middle: what was changed is changed back all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+import trio
+
+from mcpd.changes.deploy import Deploy
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation, RevertedError
+from mcpd.errors import RegistryError
+from mcpd.model import Caller, Container, Progress, Role, Target
+from mcpd.registry.journal import Journal
+from mcpd.registry.store import Registry
+from mcpd.runtime.podman import Podman
+from monitor.model import Observed
+
+from .make import component, container, service
+
+DISK_FULL = RegistryError("the registry cannot be used: database or disk is full")
+
+
+class FullJournal(Journal):
+    """Has room for so many steps, and for nothing after them."""
+
+    def __init__(self, registry: Registry, steps: int) -> None:
+        super().__init__(registry)
+        self.left = steps
+
+    async def take(self, operation: int, step: Progress) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise DISK_FULL
+        await super().take(operation, step)
+
+    async def commit(self, *_: Any) -> None:
+        raise DISK_FULL
+
+
+class PretendedPodman:
+    """Keeps containers by name; what runs is what was started."""
+
+    def __init__(self, *containers: Container) -> None:
+        self.found = {each.name: each for each in containers}
+
+    async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
+        return tuple(self.found.values())
+
+    async def has_image(self, reference: str) -> bool:
+        return True
+
+    async def create(self, spec: Mapping[str, Any]) -> str:
+        made = container(component(image=spec["image"]), name=spec["name"], id="new", state=Observed.CREATED)
+        self.found[made.name] = made
+        return made.id
+
+    async def stop(self, name: str, timeout: timedelta) -> None:
+        self._becomes(name, Observed.EXITED)
+
+    async def start(self, name: str) -> None:
+        self._becomes(name, Observed.RUNNING)
+
+    async def rename(self, name: str, to: str) -> None:
+        old = self._named(name)
+        del self.found[old.name]
+        self.found[to] = _changed(old, name=to)
+
+    async def remove(self, name: str) -> None:
+        del self.found[self._named(name).name]
+
+    def _becomes(self, name: str, state: Observed) -> None:
+        found = self._named(name)
+        self.found[found.name] = _changed(found, state=state)
+
+    def _named(self, name: str) -> Container:
+        return next(each for each in self.found.values() if name in (each.name, each.id))
+
+
+def _changed(found: Container, **changes: Any) -> Container:
+    return container(**{each: getattr(found, each) for each in found.__struct_fields__} | changes)
+
+
+@pytest.mark.parametrize("steps", range(1, 7))
+async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Registry, steps: int) -> None:
+    old = container(component(image="app:v0"))
+    podman, journal = PretendedPodman(old), FullJournal(registry, steps)
+    node = Node("rift", cast(Podman, podman), registry, journal)
+    number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
+    operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
+    with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*everything is as it was before"):
+        await Deploy(node, operation).run(service(component(image="app:v1")), frozenset({"api"}))
+    assert podman.found == {old.name: old}
+    assert await registry.service("web") is None
