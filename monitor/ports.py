@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -84,6 +84,9 @@ class AlertLedger(Protocol):
     async def record_attempt(self, alert: int, execution: Execution, delivery: Delivery, now: datetime) -> None:
         """Keeps how one attempt went: counts it, and sets the alert's delivery."""
 
+    async def suppress_if_hushed(self, alert: Alert, now: datetime) -> bool:
+        """Whether somebody has acknowledged the alert, or silenced it; if so, keeps that as what suppressed it."""
+
 
 class NewAlert(NamedTuple):
     """An alert to be kept; the ledger gives it its id. ``suppressed_by`` empty: to be sent."""
@@ -108,6 +111,14 @@ class Silence(NamedTuple):
     until: datetime
     reason: str
     by: str
+
+
+def hushing(silences: Iterable[Silence], service: str, component: str) -> str:
+    """The silence that keeps a component's alerts quiet, in words; empty when none does."""
+    for each in silences:
+        if each.service == service and each.component in ("", component):
+            return f"silence {each.id} until {each.until:%Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 class Ledger(AlertLedger, Protocol):

@@ -26,7 +26,7 @@ from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Verdict
 from monitor.heal import Healing
 from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, SourceState
-from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target
+from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target, hushing
 from monitor.reducer import observe
 from monitor.sources.events import EventsWatcher
 from monitor.sources.exits import ExitWatcher, Run
@@ -257,7 +257,7 @@ class Monitor:
             trio.current_time(),
             self._settings,
             busy=self._is_at_work_on(target.wanted.service),
-            silenced=_silenced(target, silences),
+            silenced=hushing(silences, *key),
         )
         self._memories[key] = verdict.memory
         self._look_again_at.pop(key, None)
@@ -342,11 +342,3 @@ def _patients(known: Iterable[Known], targets: Mapping[Key, Target]) -> Iterable
         target = targets.get(_key_of(each))
         if target and target.health and each.started_at and each.state.has_process:
             yield Patient.of(each.container, each.started_at, target.health)
-
-
-def _silenced(target: Target, silences: Iterable[Silence]) -> str:
-    wanted = target.wanted
-    for each in silences:
-        if each.service == wanted.service and each.component in ("", wanted.component):
-            return f"silence {each.id} until {each.until:%Y-%m-%d %H:%M} UTC"
-    return ""

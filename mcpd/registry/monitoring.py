@@ -9,13 +9,15 @@ from datetime import datetime
 import msgspec
 
 from mcpd.errors import NotFoundError
-from mcpd.registry.store import Registry, from_us, to_us
+from mcpd.registry.store import Registry, add_event, from_us, to_us
 from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
 from monitor.model import Fact, Known, Observed
-from monitor.ports import NewAlert, Silence
+from monitor.ports import NewAlert, Silence, hushing
 
 # As much of an alert command's output as helps to see why it failed.
 _MAX_OUTPUT = 4096
+# Told once, and open at no time.
+_NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY)
 
 
 class AlertRecord(msgspec.Struct, frozen=True):
@@ -63,7 +65,7 @@ class MonitorLedger:
     def _insert(self, db: sqlite3.Connection, new: NewAlert, now: datetime) -> Alert | None:
         """Keeps one alert; returns it when it is to be sent."""
         delivery = Delivery.SUPPRESSED if new.suppressed_by else Delivery.PENDING
-        is_news = new.kind in (AlertKind.RECOVERED, AlertKind.REBOOT)  # told once, and open at no time
+        is_news = new.kind in _NEWS
         if new.kind is AlertKind.RECOVERED:
             db.execute(
                 "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND closed_at IS NULL",
@@ -137,6 +139,22 @@ class MonitorLedger:
 
         await self._registry.transact(write)
 
+    async def suppress_if_hushed(self, alert: Alert, now: datetime) -> bool:
+        """Whether somebody has acknowledged the alert, or silenced it; if so, keeps that as what suppressed it."""
+        silence = hushing(await self.silences(now), alert.service, alert.component)
+
+        def write(db: sqlite3.Connection) -> bool:
+            row = db.execute("SELECT acked_by FROM alerts WHERE id = ?", (alert.id,)).fetchone()
+            rule = f"acknowledged by {row['acked_by']}" if row and row["acked_by"] else silence
+            if rule:
+                db.execute(
+                    "UPDATE alerts SET delivery = ?, suppressed_by = ? WHERE id = ?",
+                    (Delivery.SUPPRESSED, rule, alert.id),
+                )
+            return bool(rule)
+
+        return await self._registry.transact(write)
+
     # -- what operators ask
 
     async def alerts(
@@ -177,7 +195,7 @@ class MonitorLedger:
         self._silences = None
         return made
 
-    # -- housekeeping and reboots
+    # -- housekeeping, and facts of the node
 
     async def prune(self, before: datetime) -> int:
         """Removes events and closed alerts older than ``before``, and silences that ended; returns how many rows."""
@@ -196,11 +214,20 @@ class MonitorLedger:
 
     async def exchange_boot_id(self, boot_id: str) -> str:
         """Remembers this boot's id, and returns the last one; empty when there was none."""
+        return await self._registry.transact(lambda db: _exchange(db, "boot_id", boot_id))
 
-        def write(db: sqlite3.Connection) -> str:
-            row = db.execute("SELECT value FROM facts_of_node WHERE name = 'boot_id'").fetchone()
-            db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES ('boot_id', ?)", (boot_id,))
-            return str(row["value"]) if row else ""
+    async def record_expiry(self, serial: str, reason: str, now: datetime) -> tuple[Alert, ...]:
+        """Keeps an event and an alert of a certificate's expiry; returns what to send: nothing for the last one told.
+
+        All in one transaction, so that neither a crash nor a restart tells twice, or not at all.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            if _exchange(db, "certificate_told", serial) == serial:
+                return ()
+            add_event(db, "", "", "certificate", reason, "", now)
+            told = self._insert(db, NewAlert("", "", AlertKind.EXPIRY, "", "", reason, now, 0, ""), now)
+            return (told,) if told else ()
 
         return await self._registry.transact(write)
 
@@ -231,6 +258,13 @@ class MonitorLedger:
             acked_by=row["acked_by"],
             ack_note=row["ack_note"],
         )
+
+
+def _exchange(db: sqlite3.Connection, name: str, value: str) -> str:
+    """Remembers a fact of the node, and returns what it was; empty when it was not known."""
+    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (name,)).fetchone()
+    db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)", (name, value))
+    return str(row["value"]) if row else ""
 
 
 def _read_silences(db: sqlite3.Connection) -> list[Silence]:

@@ -108,9 +108,14 @@ class Dispatcher:
         return found
 
     async def _deliver(self, alert: Alert) -> None:
-        """Tries until the alert is sent or has failed. Every attempt is recorded, and then the next one waited for."""
+        """Tries until the alert is sent or has failed, or nobody wants to hear of it any more.
+
+        Every attempt is recorded, and then the next one waited for.
+        """
         attempts, delivery = alert.attempts, Delivery.PENDING
         while delivery is Delivery.PENDING:
+            if attempts and await self._ledger.suppress_if_hushed(alert, datetime.now(UTC)):
+                return
             async with self._running:
                 argv = self._command()
                 execution = await self._execute(argv, alert, self._timeout) if argv else _NOT_CONFIGURED

@@ -47,6 +47,7 @@ class FakeLedger:
         self.deliveries = {each.id: Delivery.PENDING for each in alerts}
         self.attempts: list[Attempt] = []
         self.reads = 0
+        self.hushed: set[int] = set()
         self.before_answer: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         self.before_commit: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
@@ -70,6 +71,11 @@ class FakeLedger:
         await self.before_commit()
         self.attempts.append(Attempt(alert, execution, delivery))
         self.deliveries[alert] = delivery
+
+    async def suppress_if_hushed(self, alert: Alert, now: datetime) -> bool:
+        if alert.id in self.hushed:
+            self.deliveries[alert.id] = Delivery.SUPPRESSED
+        return alert.id in self.hushed
 
     def _count(self, number: int) -> int:
         return self.alerts[number].attempts + sum(each.id == number for each in self.attempts)
@@ -174,6 +180,19 @@ async def test_failing_it_is_tried_again_after_longer_and_longer_waits_and_then_
     times = [time for _, time in command.calls]
     waits = [after - before - command.seconds for before, after in pairwise(times)]
     assert waits == pytest.approx([1, 5, 30, 120])
+
+
+async def test_what_somebody_has_acknowledged_meanwhile_is_not_tried_again(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    ledger, command = FakeLedger(), FakeCommand(lambda _: BADLY)
+    dispatcher = await started(nursery, ledger, command)
+    dispatcher.submit(ledger.commit(alert(7)))
+    dispatcher.submit(ledger.commit(alert(8)))
+    await trio.sleep(3)
+    ledger.hushed.add(7)
+    await trio.sleep(LONG_S)
+    assert command.called == [7, 7, 8, 8, 8, 8, 8]
 
 
 async def test_attempts_of_an_earlier_daemon_count(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

@@ -345,3 +345,20 @@ async def test_what_is_not_declared_any_more_has_no_state_then(registry: Registr
     await ledger.record([fact(), fact("x", component="db")], (), (), NOW)
     await registry.forget("web", ["api"], at(10))
     assert set(await registry.states_at(at(20))) == {("web", "db")}
+
+
+async def test_an_alert_that_is_acknowledged_or_silenced_is_told_no_more(registry: Registry) -> None:
+    ledger = MonitorLedger(registry, "rift")
+    first, second, third = await ledger.record((), (), [alert(component=name) for name in ("a", "b", "c")], NOW)
+    assert not await ledger.suppress_if_hushed(first, NOW)
+    await ledger.acknowledge(first.id, "ops", "seen")
+    await ledger.silence(second.service, "b", NOW + timedelta(hours=1), "maintenance", "ops")
+    assert await ledger.suppress_if_hushed(first, NOW)
+    assert await ledger.suppress_if_hushed(second, NOW)
+    assert not await ledger.suppress_if_hushed(third, NOW)
+    assert [each.id for each in await ledger.pending_alerts()] == [third.id]
+    assert [each.suppressed_by for each in await ledger.alerts()] == [
+        "acknowledged by ops",
+        f"silence 1 until {NOW + timedelta(hours=1):%Y-%m-%d %H:%M} UTC",
+        "",
+    ]
