@@ -11,6 +11,9 @@ from mcpctl.errors import UsageError
 
 # Where each command is, and its line in the list of commands: the first of its docstring, without the import.
 COMMANDS = {
+    "login": ("login:login", "Log in to MCIAS, and keep the token."),
+    "logout": ("login:logout", "Make the token worthless, and forget it."),
+    "whoami": ("login:whoami", "Ask the nodes who you are to them, and until when."),
     "deploy": ("changes:deploy", "Make a service, or one component of it, run as its definition says."),
     "plan": ("plans:plan", "Show what a deploy would change, field by field; change nothing."),
     "start": ("changes:start", "Want a service or component running, and start it."),
@@ -26,6 +29,7 @@ COMMANDS = {
     "ps": ("status:ps", "Show components as podman sees them now."),
     "status": ("status:status", "Show what should run against what runs, and why they disagree."),
     "events": ("status:events", "Show what happened, and what happens."),
+    "audit": ("audit:audit", "Show who called what on the nodes, and how it ended."),
     "timeline": ("status:timeline", "Draw the states of each component over time, with deploys and alerts."),
 }
 ALERT_COMMANDS = {

@@ -6,16 +6,43 @@ import difflib
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
+from mcpctl import credentials
+from mcpctl.credentials import Account, Server
 from mcpctl.errors import CliError, UsageError
+from mcpctl.session import Session
 from protos import grammar, strict
-from protos.fields import FilePath, Name, NetworkAddress, Url
-from protos.strict import Problem
+from protos.fields import FilePath, Name, NetworkAddress
+from protos.strict import Problem, checked
 
 DEFAULT_PATH = Path("~/.config/mcp/mcp.toml")
-_OTHERS = 0o077
+
+
+def _https_url(text: str) -> None:
+    """Raises ValueError for what a password cannot be sent to."""
+    grammar.http_url(text)
+    url = urlsplit(text)
+    if url.scheme != "https":
+        raise ValueError(f"{text!r} must begin with https://: passwords are sent there")
+    if "@" in url.netloc or url.query or url.fragment:
+        raise ValueError("must be https://HOST[:PORT][/PATH], without a user, a query or a fragment")
+    try:
+        grammar.host_port(url.netloc if url.netloc.rpartition("]")[2].count(":") else f"{url.netloc}:443")
+    except ValueError as error:
+        raise ValueError(f"is not a URL: {error}") from None
+
+
+def _words(text: str) -> None:
+    if not text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} is not a name: it must have printable characters, and no others")
+
+
+_HttpsUrl = Annotated[str, checked(_https_url)]
+_Words = Annotated[str, checked(_words)]
 
 
 class NodeState(StrEnum):
@@ -37,13 +64,18 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    server_url: Url
-    service_name: str = "mcp"
+    """``ca_cert`` None: the same as for nodes."""
+
+    server_url: _HttpsUrl
+    service_name: _Words = "mcp"
+    ca_cert: FilePath | None = None
 
 
 class Auth(msgspec.Struct, frozen=True):
+    """``username`` is whom `mcpctl login` logs in; with ``password_file`` any command does so by itself (audit S3)."""
+
     token_path: FilePath = Path("token")
-    username: str | None = None
+    username: _Words | None = None
     password_file: FilePath | None = None
 
 
@@ -70,10 +102,11 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The configuration with the file that it came from, and every path resolved."""
+    """The configuration with the file that it came from, every path resolved; and who is logged in with it."""
 
     path: Path
     config: Config
+    session: Session
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -133,33 +166,31 @@ class Settings(msgspec.Struct, frozen=True):
     def ca_cert(self, node: Node) -> Path:
         return self._at(node.ca_cert or self.config.tls.ca_cert)
 
-    def token(self, node: Node) -> str:
-        """``MCP_TOKEN``, else what the node's token file holds (audit S3). Raises UsageError."""
+    def fixed_token(self, node: Node) -> str | None:
+        """A token that no login replaces: ``MCP_TOKEN``, else that of the node's own token file. Raises UsageError."""
         if token := os.environ.get("MCP_TOKEN", "").strip():
-            return _usable(token, "MCP_TOKEN")
-        path = self._at(node.token_path or self.config.auth.token_path)
-        try:
-            mode = path.stat().st_mode
-            token = path.read_text().strip()
-        except FileNotFoundError:
-            raise UsageError(
-                f"no token for node {node.name}: {path} does not exist, and MCP_TOKEN is not set"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the token file {path} cannot be read: {error}") from None
-        if mode & _OTHERS:
-            raise UsageError(f"the token file {path} can be read by others, so it is not used: chmod 600 {path}")
-        return _usable(token, f"the token file {path}")
+            return credentials.usable(token, "MCP_TOKEN")
+        if node.token_path is None:
+            return None
+        path = self._at(node.token_path)
+        token = credentials.token(path) or ""
+        if not token:
+            raise credentials.no_token(node.name, path)
+        return token
+
+    def token_at_hand(self, node: Node) -> str | None:
+        """The node's token (audit S3); None when there is something to do for it first. Raises UsageError."""
+        return self.fixed_token(node) or self.session.at_hand()
+
+    def token(self, node: Node) -> str:
+        """As `token_at_hand`, and does what is to be done: blocks.
+
+        Raises UsageError, MciasError, MciasUnreachableError.
+        """
+        return self.fixed_token(node) or self.session.token(node.name)
 
     def _at(self, path: Path) -> Path:
         return self.path.parent / path
-
-
-def _usable(token: str, source: str) -> str:
-    """A token that an HTTP header can carry. Raises UsageError, which does not show it."""
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UsageError(f"{source} does not hold a token")
-    return token
 
 
 def load(path: Path | None) -> Settings:
@@ -177,12 +208,39 @@ def load(path: Path | None) -> Settings:
         raise UsageError(str(error)) from None
     config, problems = strict.examine(data, Config)
     if config is not None:
-        names = [node.name for node in config.nodes]
-        problems = [
-            Problem(f"nodes[{index}].name", f"duplicate node {name!r}")
-            for index, name in enumerate(names)
-            if name in names[:index]
-        ]
+        problems = [*_duplicates(config), *_unattended(config)]
     if config is None or problems:
         raise UsageError(str(strict.Invalid(str(path), problems)))
-    return Settings(path, config)
+    return Settings(path, config, Session(_account(path.parent, config)))
+
+
+def _duplicates(config: Config) -> list[Problem]:
+    names = [node.name for node in config.nodes]
+    return [
+        Problem(f"nodes[{index}].name", f"duplicate node {name!r}")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+
+
+def _unattended(config: Config) -> list[Problem]:
+    """What a password file is no use without."""
+    if config.auth.password_file is None:
+        return []
+    problems = []
+    if config.auth.username is None:
+        problems.append(Problem("auth.username", "is missing, and auth.password_file needs it: whose password is it?"))
+    if config.mcias is None:
+        problems.append(
+            Problem("mcias", 'is missing, and auth.password_file needs it: [mcias] server_url = "https://..."')
+        )
+    return problems
+
+
+def _account(folder: Path, config: Config) -> Account:
+    mcias, auth = config.mcias, config.auth
+    server = None
+    if mcias:
+        server = Server(mcias.server_url, mcias.service_name, folder / (mcias.ca_cert or config.tls.ca_cert))
+    password_file = auth.password_file and folder / auth.password_file
+    return Account(folder / auth.token_path, server, auth.username, password_file)

@@ -27,6 +27,14 @@ class UnreachableError(CliError):
     """A node did not answer, or not in time."""
 
 
+class MciasError(CliError):
+    """MCIAS did not let us in; no node was asked."""
+
+
+class MciasUnreachableError(UnreachableError):
+    """MCIAS did not answer, or not in time; no node was asked."""
+
+
 class InterruptedByUserError(CliError):
     """Ctrl-C, while a node was doing something."""
 

@@ -9,7 +9,16 @@ from typing import Generic, NamedTuple, TypeVar
 from mcpctl import render
 from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, NodeState, Settings
-from mcpctl.errors import DONE, PARTIAL, CliError, UnknownServiceError, UnreachableError, UsageError
+from mcpctl.errors import (
+    DONE,
+    PARTIAL,
+    CliError,
+    MciasError,
+    MciasUnreachableError,
+    UnknownServiceError,
+    UnreachableError,
+    UsageError,
+)
 from protos.mcp.v1 import AgentServiceStub
 
 T = TypeVar("T")
@@ -69,18 +78,18 @@ async def ask_each(
 def settled(said: Said[T]) -> Answers[T]:
     """What that comes to; says on stderr which nodes did not answer.
 
-    Raises UnknownServiceError when all answered and none knows the service, CliError when all refused, UsageError when
-    we cannot ask.
+    Raises UnknownServiceError when all answered and none knows the service, CliError when all refused; UsageError,
+    MciasError, MciasUnreachableError when we cannot ask.
     """
     answers = [each for _, each in said if not isinstance(each, CliError)]
     answered = [node for node, each in said if not isinstance(each, CliError)]
     unreachable = [node for node, each in said if isinstance(each, UnreachableError)]
     unknown = [each for _, each in said if isinstance(each, UnknownServiceError)]
     failed = [each for _, each in said if isinstance(each, CliError) and each not in unknown]
-    # 1. Our own side is wrong (no token, no CA): nothing that a node says changes that.
+    # 1. Our own side is wrong (no token, no login, no CA): nothing that a node says changes that.
     # 2. Every node refused: the refusal is the answer.
     # 3. The nodes answered, and none knows the service.
-    wrong = [each for each in failed if isinstance(each, UsageError)]
+    wrong = [each for each in failed if isinstance(each, (UsageError, MciasError, MciasUnreachableError))]
     refused = [] if answers or any(isinstance(each, UnreachableError) for each in failed) else failed
     for error in (*wrong, *refused, *([] if answers or failed else unknown)):
         raise error

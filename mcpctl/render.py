@@ -77,7 +77,11 @@ def age(since: datetime | None, at: datetime | None = None) -> str:
     """How long before ``at``, or ago, in the largest two units: 3d4h, 12m, 5s."""
     if since is None:
         return ""
-    seconds = max(0, int(((at or datetime.now(UTC)) - since) / timedelta(seconds=1)))
+    return _units(max(0, int(((at or datetime.now(UTC)) - since) / timedelta(seconds=1))))
+
+
+def _units(seconds: int) -> str:
+    """The largest two units."""
     days, seconds = divmod(seconds, 86400)
     hours, seconds = divmod(seconds, 3600)
     minutes, seconds = divmod(seconds, 60)
@@ -90,6 +94,16 @@ def age(since: datetime | None, at: datetime | None = None) -> str:
 
 def moment(when: datetime | None) -> str:
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else ""
+
+
+def took(milliseconds: float) -> str:
+    """How long something took, in three digits or so: 0.4 ms, 12 ms, 3.4 s, 1m5s."""
+    if milliseconds < 10:
+        return f"{milliseconds:.1f} ms"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    return f"{seconds:.1f} s" if seconds < 60 else _units(int(seconds))
 
 
 def size(count: int) -> str:

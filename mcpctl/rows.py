@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -162,6 +162,30 @@ class ReportRow(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: OutcomeRow | None = None
 
 
+class AuditRow(msgspec.Struct, frozen=True):
+    """One call. ``caller`` and ``role`` empty: nobody was let in. ``status`` is gRPC's."""
+
+    node: str
+    id: int
+    at: datetime | None
+    caller: str
+    role: str
+    peer: str
+    method: str
+    target: str
+    status: str
+    took_ms: float
+
+
+class WhoRow(msgspec.Struct, frozen=True):
+    """Who one is on a node. ``expires_at`` None: the token has no end."""
+
+    node: str
+    name: str
+    role: str
+    expires_at: datetime | None
+
+
 class LinkRow(msgspec.Struct, frozen=True):
     name: str
     ok: bool
@@ -250,6 +274,25 @@ def alert_row(node: str, info: v1.AlertInfo) -> AlertRow:
 
 def silence_row(node: str, info: v1.SilenceInfo) -> SilenceRow:
     return SilenceRow(node, info.id, info.service, info.component, _instant(info.until), info.reason, info.by)
+
+
+def audit_row(node: str, info: v1.AuditInfo) -> AuditRow:
+    return AuditRow(
+        node=node,
+        id=info.id,
+        at=_instant(info.at),
+        caller=info.caller,
+        role=info.role,
+        peer=info.peer,
+        method=info.method,
+        target=info.target,
+        status=info.status,
+        took_ms=info.duration / timedelta(milliseconds=1),
+    )
+
+
+def who_row(answer: v1.WhoAmIResponse) -> WhoRow:
+    return WhoRow(answer.node, answer.name, answer.role, _instant(answer.expires_at))
 
 
 def outcome_row(outcome: v1.ComponentOutcome) -> OutcomeRow:

@@ -13,9 +13,9 @@ import msgspec
 
 from mcpd.errors import ConfigError
 from protos import grammar, strict
-from protos.fields import Duration, FilePath, Name, PositiveDuration, Size, Url
+from protos.fields import Duration, FilePath, Name, PositiveDuration, Size
 from protos.spec import Heal
-from protos.strict import Problem, Rule
+from protos.strict import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
@@ -64,6 +64,12 @@ def _threshold(value: int) -> int:
     return value
 
 
+def _https_url(text: str) -> str:
+    if not text.startswith("https://"):
+        raise ValueError(f"{text!r} is not https, and tokens would be sent in the clear; write https://HOST[:PORT]")
+    return grammar.http_url(text)
+
+
 class Node(msgspec.Struct, frozen=True):
     name: Name
 
@@ -82,7 +88,9 @@ class Auth(msgspec.Struct, frozen=True):
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    server_url: Url
+    """``ca_cert``: who signed the server's certificate; whom the system trusts when not given."""
+
+    server_url: Annotated[str, checked(_https_url)]
     ca_cert: FilePath | None = None
 
 
@@ -180,10 +188,7 @@ def _unusable(config: Config) -> list[Problem]:
                     f'{file} does not exist; write {key} = "/path/to/your.pem", or let `mcpd init DIR` make one',
                 )
             )
-    if config.auth.mode is AuthMode.MCIAS and config.mcias is None:
-        problems.append(
-            Problem("mcias", 'is missing, and auth.mode = "mcias" needs it: [mcias] server_url = "https://..."')
-        )
+    problems += _unusable_mcias(config)
     if len(bytes(config.podman_socket)) > MAX_SOCKET_PATH:
         problems.append(
             Problem(
@@ -192,6 +197,17 @@ def _unusable(config: Config) -> list[Problem]:
             )
         )
     return problems
+
+
+def _unusable_mcias(config: Config) -> list[Problem]:
+    if config.auth.mode is not AuthMode.MCIAS:
+        return []
+    if config.mcias is None:
+        return [Problem("mcias", 'is missing, and auth.mode = "mcias" needs it: [mcias] server_url = "https://..."')]
+    ca_cert = config.mcias.ca_cert
+    if ca_cert is None or _is_file(ca_cert):
+        return []
+    return [Problem("mcias.ca_cert", f"{ca_cert} does not exist; it is the CA that signed MCIAS' certificate, in PEM")]
 
 
 def _is_file(path: Path) -> bool:

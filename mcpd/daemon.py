@@ -1,7 +1,7 @@
 """The whole life of mcpd: what outlives what is the nesting below.
 
-    registry, podman client
-    └─ links        the podman link, housekeeping, the monitor (see `monitor.watch`)
+    MCIAS client, registry, podman client
+    └─ links        the podman link, housekeeping, the certificate, the monitor (see `monitor.watch`)
        └─ work      operations: they end as completed or reverted, whoever watches
           └─ front  the gRPC server, and the signals that end it
 
@@ -12,18 +12,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import structlog
 import trio
 
 from mcpd import __version__, boot, config, housekeeping
+from mcpd import certificate as certificates
+from mcpd.certificate import Certificate
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
 from mcpd.changes.recovery import take_up_what_was_left
 from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
+from mcpd.identity.mcias import Mcias
 from mcpd.identity.tokens import TokenFile
 from mcpd.registry.audit import AuditLog
 from mcpd.registry.journal import Journal
@@ -32,6 +36,7 @@ from mcpd.registry.store import Registry
 from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.audit import AuditMethods
 from mcpd.rpc.changes import ChangeMethods
+from mcpd.rpc.gate import Authenticator
 from mcpd.rpc.operations import OperationMethods
 from mcpd.rpc.server import RpcServer
 from mcpd.rpc.status import StatusMethods
@@ -54,7 +59,12 @@ async def serve(settings: Config, path: Path) -> None:
     Raises ConfigError or RegistryError when it cannot start.
     """
     name, socket, rules = settings.node.name, settings.podman_socket, settings.monitor
-    async with Registry.open(settings.database.path) as registry, Podman.connect(socket) as podman:
+    certificate = Certificate(settings.server.tls_cert, settings.server.tls_key)
+    async with (
+        _authenticator(settings) as authenticator,
+        Registry.open(settings.database.path) as registry,
+        Podman.connect(socket) as podman,
+    ):
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
         ledger = MonitorLedger(registry, name)
         node = Node(name, podman, registry, Journal(registry), rules.heal)
@@ -65,6 +75,7 @@ async def serve(settings: Config, path: Path) -> None:
             await links.start(link.run)
             links.start_soon(housekeeping.run, (ledger, node.journal, audit), rules.retention)
             links.start_soon(audit.run)
+            links.start_soon(certificates.watch, certificate, ledger, dispatcher)
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
                 await take_up_what_was_left(node, operations)
@@ -80,7 +91,10 @@ async def serve(settings: Config, path: Path) -> None:
 
                 if intent.is_booting:
                     work.start_soon(resume)
-                status = StatusMethods(name, podman, link, registry, operations, monitor, settings.database.path.parent)
+                status = StatusMethods(
+                    *(name, podman, link, registry, operations, monitor, settings.database.path.parent),
+                    lambda: certificate.facts.expires_at,
+                )
                 methods = (
                     ChangeMethods(node, operations).methods
                     | status.methods
@@ -88,13 +102,16 @@ async def serve(settings: Config, path: Path) -> None:
                     | AuditMethods(name, audit).methods
                     | OperationMethods(name, node.journal, operations).methods
                 )
-                server = RpcServer(settings.server, _authenticator(settings), audit.note, methods, status.from_memory)
+                address = settings.server.grpc_addr
+                server = RpcServer(
+                    address, lambda: certificate.tls, authenticator, audit.note, methods, status.from_memory
+                )
                 async with trio.open_nursery() as front:
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
 
                     def read_again() -> None:
-                        server.reload_certificate()
+                        certificate.load()
                         alert_command[0] = config.load(path).monitor.alert_command
 
                     await _until_told_to_end(read_again)
@@ -129,10 +146,13 @@ async def _until_told_to_end(read_again: Callable[[], None]) -> None:
                 log.error("the certificate was not read again; the old one stays", error=str(error))
 
 
-def _authenticator(settings: Config) -> TokenFile:
-    if settings.auth.mode is AuthMode.MCIAS:
-        raise ConfigError(
-            f'auth.mode: "mcias" is not done by mcpd {__version__} yet; '
-            'write mode = "tokens" and make tokens with `mcpd token add`'
-        )
-    return TokenFile(settings.auth.tokens_path)
+@asynccontextmanager
+async def _authenticator(settings: Config) -> AsyncIterator[Authenticator]:
+    """Raises ConfigError."""
+    if settings.auth.mode is AuthMode.TOKENS:
+        yield TokenFile(settings.auth.tokens_path)
+    elif settings.mcias is None:
+        raise ConfigError('auth.mode = "mcias" needs a section: [mcias] server_url = "https://..."')
+    else:
+        async with Mcias.connect(settings.mcias.server_url, settings.mcias.ca_cert) as mcias:
+            yield mcias

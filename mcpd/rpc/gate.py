@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 
 import betterproto
 import structlog
+from google.protobuf.message import DecodeError
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.metadata import encode_grpc_message
@@ -106,6 +107,8 @@ class Gate:
             async def serve(stream: Stream[Any, Any]) -> None:
                 with self._accounted(path, stream) as call:
                     await self._admit(call, stream)
+                    if not shipped.cardinality.client_streaming:
+                        _demand_message(stream)
                     await shipped.func(stream)
 
             return shipped._replace(func=serve)
@@ -228,7 +231,7 @@ async def _answer(
     if cardinality.client_streaming:
         request: Any = stream
     else:
-        request = await _received(stream)
+        request = await _received(stream.recv_message)
         call.target = _target(request)
     if from_memory and (answer := from_memory(request)) is not None:
         await stream.send_message(answer)
@@ -240,11 +243,21 @@ async def _answer(
         )
 
 
-async def _received(stream: Stream[Any, Any]) -> Any:
+def _demand_message(stream: Stream[Any, Any]) -> None:
+    """For handlers that grpclib ships, which take it for granted that there is a message."""
+    receive = stream.recv_message
+
+    async def recv_message() -> Any:
+        return await _received(receive)
+
+    stream.recv_message = recv_message  # type: ignore[method-assign]
+
+
+async def _received(receive: Callable[[], Awaitable[Any]]) -> Any:
     """The one request message. Raises InvalidRequestError when there is none, or what came is none."""
     try:
-        request = await stream.recv_message()
-    except (RuntimeError, ValueError, TypeError, LookupError) as error:
+        request = await receive()
+    except (RuntimeError, ValueError, TypeError, LookupError, DecodeError) as error:
         # betterproto's decoders have no exception of their own: these are what bytes of no message make them raise.
         raise errors.InvalidRequestError("the request is not a message of the type that this RPC takes") from error
     if request is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class StatusMethods:
         operations: Operations,
         monitor: Monitor,
         data: Path,
+        certificate_expires_at: Callable[[], datetime],
     ) -> None:
         self._node = node
         self._podman = podman
@@ -44,6 +45,7 @@ class StatusMethods:
         self._operations = operations
         self._monitor = monitor
         self._data = data
+        self._certificate_expires_at = certificate_expires_at
         self._started_at = datetime.now(UTC)
 
     @property
@@ -153,6 +155,7 @@ class StatusMethods:
             memory_total_bytes=os.sysconf("SC_PHYS_PAGES") * page,
             load_average=os.getloadavg()[0],
             cpus=os.cpu_count() or 0,
+            certificate_expires_at=self._certificate_expires_at(),
         )
 
     def _select(self, known: tuple[RecordedService, ...], name: str, limit: int) -> tuple[RecordedService, ...]:

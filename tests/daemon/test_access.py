@@ -20,6 +20,7 @@ from .conftest import HOST, Daemon, make_daemon
 CONTRACT = AgentServiceBase().__mapping__()
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
 CALL_S = 20.0
+ENDLESS_S = 2.0
 # The gate's limit.
 MOST = 4 * 1024 * 1024
 
@@ -33,6 +34,7 @@ class Holder(Enum):
     MALFORMED = "malformed authorization"
     STRANGER = "unknown token"
     EXPIRED = "expired token"
+    REVOKED = "revoked token"
     VIEWER = "viewer"
     ADMIN = "admin"
 
@@ -43,11 +45,14 @@ def credentials(daemon: Daemon) -> dict[Holder, Metadata]:
     long_ago = datetime.now(UTC) - timedelta(days=2)
     expired = tokens.add(path, "expired", Role.ADMIN, long_ago, timedelta(days=1))
     viewer = tokens.add(path, "viewer", Role.VIEWER, datetime.now(UTC))
+    revoked = tokens.add(path, "revoked", Role.ADMIN, datetime.now(UTC))
+    tokens.revoke(path, "revoked")
     return {
         Holder.NOBODY: (),
         Holder.MALFORMED: (("authorization", daemon.admin_token),),
         Holder.STRANGER: daemon.bearer(tokens.PREFIX + "x" * 43),
         Holder.EXPIRED: daemon.bearer(expired),
+        Holder.REVOKED: daemon.bearer(revoked),
         Holder.VIEWER: daemon.bearer(viewer),
         Holder.ADMIN: daemon.bearer(),
     }
@@ -62,7 +67,9 @@ def status_of(
         if cardinality is Cardinality.UNARY_UNARY:
             channel.unary_unary(path)(request, metadata=metadata, timeout=CALL_S)
         elif cardinality is Cardinality.UNARY_STREAM:
-            list(channel.unary_stream(path)(request, metadata=metadata, timeout=CALL_S))
+            # One that never ends is let in when its deadline is what ends it.
+            deadline = ENDLESS_S if path.endswith("/WatchEvents") else CALL_S
+            list(channel.unary_stream(path)(request, metadata=metadata, timeout=deadline))
         else:
             channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
     except grpc.RpcError as error:

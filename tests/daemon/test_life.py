@@ -203,13 +203,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(node: Daemon) -> N
     assert path.read_bytes() == b"not a database" * 1000
 
 
-def test_the_mode_that_is_not_built_is_refused(node: Daemon) -> None:
-    node.edit('mode = "tokens"', 'mode = "mcias"')
-    node.edit("[database]", '[mcias]\nserver_url = "https://mcias.example.net:8443"\n[database]')
-    assert node.run_to_end() != 0
-    assert_refused_clearly(node, "mcias", "mcpd token add")
-
-
 def test_a_key_of_another_certificate_is_refused(node: Daemon) -> None:
     _, pem = renew(node)
     only_the_key(node, pem)

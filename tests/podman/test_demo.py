@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import stat
 import subprocess
+import tomllib
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.podman.node import DEMO, Node, run, running
-from tests.waiting import free_port
+from tests.podman.node import DEMO, Node, is_alive, run, running
+from tests.standin.running import Mcias
+from tests.waiting import free_port, until
 
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
 
@@ -73,14 +77,41 @@ def test_up_on_a_node_that_exists_starts_what_is_missing_and_changes_nothing_els
     assert {path: path.read_bytes() for path in node.folder.glob("*.toml")} == settings
 
 
+def test_with_mcias_its_tokens_let_people_in_and_the_server_lives_and_ends_with_the_node(tmp_path: Path) -> None:
+    node = Node(tmp_path / "n", "n1")
+    mcias = Mcias(node.folder / "mcias")
+    folder = node.folder
+    try:
+        run([str(DEMO), "up", str(folder), "--mcias"], env=dict(os.environ))
+        assert not (folder / "token").exists()
+        assert stat.S_IMODE((folder / "mcias/password").stat().st_mode) == 0o600
+        settings = tomllib.loads((folder / "mcp.toml").read_text())
+        assert settings["auth"]["password_file"] == str(folder / "mcias/password")
+        mcias.port = int(settings["mcias"]["server_url"].rpartition(":")[2])
+        pid = int((folder / "mcias.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not is_alive(pid))
+        node.up()  # an existing folder needs no --mcias, and the server is started again
+        daemon = node.mcpd_pid
+        node.environment["MCP_TOKEN"] = "stranger"
+        assert "mcpctl login" in node.mcpctl("list", status=1).stderr
+        node.environment["MCP_TOKEN"] = mcias.token("operator", (folder / "mcias/password").read_text().strip())
+        assert node.json("list") == []
+        pid = int((folder / "mcias.pid").read_text())
+    finally:
+        node.down()
+    assert not is_alive(pid)
+    assert not is_alive(daemon)
+    assert traces(tmp_path) == []
+    assert not folder.exists()
+
+
 def test_the_daemons_command_line_names_its_configuration(node: Node) -> None:
     words = Path(f"/proc/{node.mcpd_pid}/cmdline").read_bytes().decode().split("\0")
     assert words[-4:-1] == ["serve", "--config", str(node.folder / "mcpd.toml")]
 
 
 def test_the_alert_command_appends_the_variables_as_one_line(node: Node) -> None:
-    import tomllib
-
     argv = tomllib.loads((node.folder / "mcpd.toml").read_text())["monitor"]["alert_command"]
     ledger = node.folder / "alerts.jsonl"
     subprocess.run(argv, env={"MCP_KIND": "drift", "MCP_REASON": 'a "b"\nc', "OTHER": "x"}, check=True, input=b"{}")

@@ -9,11 +9,12 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Container, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 
@@ -48,7 +49,25 @@ class Agent(v1.AgentServiceBase):
         self.refusals: list[GRPCError] = []
         # Written when somebody begins to watch, just too late for a listing.
         self.late: list[v1.EventInfo] = []
+        # What was called, for ListAudit.
+        self.calls: list[v1.AuditInfo] = []
+        # The tokens that are good; None: every one. What came with each call that was let in, or not.
+        self.good_tokens: Container[str] | None = None
+        self.seen_tokens: list[str] = []
         self._news = asyncio.Event()
+
+    def __mapping__(self) -> dict[str, Any]:
+        return {path: self._guarded(handler) for path, handler in super().__mapping__().items()}
+
+    def _guarded(self, handler: Any) -> Any:
+        async def serve(stream: Any) -> None:
+            token = stream.metadata.get("authorization", "").removeprefix("Bearer ")
+            self.seen_tokens.append(token)
+            if self.good_tokens is not None and token not in self.good_tokens:
+                raise GRPCError(Status.UNAUTHENTICATED, "the token is not known here")
+            await handler.func(stream)
+
+        return handler._replace(func=serve)
 
     def asked(self, kind: type) -> list[Any]:
         return [each for each in self.requests if isinstance(each, kind)]
@@ -87,6 +106,18 @@ class Agent(v1.AgentServiceBase):
         self._answer(asked)
         found = [each for each in self.ledger if self._matches(each, asked) and each.at >= asked.since]
         return v1.ListEventsResponse(self.node, found[-(asked.limit or 100) :])
+
+    async def list_audit(self, list_audit_request: v1.ListAuditRequest) -> v1.ListAuditResponse:
+        asked = list_audit_request
+        self._answer(asked)
+        wanted = {"caller": asked.caller, "method": asked.method}
+        found = [each for each in self.calls if all(value in ("", getattr(each, key)) for key, value in wanted.items())]
+        found = [each for each in found if each.at >= asked.since and each.id > asked.after_id]
+        limit = asked.limit or 100
+        return v1.ListAuditResponse(self.node, found[:limit] if asked.after_id else found[-limit:])
+
+    async def who_am_i(self, who_am_i_request: v1.WhoAmIRequest) -> v1.WhoAmIResponse:
+        return self._answer(who_am_i_request) or v1.WhoAmIResponse(self.node, "kyle", "admin")
 
     async def plan(self, plan_request: v1.PlanRequest) -> v1.PlanResponse:
         return self._answer(plan_request) or v1.PlanResponse()

@@ -274,7 +274,7 @@ def test_an_edit_keeps_mode_and_link_and_leaves_nothing_beside(run: Run, folder:
 
 LOOKING = [("ps",), ("list",), ("status",), ("events",), ("ps", "--all"), ("node", "show", "rift")]
 LOOKING += [("status", "--at", "2h"), ("events", "--follow"), ("timeline",), ("alerts", "list")]
-LOOKING += [("sync",), ("purge",), ("recover",), ("operations",)]
+LOOKING += [("whoami",), ("audit",), ("audit", "--follow"), ("sync",), ("purge",), ("recover",), ("operations",)]
 
 
 @pytest.mark.parametrize("words", LOOKING, ids=" ".join)
@@ -504,8 +504,8 @@ def test_what_is_typed_most_imports_nothing_that_it_does_not_need(folder: Path, 
         imported & {"cyclopts", "rich", "tomlkit", "trio", "trio_asyncio", "mcpd", "monitor", "cryptography"} == set()
     )
     assert [name for name in imported if name.startswith("mcpctl.commands")] == []
-    changing = {"definition", "intent", "planning", "progress", "reports"}
-    assert imported & {f"mcpctl.{name}" for name in changing} == set()
+    others = {"audit", "definition", "intent", "mcias", "planning", "progress", "reports"}
+    assert imported & {f"mcpctl.{name}" for name in others} == set()
 
 
 def test_a_command_with_options_imports_neither_the_daemon_nor_trio(folder: Path) -> None:

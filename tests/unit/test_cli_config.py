@@ -88,6 +88,14 @@ def test_a_nodes_own_ca_goes_before_the_common_one(path: Path, home: Path) -> No
     assert settings.ca_cert(orion) == path.parent / "nodes/orion/ca.pem"
 
 
+@pytest.mark.parametrize("url", ["https://m", "https://m:8443/", "https://[::1]", "https://[::1]:8443/mcias"])
+def test_mcias_is_trusted_by_a_ca_of_its_own_or_that_of_the_nodes(path: Path, url: str) -> None:
+    text = f'[tls]\nca_cert = "nodes.pem"\n[mcias]\nserver_url = "{url}"\n'
+    common, own = load(path, text).session.account.server, load(path, text + 'ca_cert = "m.pem"').session.account.server
+    assert common == (url, "mcp", path.parent / "nodes.pem")
+    assert own == (url, "mcp", path.parent / "m.pem")
+
+
 def test_relative_paths_start_at_the_files_folder(
     path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +174,28 @@ WRONG = {
     "a duplicate node": (ONE_NODE + ONE_NODE, "nodes[1].name: duplicate node 'rift'"),
     "not TOML": ("[services\n", "is not TOML"),
     "a key twice": ("[services]\n[services]\n", "is not TOML"),
+    "MCIAS without TLS": (
+        "[mcias]\nserver_url = 'http://m:8443'\n",
+        "mcias.server_url: 'http://m:8443' must begin with https://: passwords are sent there",
+    ),
+    "a user in the URL": ("[mcias]\nserver_url = 'https://u@m'\n", "mcias.server_url: must be https://HOST[:PORT]"),
+    "a query in the URL": ("[mcias]\nserver_url = 'https://m/?x'\n", "mcias.server_url: must be https://HOST[:PORT]"),
+    "a port that is none": ("[mcias]\nserver_url = 'https://m:99999'\n", "mcias.server_url: is not a URL: "),
+    "no address of MCIAS": ("[mcias]\n", "mcias.server_url: is missing"),
+    "an empty name of the service": (
+        "[mcias]\nserver_url = 'https://m'\nservice_name = ''\n",
+        "mcias.service_name: '' is not a name",
+    ),
+    "a CA that is no path": ("[mcias]\nserver_url = 'https://m'\nca_cert = ''\n", "mcias.ca_cert: '' is not a path"),
+    "an empty user name": ("[auth]\nusername = ''\n", "auth.username: '' is not a name"),
+    "a password of nobody": (
+        "[auth]\npassword_file = 'p'\n[mcias]\nserver_url = 'https://m'\n",
+        "auth.username: is missing, and auth.password_file needs it",
+    ),
+    "a password for nothing": (
+        "[auth]\nusername = 'u'\npassword_file = 'p'\n",
+        "mcias: is missing, and auth.password_file needs it",
+    ),
     "a bad URL": ("[mcias]\nserver_url = 'example.net'\n", "mcias.server_url: 'example.net' is not a URL"),
 }
 
@@ -247,6 +277,35 @@ def test_a_token_file_that_others_can_reach_is_refused_with_what_mends_it(
     with pytest.raises(UsageError, match=f"chmod 600 {token_file}") as raised:
         settings.token(settings.node("rift"))
     assert "from-file" not in str(raised.value)
+
+
+def test_a_token_file_of_somebody_else_is_refused(
+    path: Path, token_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load(path, ONE_NODE)
+    monkeypatch.setattr(os, "geteuid", lambda: token_file.stat().st_uid + 1)
+    with pytest.raises(UsageError, match=f"{token_file} belongs to somebody else") as raised:
+        settings.token(settings.node("rift"))
+    assert "from-file" not in str(raised.value)
+
+
+def test_a_token_file_that_is_no_file_is_refused_and_not_waited_for(path: Path, token_file: Path) -> None:
+    token_file.unlink()
+    settings = load(path, ONE_NODE)
+    os.mkfifo(token_file, 0o600)
+    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file"):
+        settings.token(settings.node("rift"))
+    token_file.unlink()
+    token_file.mkdir(0o700)
+    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file"):
+        settings.token(settings.node("rift"))
+
+
+def test_a_file_that_is_too_large_for_a_token_is_refused(path: Path, token_file: Path) -> None:
+    token_file.write_text("x" * 100_000)
+    settings = load(path, ONE_NODE)
+    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file that holds a token"):
+        settings.token(settings.node("rift"))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"two\nlines\n", "tökén".encode(), b"a\0b", b"\x1b[31m"])

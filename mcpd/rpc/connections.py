@@ -1,0 +1,243 @@
+"""The server's connections: how many there may be, what each may ask of us, and when one has been idle for too long."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+import structlog
+from grpclib.config import Configuration
+from grpclib.protocol import AbstractHandler, H2Protocol
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import RemoteSettingsChanged, UnknownFrameReceived
+from h2.exceptions import FrameTooLargeError, ProtocolError
+from h2.settings import SettingCodes
+
+log = structlog.get_logger()
+
+# A team's terminals, scripts and dashboards behind one address, with room; each holds one connection. One address
+# alone cannot take every place.
+MAX_PER_PEER = 256
+# With MAX_HANDSHAKES below, what the network can take stays under the 1024 file descriptors that a process may usually
+# have, and leaves some for podman, pidfds and the registry. Some 300 KiB of memory each while it is busy.
+MAX_CONNECTIONS = 512
+# Accepted, and not through their handshake yet. Above that the oldest makes room: a client that means it needs
+# milliseconds, and one that idles loses its place.
+MAX_HANDSHAKES = 256
+# grpc's own clients open another connection, or wait, when a server says so.
+MAX_STREAMS = 100
+# A token, a deadline and a few names are 1 KiB; grpc's clients and servers take 8 or 16 KiB by default.
+MAX_HEADER_BYTES = 16 * 1024
+# Between the handshake and the HTTP/2 preface, which a client sends in the same breath.
+PREFACE_S = 10.0
+# A client that is not asking anything: mcpctl never is for so long, and others connect again by themselves.
+IDLE_S = 300.0
+# How often the two above are looked at.
+SWEEP_S = 5.0
+# A peer that lost its power never closes; its kernel not answering four probes 15 s apart does it instead (tcp(7)).
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+# A frame begins with its length (RFC 9113, section 4.1).
+_LENGTH_BYTES = 3
+# One line in the log for a peer, however often it tries meanwhile.
+_TELL_AGAIN_S = 60.0
+_MAX_TOLD = 1024
+
+
+class Seen(NamedTuple):
+    """What is known of a connection, by the monotonic clock."""
+
+    made_at: float
+    has_preface: bool
+    busy_at: float
+
+
+def overdue(seen: Seen, now: float) -> str:
+    """Why a connection is to be closed; empty when it may stay."""
+    # 1. It is through its handshake, and never began to speak HTTP/2.
+    if not seen.has_preface:
+        return "no HTTP/2 after the handshake" if now - seen.made_at >= PREFACE_S else ""
+    # 2. It has had no call for long.
+    return "idle" if now - seen.busy_at >= IDLE_S else ""
+
+
+class Connections:
+    """Those that are open, by peer. Used in grpclib's loop; the clock only moves forwards."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open: dict[Connection, str] = {}
+        self._of_peer: Counter[str] = Counter()
+        self._told: dict[str, float] = {}
+        self._one_gone = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def refusal(self, peer: str) -> str:
+        """Why another connection of ``peer`` is not taken; empty when it is."""
+        if self._of_peer[peer] >= MAX_PER_PEER:
+            return f"the address has {MAX_PER_PEER} connections already"
+        if len(self._open) >= MAX_CONNECTIONS:
+            return f"there are {MAX_CONNECTIONS} connections already"
+        return ""
+
+    def tell(self, peer: str, why: str) -> None:
+        """Logs that a connection was refused: once per peer and minute."""
+        now = self._clock()
+        if now - self._told.get(peer, -_TELL_AGAIN_S) < _TELL_AGAIN_S:
+            return
+        self._told.pop(peer, None)
+        self._told[peer] = now
+        if len(self._told) > _MAX_TOLD:
+            del self._told[next(iter(self._told))]
+        log.warning("connections are refused", peer=peer, why=why)
+
+    def add(self, connection: Connection, peer: str) -> None:
+        self._open[connection] = peer
+        self._of_peer[peer] += 1
+
+    def remove(self, connection: Connection) -> None:
+        peer = self._open.pop(connection, None)
+        if peer is None:
+            return
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
+        self._one_gone.set()
+
+    async def all_gone(self) -> None:
+        """Waits until no client is connected."""
+        while self._open:
+            self._one_gone.clear()
+            await self._one_gone.wait()
+
+    def close(self) -> None:
+        for connection in list(self._open):
+            connection.farewell()
+
+    async def sweep(self) -> None:
+        """Closes what is overdue."""
+        now = self._clock()
+        for connection, peer in list(self._open.items()):
+            if why := overdue(connection.seen(now), now):
+                log.info("connection closed", peer=peer, why=why)
+                connection.farewell()
+
+
+class Connection(H2Protocol):
+    """One client's HTTP/2, within limits; what is no HTTP/2 ends it, and harms nothing else."""
+
+    def __init__(
+        self, handler: AbstractHandler, config: Configuration, h2_config: H2Configuration, connections: Connections
+    ) -> None:
+        super().__init__(handler, config, h2_config)
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._made_at = self._busy_at = time.monotonic()
+        self._has_preface = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """After the TLS handshake."""
+        assert isinstance(transport, asyncio.Transport)
+        super().connection_made(transport)
+        self._transport = transport
+        self._made_at = self._busy_at = time.monotonic()
+        peer = peer_of(transport)
+        # Asked before the handshake too, but several may have been in it at once.
+        if why := self._connections.refusal(peer):
+            self._connections.tell(peer, why)
+            transport.abort()
+            return
+        self._connections.add(self, peer)
+        _detect_a_dead_peer(transport)
+        self._limit()
+
+    def _limit(self) -> None:
+        """Says what a client may do, and holds it to that from the first byte on."""
+        h2 = self.connection._connection
+        h2.decoder.max_header_list_size = MAX_HEADER_BYTES
+        h2.update_settings(
+            {SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES}
+        )
+        self.connection.flush()
+        processors = self.processor.processors
+        settings_changed = self.processor.process_remote_settings_changed
+
+        def first_settings(event: RemoteSettingsChanged) -> None:
+            self._has_preface = True  # which a SETTINGS frame is part of (RFC 9113, section 3.4)
+            settings_changed(event)
+
+        processors[RemoteSettingsChanged] = first_settings
+        # Frames of unknown types are ignored (RFC 9113, section 4.1); grpclib raises.
+        processors[UnknownFrameReceived] = lambda _: None
+
+    def data_received(self, data: bytes) -> None:
+        if self.connection.is_closing():
+            return
+        try:
+            events = self.connection.feed(data)
+            self.connection.flush()
+            for event in events:
+                self.processor.process(event)
+            if not self.connection.is_closing():
+                self.connection.flush()
+                _refuse_a_long_frame(self.connection._connection)
+        except Exception as error:
+            # h2 raises more than its own errors for bytes of no HTTP/2, and has a GOAWAY ready for most. Unlogged, a
+            # client that does not work could not be explained; with its bytes, the log could be written by strangers.
+            self._connections.tell(self._peer, f"what came is no HTTP/2: {type(error).__name__}")
+            self._end("Protocol error")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.remove(self)
+        super().connection_lost(exc)
+
+    def seen(self, now: float) -> Seen:
+        if self.processor.streams:
+            self._busy_at = now
+        self._busy_at = max(self._busy_at, self.connection.last_stream_created or 0.0)
+        return Seen(self._made_at, self._has_preface, self._busy_at)
+
+    def farewell(self) -> None:
+        """Tells the client to go (GOAWAY), and closes."""
+        if not self.connection.is_closing():
+            with suppress(ProtocolError):  # of its own: it has said so already
+                self.connection._connection.close_connection()
+        self._end("Connection closed")
+
+    def _end(self, reason: str) -> None:
+        if not self.connection.is_closing():
+            self.connection.flush()
+        self.processor.close(reason)
+
+    @property
+    def _peer(self) -> str:
+        return peer_of(self._transport) if self._transport else ""
+
+
+def _refuse_a_long_frame(h2: H2Connection) -> None:
+    """h2 looks at a frame's length only when all of it has come, which may be 16 MiB: here it is by its first bytes."""
+    begun = h2.incoming_buffer._data[:_LENGTH_BYTES]
+    if len(begun) == _LENGTH_BYTES and int.from_bytes(begun, "big") > h2.max_inbound_frame_size:
+        raise FrameTooLargeError("a frame is longer than it may be")
+
+
+def peer_of(transport: asyncio.BaseTransport) -> str:
+    address = transport.get_extra_info("peername")
+    return str(address[0]) if address else ""
+
+
+def _detect_a_dead_peer(transport: asyncio.Transport) -> None:
+    opened = transport.get_extra_info("socket")
+    if opened is None:
+        return
+    with suppress(OSError):  # gone already
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
