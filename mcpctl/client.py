@@ -67,8 +67,8 @@ async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIter
         raise _refused(settings, node, error) from None
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
-            f"node {node.name}: the server at {node.address} is not one that {settings.ca_cert(node)} vouches for: "
-            f"{error.verify_message}"
+            f"node {node.name}: the server at {node.address} is not trusted: "
+            f"{trust.why_not_trusted(error, settings.ca_cert(node))}"
         ) from None
     except TimeoutError:
         raise UnreachableError(f"node {node.name}: {node.address} did not answer within {patience:g} s") from None

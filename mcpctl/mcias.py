@@ -168,7 +168,7 @@ def _told(server: Server, path: str, error: Exception, patience: float) -> Excep
     """``error`` as a sentence."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return MciasUnreachableError(
-            f"the server at {server.url} is not one that {server.ca_cert} vouches for: {error.verify_message}; "
+            f"the server at {server.url} is not trusted: {trust.why_not_trusted(error, server.ca_cert)}; "
             "mcias.ca_cert must name the CA of MCIAS"
         )
     if isinstance(error, TimeoutError):

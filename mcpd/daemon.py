@@ -107,15 +107,19 @@ async def serve(settings: Config, path: Path) -> None:
                     address, lambda: certificate.tls, authenticator, audit.note, methods, status.from_memory
                 )
                 async with trio.open_nursery() as front:
-                    host, port = await front.start(server.run)
-                    log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
 
                     def read_again() -> None:
                         certificate.load()
                         alert_command[0] = config.load(path).monitor.alert_command
 
-                    await _until_told_to_end(read_again)
-                    front.cancel_scope.cancel()
+                    async def until_told_to_end() -> None:
+                        await _until_told_to_end(read_again)
+                        front.cancel_scope.cancel()
+
+                    # First, since the address may be long in coming.
+                    front.start_soon(until_told_to_end)
+                    host, port = await front.start(server.run)
+                    log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
                 await operations.drain(_OPERATIONS_GRACE_S)
                 work.cancel_scope.cancel()
             links.cancel_scope.cancel()

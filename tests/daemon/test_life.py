@@ -249,3 +249,12 @@ def test_every_problem_of_a_configuration_is_told_at_once(node: Daemon) -> None:
     node.edit("retention", "retenshun")
     assert node.run_to_end() == 2
     assert_refused_clearly(node, "server.grpc_addr", "monitor.alert_command", "monitor.retenshun")
+
+
+def test_it_waits_for_an_address_that_does_not_exist_yet_and_can_be_ended_meanwhile(node: Daemon) -> None:
+    """192.0.2.1 is for documentation (RFC 5737): no machine has it."""
+    node.edit(f"{HOST}:{node.port}", f"192.0.2.1:{node.port}")
+    node.spawn()
+    until(lambda: "waiting for the address to exist on this machine" in node.log)
+    assert node.terminate() == 0
+    assert "mcpd ended; containers run on" in node.log

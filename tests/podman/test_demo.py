@@ -97,6 +97,15 @@ def test_with_mcias_its_tokens_let_people_in_and_the_server_lives_and_ends_with_
         assert "mcpctl login" in node.mcpctl("list", status=1).stderr
         node.environment["MCP_TOKEN"] = mcias.token("operator", (folder / "mcias/password").read_text().strip())
         assert node.json("list") == []
+        del node.environment["MCP_TOKEN"]
+        # The password file is all that it needs: it logs in by itself, once, and keeps the token.
+        (me,) = node.json("whoami")
+        assert (me["name"], me["role"]) == ("operator", "admin")
+        logins = mcias.requests("/v1/auth/login")
+        assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
+        node.mcpctl("ps")
+        assert mcias.requests("/v1/auth/login") == logins
+        assert "ListServices" in node.mcpctl("audit").stdout
         pid = int((folder / "mcias.pid").read_text())
     finally:
         node.down()

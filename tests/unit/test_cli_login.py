@@ -327,7 +327,7 @@ def test_a_server_that_the_ca_does_not_vouch_for_gets_no_password(run: Run, unat
     path.write_text(path.read_text().replace(str(mcias.ca), "ca.pem"))
     status, _, err = run("login")
     assert status == 1
-    assert f"is not one that {unattended / 'ca.pem'} vouches for" in err
+    assert f"it is not one that {unattended / 'ca.pem'} vouches for" in err
     assert mcias.requests(LOGIN) == 0
 
 
