@@ -129,6 +129,8 @@ class Ledger(AlertLedger, Protocol):
     ) -> tuple[Alert, ...]:
         """Keeps facts (each key once), the present states, and alerts, in one transaction; returns the alerts to send.
 
+        With alerts it is on the disk when this returns; without, it outlives any end of the daemon.
+
         A ``recovered`` closes what is open of its component.
         """
 

@@ -60,7 +60,9 @@ class MonitorLedger:
                 _keep_state(db, state, now)
             return tuple(filter(None, [self._insert(db, each, now) for each in alerts]))
 
-        return await self._registry.transact(write, changes_services=bool(states))
+        # What was seen of a run would be seen again after a loss of power, under the same key. An alert's id would be
+        # given to another one, which its receiver then takes for a repeat.
+        return await self._registry.transact(write, changes_services=bool(states), durable=bool(alerts))
 
     def _insert(self, db: sqlite3.Connection, new: NewAlert, now: datetime) -> Alert | None:
         """Keeps one alert; returns it when it is to be sent."""
