@@ -52,7 +52,9 @@ class InlineRegistry(Registry):
             connection.executescript(script)
         super().__init__(connection, connection)
 
-    async def transact(self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False) -> T:
+    async def transact(
+        self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False, durable: bool = True
+    ) -> T:
         await trio.lowlevel.checkpoint()
         with self._writer:
             result = transaction(self._writer)
