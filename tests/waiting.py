@@ -15,12 +15,12 @@ _HOST = "127.0.0.1"
 _PORTS = range(20000, 32000)
 
 
-def until(condition: Callable[[], object], what: str = "") -> None:
-    """Waits until ``condition`` is true; fails after the deadline, naming ``what`` was waited for."""
-    deadline = time.monotonic() + DEADLINE_S
+def until(condition: Callable[[], object], what: str = "", within: float = DEADLINE_S) -> None:
+    """Waits until ``condition`` is true; fails ``within`` seconds, naming ``what`` was waited for."""
+    deadline = time.monotonic() + within
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"still not so after {DEADLINE_S:.0f} s: {what or condition}")
+            raise AssertionError(f"still not so after {within:.0f} s: {what or condition}")
         time.sleep(_POLL_S)
 
 

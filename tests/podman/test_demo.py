@@ -7,16 +7,20 @@ import os
 import signal
 import stat
 import subprocess
+import time
 import tomllib
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from mcpd.identity.mcias import CACHE_S
 from tests.podman.node import DEMO, Node, is_alive, run, running
 from tests.standin.running import Mcias
 from tests.waiting import free_port, until
 
+# What a few calls more than the last good one take.
+WATCH_S = 10.0
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
 
 
@@ -106,6 +110,7 @@ def test_with_mcias_its_tokens_let_people_in_and_the_server_lives_and_ends_with_
         node.mcpctl("ps")
         assert mcias.requests("/v1/auth/login") == logins
         assert "ListServices" in node.mcpctl("audit").stdout
+        assert seconds_until_a_revoked_token_is_refused(node, mcias) <= CACHE_S + WATCH_S
         pid = int((folder / "mcias.pid").read_text())
     finally:
         node.down()
@@ -113,6 +118,20 @@ def test_with_mcias_its_tokens_let_people_in_and_the_server_lives_and_ends_with_
     assert not is_alive(daemon)
     assert traces(tmp_path) == []
     assert not folder.exists()
+
+
+def seconds_until_a_revoked_token_is_refused(node: Node, mcias: Mcias) -> float:
+    """Measured and printed: a good answer of MCIAS is believed for so long, and no longer."""
+    token = (node.folder / "token").read_text().strip()
+    node.environment["MCP_TOKEN"] = token
+    node.mcpctl("list")
+    mcias.logout(token)
+    start = time.monotonic()
+    until(lambda: node.mcpctl("list", status=None).returncode != 0, "the token is refused", CACHE_S + WATCH_S)
+    took = time.monotonic() - start
+    assert "mcpctl login" in node.mcpctl("list", status=1).stderr
+    print(f"a revoked token was refused after {took:.1f} s; the cache time is {CACHE_S:.0f} s")
+    return took
 
 
 def test_the_daemons_command_line_names_its_configuration(node: Node) -> None:
