@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Collection, Coroutine
 
 import structlog
+import trio
 
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
@@ -18,6 +19,10 @@ from mcpd.runtime.create import own_network
 from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
 
 log = structlog.get_logger()
+
+# A container that could not be started may leave its port held for a moment, by conmon or podman's own service.
+_PORT_PATIENCE_S = 20.0
+_PORT_POLL_S = 0.2
 
 
 async def restore(podman: Podman, plan: DeployPlan, operation: Operation) -> list[str]:
@@ -67,10 +72,23 @@ class _Restoration:
         if old is None:
             self._left.append(f"{before.name} is gone; nothing of this deploy removed it")
         elif before.is_active and not old.is_active:
-            await self._attempt(each, f"starting {before.name} again", self._podman.start(old.id))
+            await self._attempt(each, f"starting {before.name} again", self._start(old.id))
         elif old.is_active and not before.is_active:
             stop = self._podman.stop(old.id, each.component.stop_timeout)
             await self._attempt(each, f"stopping {before.name} again", stop)
+
+    async def _start(self, container: str) -> None:
+        """Starts it; what podman still holds for a container that it has just removed, it lets go of soon."""
+        with trio.move_on_after(_PORT_PATIENCE_S):
+            while True:
+                try:
+                    await self._podman.start(container)
+                    return
+                except PodmanError as error:
+                    if "address already in use" not in str(error):
+                        raise
+                await trio.sleep(_PORT_POLL_S)
+        await self._podman.start(container)
 
     async def _remove_networks(self) -> None:
         names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}

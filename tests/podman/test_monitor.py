@@ -143,6 +143,8 @@ def test_a_probe_that_fails_is_told_with_its_own_words_and_closed_when_it_is_wel
 
 def test_a_restart_policy_of_podmans_own_is_left_to_it(quiet: Node) -> None:
     deploy(quiet, "policy", 'restart = "always"\nheal = "restart"\n')
+    # A run that podman has replaced before anybody saw it is in no ledger.
+    until(lambda: "running" in [row["kind"] for row in quiet.json("events", "policy")])
     first = quiet.pids()["policy"]
     os.kill(first, signal.SIGKILL)
     until(lambda: quiet.pids().get("policy") not in (None, first))
