@@ -197,7 +197,7 @@ class Gate:
             status = Status.UNAVAILABLE
             raise GRPCError(status, "mcpd is shutting down; what it was doing ends by itself") from None
         except Exception as error:
-            status, message = _status_of(error, call)
+            status, message = _status_of(error, call, has_gone=_has_gone(stream))
             raise GRPCError(status, message) from None
         finally:
             self._tell(call, at, status, time.monotonic() - started)
@@ -301,7 +301,12 @@ def _limit_messages(stream: Stream[Any, Any]) -> None:
     inner.recv_data = recv_data  # type: ignore[method-assign]
 
 
-def _status_of(error: Exception, call: _Call) -> tuple[Status, str]:
+def _has_gone(stream: Stream[Any, Any]) -> bool:
+    """Whether the client's connection is closed, or about to be."""
+    return bool(stream._stream._transport.is_closing())
+
+
+def _status_of(error: Exception, call: _Call, *, has_gone: bool) -> tuple[Status, str]:
     if isinstance(error, GRPCError):  # of a handler that grpclib ships
         return error.status, error.message or ""
     found = errors.expected(error)
@@ -310,6 +315,9 @@ def _status_of(error: Exception, call: _Call) -> tuple[Status, str]:
             return _STATUS[kind], _clipped(str(found))
     if found is not None:  # podman's own words
         return Status.FAILED_PRECONDITION, _clipped(str(found))
+    if has_gone and isinstance(error, AttributeError | OSError):
+        # asyncio's TLS transport raises these for a write to a connection that its client has just closed.
+        return Status.CANCELLED, "the client has gone"
     log.error("call crashed", method=call.method, exc_info=error)
     return Status.INTERNAL, "mcpd failed by a bug of its own; its log has the details"
 

@@ -1,0 +1,35 @@
+"""What a failure is told as; the rest of the gate is tried with real calls, in tests/daemon."""
+
+from __future__ import annotations
+
+import pytest
+from grpclib import Status
+
+from mcpd.errors import NotFoundError
+from mcpd.rpc.gate import _Call, _status_of
+
+WRITE_AFTER_CLOSE = AttributeError("'NoneType' object has no attribute '_write_appdata'")
+
+
+def status(error: Exception, *, has_gone: bool) -> Status:
+    return _status_of(error, _Call("/mcp.v1.AgentService/ListEvents", "10.0.0.1:1"), has_gone=has_gone)[0]
+
+
+def test_a_write_to_a_client_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(WRITE_AFTER_CLOSE, has_gone=True) is Status.CANCELLED
+    assert status(ConnectionResetError(), has_gone=True) is Status.CANCELLED
+    assert "call crashed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "has_gone"), [(WRITE_AFTER_CLOSE, False), (ZeroDivisionError(), True), (KeyError("x"), True)]
+)
+def test_anything_else_is_one_and_told_to_the_log_alone(
+    error: Exception, has_gone: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(error, has_gone=has_gone) is Status.INTERNAL
+    assert "call crashed" in capsys.readouterr().out
+
+
+def test_what_a_person_can_act_on_is_told_whoever_still_listens() -> None:
+    assert status(NotFoundError("no such service"), has_gone=True) is Status.NOT_FOUND
