@@ -142,6 +142,10 @@ class RecordedService(msgspec.Struct, frozen=True):
     def component(self, name: str) -> RecordedComponent | None:
         return next((each for each in self.components if each.spec.name == name), None)
 
+    def found_in(self, containers: Iterable[Container]) -> dict[str, Container]:
+        """The service's containers by component; see `by_component`."""
+        return by_component(containers, self.name, {each.spec.name: each.container for each in self.components})
+
 
 class Event(msgspec.Struct, frozen=True):
     """One line of the event ledger; ``caller`` is empty for what was merely observed."""

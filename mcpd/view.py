@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from mcpd.model import Container, Event, RecordedComponent, RecordedService, by_component
+from mcpd.model import Container, Event, RecordedComponent, RecordedService
 from monitor.drift import drift
 from monitor.model import MISSING, Desired, Known, Observed, Seen, Wanted
 from protos import grammar
@@ -60,7 +60,7 @@ def live(
     ``known`` is what the monitor knows of containers, by id: what its probes say, and how one ended.
     """
     known = known or {}
-    found = by_component(containers, service.name, {each.spec.name: each.container for each in service.components})
+    found = service.found_in(containers)
     views = []
     for each in service.components:
         container = found.get(each.spec.name)

@@ -11,7 +11,7 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, is_recorded_as
 from mcpd.changes.survey import survey
 from mcpd.fingerprint import spec_hash
-from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
+from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from monitor.model import Desired
 from protos.spec import Service
 
@@ -45,8 +45,7 @@ def purgeable(
     service: RecordedService, component: str, containers: Collection[Container], defined: Collection[str]
 ) -> tuple[Outcome, ...]:
     """For every component of ``service`` (or the one named) whether it may be forgotten, and if not, why."""
-    names = {each.spec.name: each.container for each in service.components}
-    ours = by_component(containers, service.name, names)
+    ours = service.found_in(containers)
     chosen = [each for each in service.components if component in ("", each.spec.name)]
     return tuple(_purgeable(each, ours.get(each.spec.name), service.name in defined) for each in chosen)
 

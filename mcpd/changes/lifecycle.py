@@ -13,7 +13,7 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
 from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
-from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
+from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import own_network
 from monitor.model import Desired
 
@@ -93,8 +93,7 @@ class Lifecycle:
         """Runs ``act`` for every component of the target, independent ones at once; records each outcome."""
         service = await self._known()
         components = [each for each in service.components if self._target.covers(each.spec.name)]
-        names = {each.spec.name: each.container for each in components}
-        containers = by_component(await self._podman.containers(service=service.name), service.name, names)
+        containers = service.found_in(await self._podman.containers(service=service.name))
         waits = {name: set(wanted) for name, wanted in waits_for([each.spec for each in components]).items()}
         if dependents_first:
             waits = {name: {other for other in waits if name in waits[other]} for name in waits}

@@ -10,7 +10,7 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
 from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError
-from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step, by_component
+from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from monitor.model import Desired, Observed
 
@@ -19,9 +19,8 @@ class Finding:
     """What there is of one service: its components, each with its container, and who else has their names."""
 
     def __init__(self, service: RecordedService, containers: tuple[Container, ...]) -> None:
-        names = {each.spec.name: each.container for each in service.components}
         self.components = service.components
-        self._ours = by_component(containers, service.name, names)
+        self._ours = service.found_in(containers)
         self._by_name = {each.name: each for each in containers}
 
     def container(self, component: RecordedComponent) -> Container | None:

@@ -112,12 +112,12 @@ class MonitorLedger:
             rows = db.execute("SELECT * FROM alerts WHERE closed_at IS NULL ORDER BY id").fetchall()
             return states, [(self._alert(row), row["delivery"] == Delivery.SUPPRESSED) for row in rows]
 
-        return await self._registry.transact(read)
+        return await self._registry.ask(read)
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Those in force."""
         if self._silences is None:
-            self._silences = await self._registry.transact(_read_silences)
+            self._silences = await self._registry.ask(_read_silences)
         return [each for each in self._silences if each.until > now]
 
     # -- what the dispatcher writes
@@ -127,7 +127,7 @@ class MonitorLedger:
             rows = db.execute("SELECT * FROM alerts WHERE delivery = 'pending' ORDER BY id").fetchall()
             return tuple(map(self._alert, rows))
 
-        return await self._registry.transact(read)
+        return await self._registry.ask(read)
 
     async def record_attempt(self, alert: int, execution: Execution, delivery: Delivery, now: datetime) -> None:
         del now  # the ledger keeps how often and how, not when each time

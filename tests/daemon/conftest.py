@@ -1,5 +1,6 @@
 """Starts and ends real daemons: each in a folder of its own, on a free port of the loopback address."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -226,16 +227,22 @@ def node(template: Daemon, tmp_path: Path) -> Iterator[Daemon]:
     daemon.stop()
 
 
+@contextlib.contextmanager
+def serving(made: Daemon) -> Iterator[None]:
+    try:
+        made.start()
+        yield
+    finally:
+        made.stop()
+
+
 @pytest.fixture(scope="package")
 def daemon(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon that runs for all the tests that only read, with something in its registry."""
     made = copy_daemon(template, tmp_path_factory.mktemp("shared") / "node")
     trio.run(fill_registry, made.folder)
-    try:
-        made.start()
+    with serving(made):
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="package")

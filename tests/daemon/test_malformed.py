@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from protos.mcp.v1 import AgentServiceBase
 
-from .conftest import Daemon, copy_daemon, fill_registry
+from .conftest import Daemon, copy_daemon, fill_registry, serving
 
 CONTRACT = AgentServiceBase().__mapping__()
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
@@ -33,11 +33,8 @@ def target(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Not the daemon that others share: some of the bytes may be a message after all, and change something."""
     made = copy_daemon(template, tmp_path_factory.mktemp("malformed") / "node")
     trio.run(fill_registry, made.folder)
-    try:
-        made.start()
+    with serving(made):
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")

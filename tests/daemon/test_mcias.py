@@ -11,7 +11,7 @@ from protos.mcp.v1 import WhoAmIResponse
 from tests.standin.running import Mcias
 from tests.waiting import until
 
-from .conftest import Daemon, copy_daemon
+from .conftest import Daemon, copy_daemon, serving
 from .test_access import CALL_S, LIST_SERVICES, Metadata, status_of
 
 AGENT = "/mcp.v1.AgentService/"
@@ -45,11 +45,8 @@ def guarded(template: Daemon, process: Mcias, tmp_path_factory: pytest.TempPathF
     """A daemon that asks MCIAS."""
     made = copy_daemon(template, tmp_path_factory.mktemp("guarded") / "node")
     use_mcias(made, f'server_url = "{process.url}"', f'ca_cert = "{process.ca}"')
-    try:
-        made.start()
+    with serving(made):
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture(scope="module")
