@@ -44,6 +44,7 @@ from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
 from mcpd.watching import NodeIntent
 from monitor.alerts.dispatch import Dispatcher
+from monitor.model import Sighting
 from monitor.watch import Monitor
 from monitor.watch import Settings as MonitorSettings
 
@@ -51,6 +52,8 @@ log = structlog.get_logger()
 
 # After the front has drained, what still runs gets this long to complete before it is cancelled, and then reverts.
 _OPERATIONS_GRACE_S = 10.0
+# Containers that operations have started, and that the monitor has not been told of yet.
+_STARTED_AT_ONCE = 1000
 
 
 async def serve(settings: Config, path: Path) -> None:
@@ -67,7 +70,8 @@ async def serve(settings: Config, path: Path) -> None:
     ):
         link = PodmanLink(podman, socket, run_service=not settings.podman.socket)
         ledger = MonitorLedger(registry, name)
-        node = Node(name, podman, registry, Journal(registry), rules.heal)
+        started, seen_started = trio.open_memory_channel[Sighting](_STARTED_AT_ONCE)
+        node = Node(name, podman, registry, Journal(registry), started, rules.heal)
         audit = AuditLog(registry)
         alert_command = [rules.alert_command]
         dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
@@ -79,7 +83,7 @@ async def serve(settings: Config, path: Path) -> None:
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
                 await take_up_what_was_left(node, operations)
-                intent = NodeIntent(node, operations)
+                intent = NodeIntent(node, operations, seen_started)
                 intent.is_booting = await boot.is_another_boot(ledger)
                 monitor = Monitor(name, podman, intent, ledger, dispatcher, _monitor_settings(rules))
                 await links.start(monitor.run)

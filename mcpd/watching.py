@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
+import trio
 
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
@@ -13,6 +14,7 @@ from mcpd.errors import BusyError, McpdError
 from mcpd.model import OURSELVES, Target
 from mcpd.view import wanted_of
 from monitor import ports
+from monitor.model import Sighting
 
 log = structlog.get_logger()
 
@@ -20,9 +22,10 @@ log = structlog.get_logger()
 class NodeIntent:
     """Satisfies `monitor.ports.Intent`."""
 
-    def __init__(self, node: Node, operations: Operations) -> None:
+    def __init__(self, node: Node, operations: Operations, started: trio.MemoryReceiveChannel[Sighting]) -> None:
         self._node = node
         self._operations = operations
+        self._started = started
         self._changes = 0
         self.is_booting = False
 
@@ -40,6 +43,9 @@ class NodeIntent:
 
     async def changed(self) -> None:
         self._changes = await self._operations.change_after(self._changes)
+
+    async def started(self) -> Sighting:
+        return await self._started.receive()
 
     async def heal(self, service: str, component: str) -> None:
         """Starts it as an operation, so that it meets no other; a service that is busy is left to who is at work."""

@@ -71,6 +71,12 @@ class Intent(Protocol):
     async def changed(self) -> None:
         """Waits until intent has changed, or an operation has begun or ended."""
 
+    async def started(self) -> Sighting:
+        """Waits for a container that an operation has started, and returns what it saw of it; its order is 0.
+
+        podman's events come up to a quarter of a second late. What ends before that would never have been known.
+        """
+
     async def heal(self, service: str, component: str) -> None:
         """Starts a component that should run. Returns when it was tried; what went wrong is in the event ledger."""
 

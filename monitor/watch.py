@@ -5,7 +5,7 @@ monitor
 ├─ exit watcher     one pidfd per run
 ├─ health poller    one task per probe
 ├─ resync           lists everything now and then
-├─ intent           what is wanted has changed
+├─ intent           what is wanted has changed; what operations have started
 ├─ reducer          the one task that applies observations and judges what follows
 └─ dispatcher       runs the operator's command
 """
@@ -104,6 +104,10 @@ class Monitor:
                     await self._intent.changed()
                     await send.send(None)
 
+            async def await_started() -> NoReturn:
+                while True:
+                    await send.send(await self._intent.started())
+
             def follow() -> None:
                 exits.keep(_runs(self._known.values()))
                 health.keep(_patients(self._known.values(), self._targets))
@@ -115,6 +119,7 @@ class Monitor:
             await nursery.start(self._dispatcher.run)
             nursery.start_soon(self._reduce, receive, follow, nursery)
             nursery.start_soon(await_intent)
+            nursery.start_soon(await_started)
             nursery.start_soon(events.run)
             await send.send(None)
             await nursery.start(resync.run)

@@ -192,7 +192,7 @@ class Deploy:
             await self._podman.start(name)
         waiting = f"waiting until {name} is healthy" if health else f"watching whether {name} stays up"
         async with self._step(plan, Step.VERIFY, waiting):
-            await comes_up(self._podman, name, health, settle)
+            await comes_up(self._node, name, health, settle)
 
     async def _commit(self, plan: DeployPlan) -> None:
         with _failing_at("", Step.COMMIT):

@@ -182,7 +182,7 @@ class Lifecycle:
     async def _up(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
-        await comes_up(self._podman, container.id, component.spec.health, SETTLE_REPLACED_S)
+        await comes_up(self._node, container.id, component.spec.health, SETTLE_REPLACED_S)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")

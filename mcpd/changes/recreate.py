@@ -95,7 +95,7 @@ class Recreate:
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await self._node.podman.start(component.container)
         await self._operation.take(component.spec.name, Step.VERIFY, f"watching whether {component.container} comes up")
-        await comes_up(self._node.podman, component.container, component.spec.health, SETTLE_NEW_S)
+        await comes_up(self._node, component.container, component.spec.health, SETTLE_NEW_S)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):

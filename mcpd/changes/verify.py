@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import trio
 
+from mcpd.changes.node import Node
 from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.podman import Inspected, Podman
 from monitor import pidfd, probes
@@ -20,13 +23,16 @@ _GATE_INTERVAL_S = 0.5
 _LAST_LINES = 10
 
 
-async def comes_up(podman: Podman, name: str, health: Health | None, settle: float) -> None:
+async def comes_up(node: Node, name: str, health: Health | None, settle: float) -> None:
     """Returns when container ``name`` is healthy; without a probe, when it has run for ``settle`` seconds.
 
     Raises RefusedError: with the exit code and the last lines that it printed when it ended before, with the probe's
     words when it was still not healthy after its start period and all retries.
     """
+    podman = node.podman
     seen = await podman.inspect(name)
+    with contextlib.suppress(trio.WouldBlock):  # very many at once; the monitor's next list has it
+        node.started.send_nowait(seen.sighting())
     if seen.observed is Observed.RUNNING:
         verdict: Verdict | None = None
         async with trio.open_nursery() as nursery:

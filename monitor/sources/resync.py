@@ -13,12 +13,15 @@ from monitor.ports import OutsideError
 from monitor.sources.events import Report
 from monitor.sources.eyes import Eyes
 
-# After a podman that did not answer; and after a poke, so that many together, or one after the other, cost one list.
-_RETRY_S = 1.0
+# After a podman that did not answer; and after a poke, so that many together cost one list.
+_SOON_S = 1.0
 
 
 class Resync:
-    """Runs every ``interval`` seconds, and a second after `poke`."""
+    """Lists every ``interval`` seconds. A second after a `poke` as well, and then ever less often until it is as before.
+
+    What a poke announces may take its time, as a removal does; one look at a fixed time could come too early.
+    """
 
     def __init__(
         self,
@@ -42,21 +45,26 @@ class Resync:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Started when everything was listed once, or podman did not answer."""
         started = False
+        pause = self._interval
         while True:
-            self._poked = trio.Event()
-            pause = self._interval
             try:
                 await self._once()
                 self._report(True, f"lists everything every {self._interval:g} s")
             except OutsideError as error:
                 self._report(False, str(error))
-                pause = min(_RETRY_S, self._interval)
+                pause = _SOON_S
             if not started:
                 task_status.started()
                 started = True
-            with trio.move_on_after(pause):
+            with trio.move_on_after(min(pause, self._interval)) as quiet:
                 await self._poked.wait()
-                await trio.sleep(_RETRY_S)
+            if quiet.cancelled_caught:
+                pause = min(2 * pause, self._interval)
+            else:
+                # A poke from here on asks for a list of its own: this one may come too early for it.
+                self._poked = trio.Event()
+                pause = _SOON_S
+                await trio.sleep(min(_SOON_S, self._interval))
 
     async def _once(self) -> None:
         order, listed = await self._eyes.list()

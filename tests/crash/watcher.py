@@ -58,6 +58,10 @@ class World:
     async def changed(self) -> None:
         await trio.sleep_forever()
 
+    async def started(self) -> Sighting:
+        await trio.sleep_forever()
+        raise AssertionError
+
     async def heal(self, service: str, component: str) -> None:
         raise AssertionError("nothing is healed here")
 

@@ -64,6 +64,7 @@ def test_a_container_that_is_removed_is_told_of_once_and_shown_as_missing(quiet:
     deploy(quiet, "removed")
     quiet.podman("rm", "--force", "--time", "0", "removed")
     until(lambda: kinds(quiet, "removed") == ["drift"])
+    assert told(quiet, "removed")[0]["MCP_REASON"].startswith("exited 137")
     until(lambda: "missing: no such container" in quiet.mcpctl("status", "removed").stdout)
     until(lambda: "removed" in [row["kind"] for row in quiet.json("events", "removed")])
     assert kinds(quiet, "removed") == ["drift"]

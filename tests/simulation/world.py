@@ -320,6 +320,10 @@ class Node:
         self._seen = self._changes
         await trio.lowlevel.checkpoint()
 
+    async def started(self) -> Sighting:
+        await trio.sleep_forever()
+        raise AssertionError
+
     async def heal(self, service: str, component: str) -> None:
         """As mcpd does it: an operation, beside which the service is not busy; nothing when another is at work."""
         if service in self._busy:

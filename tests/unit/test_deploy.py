@@ -17,7 +17,7 @@ from mcpd.model import Caller, Container, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.podman import Podman
-from monitor.model import Observed
+from monitor.model import Observed, Sighting
 
 from .make import component, container, service
 
@@ -88,7 +88,8 @@ def _changed(found: Container, **changes: Any) -> Container:
 async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Registry, steps: int) -> None:
     old = container(component(image="app:v0"))
     podman, journal = PretendedPodman(old), FullJournal(registry, steps)
-    node = Node("rift", cast(Podman, podman), registry, journal)
+    started, _ = trio.open_memory_channel[Sighting](1)
+    node = Node("rift", cast(Podman, podman), registry, journal, started)
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*everything is as it was before"):

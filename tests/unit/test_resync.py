@@ -1,0 +1,92 @@
+"""When the resync lists: now and then, soon after a poke, and again and again until what it announced must be over."""
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+
+import trio
+from trio.testing import MockClock
+
+from monitor.model import Observation, Sighting
+from monitor.ports import Happening, OutsideError, Ran
+from monitor.sources.eyes import Eyes
+from monitor.sources.resync import Resync
+
+
+class Lists:
+    """A podman without containers; ``at`` are the times of its lists, in seconds."""
+
+    def __init__(self) -> None:
+        self._began = trio.current_time()
+        self.at: list[float] = []
+        self.down = False
+
+    async def listed(self) -> Sequence[Sighting]:
+        self.at.append(round(trio.current_time() - self._began, 3))
+        if self.down:
+            raise OutsideError("podman does not answer")
+        return ()
+
+    async def look(self, container: str) -> Sighting | None:
+        return None
+
+    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
+        await trio.sleep_forever()
+        yield Happening("", datetime.min)
+
+    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
+        return Ran(0, "")
+
+
+async def resyncing(podman: Lists, nursery: trio.Nursery) -> Resync:
+    send, _ = trio.open_memory_channel[Observation](10)
+    resync = Resync(Eyes(podman, send), send, dict, lambda ok, detail: None, 60.0)
+    await nursery.start(resync.run)
+    return resync
+
+
+async def test_it_lists_every_interval_when_nothing_happens(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    podman = Lists()
+    await resyncing(podman, nursery)
+    await trio.sleep(200)
+    assert podman.at == [0, 60, 120, 180]
+
+
+async def test_after_a_poke_it_lists_soon_and_then_ever_less_often(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    podman = Lists()
+    resync = await resyncing(podman, nursery)
+    await trio.sleep(10)
+    resync.poke()
+    await trio.sleep(240)
+    assert podman.at == [0, 11, 12, 14, 18, 26, 42, 74, 134, 194]
+
+
+async def test_a_poke_just_before_a_list_gets_one_of_its_own(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    podman = Lists()
+    resync = await resyncing(podman, nursery)
+    await trio.sleep(10)
+    resync.poke()
+    await trio.sleep(0.9)
+    resync.poke()
+    await trio.sleep(1.5)
+    assert podman.at == [0, 11, 12]
+
+
+async def test_many_pokes_cost_one_list_a_second(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    podman = Lists()
+    resync = await resyncing(podman, nursery)
+    for _ in range(100):
+        await trio.sleep(0.05)
+        resync.poke()
+    assert len(podman.at) <= 6
+
+
+async def test_a_podman_that_does_not_answer_is_asked_every_second(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    podman = Lists()
+    podman.down = True
+    await resyncing(podman, nursery)
+    await trio.sleep(10.5)
+    assert podman.at == list(range(11))
