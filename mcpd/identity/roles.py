@@ -16,6 +16,8 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "UndeployService": Role.ADMIN,
     _AGENT + "Sync": Role.ADMIN,
     _AGENT + "Adopt": Role.ADMIN,
+    # It has the values of environment variables.
+    _AGENT + "GetServiceSpec": Role.ADMIN,
     _AGENT + "Purge": Role.ADMIN,
     _AGENT + "Recover": Role.ADMIN,
     _AGENT + "ListOperations": Role.VIEWER,
@@ -35,6 +37,7 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "PushFile": Role.ADMIN,
     _AGENT + "PullFile": Role.ADMIN,
     _AGENT + "ListFiles": Role.VIEWER,
+    _AGENT + "DigestFile": Role.ADMIN,
     _AGENT + "WhoAmI": Role.VIEWER,
     _AGENT + "NodeStatus": Role.VIEWER,
     "/grpc.health.v1.Health/Check": None,

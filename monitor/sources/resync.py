@@ -18,9 +18,9 @@ _SOON_S = 1.0
 
 
 class Resync:
-    """Lists every ``interval`` seconds. A second after a `poke` as well, and then ever less often until it is as before.
+    """Lists every ``interval`` seconds; a second after a `poke` as well, and then ever less often.
 
-    What a poke announces may take its time, as a removal does; one look at a fixed time could come too early.
+    What a poke announces may take its time, as a removal does, and one look could come too early.
     """
 
     def __init__(

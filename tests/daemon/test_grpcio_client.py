@@ -255,9 +255,9 @@ def test_an_unknown_method_is_unimplemented(channel: grpc.Channel, client: Clien
 
 
 def test_an_rpc_that_is_not_built_says_so(client: Client) -> None:
-    refused = refusal(lambda: client.call("Adopt", client.pb.AdoptRequest(service="web")))
+    refused = refusal(lambda: client.call("Logs", client.pb.LogsRequest(service="web")))
     assert refused.status is grpc.StatusCode.UNIMPLEMENTED
-    assert "Adopt" in refused.sentence
+    assert "Logs" in refused.sentence
 
 
 def test_a_deploy_of_rubbish_names_every_problem(client: Client) -> None:

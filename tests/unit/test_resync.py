@@ -15,13 +15,13 @@ from monitor.sources.resync import Resync
 class Lists:
     """A podman without containers; ``at`` are the times of its lists, in seconds."""
 
-    def __init__(self) -> None:
-        self._began = trio.current_time()
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
         self.at: list[float] = []
         self.down = False
 
     async def listed(self) -> Sequence[Sighting]:
-        self.at.append(round(trio.current_time() - self._began, 3))
+        self.at.append(round(self._clock.current_time(), 3))
         if self.down:
             raise OutsideError("podman does not answer")
         return ()
@@ -39,13 +39,13 @@ class Lists:
 
 async def resyncing(podman: Lists, nursery: trio.Nursery) -> Resync:
     send, _ = trio.open_memory_channel[Observation](10)
-    resync = Resync(Eyes(podman, send), send, dict, lambda ok, detail: None, 60.0)
+    resync = Resync(Eyes(podman, send), send, dict, lambda *_: None, 60.0)
     await nursery.start(resync.run)
     return resync
 
 
 async def test_it_lists_every_interval_when_nothing_happens(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    podman = Lists()
+    podman = Lists(autojump_clock)
     await resyncing(podman, nursery)
     await trio.sleep(200)
     assert podman.at == [0, 60, 120, 180]
@@ -54,7 +54,7 @@ async def test_it_lists_every_interval_when_nothing_happens(nursery: trio.Nurser
 async def test_after_a_poke_it_lists_soon_and_then_ever_less_often(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    podman = Lists()
+    podman = Lists(autojump_clock)
     resync = await resyncing(podman, nursery)
     await trio.sleep(10)
     resync.poke()
@@ -63,7 +63,7 @@ async def test_after_a_poke_it_lists_soon_and_then_ever_less_often(
 
 
 async def test_a_poke_just_before_a_list_gets_one_of_its_own(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    podman = Lists()
+    podman = Lists(autojump_clock)
     resync = await resyncing(podman, nursery)
     await trio.sleep(10)
     resync.poke()
@@ -74,7 +74,7 @@ async def test_a_poke_just_before_a_list_gets_one_of_its_own(nursery: trio.Nurse
 
 
 async def test_many_pokes_cost_one_list_a_second(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    podman = Lists()
+    podman = Lists(autojump_clock)
     resync = await resyncing(podman, nursery)
     for _ in range(100):
         await trio.sleep(0.05)
@@ -85,7 +85,7 @@ async def test_many_pokes_cost_one_list_a_second(nursery: trio.Nursery, autojump
 async def test_a_podman_that_does_not_answer_is_asked_every_second(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    podman = Lists()
+    podman = Lists(autojump_clock)
     podman.down = True
     await resyncing(podman, nursery)
     await trio.sleep(10.5)

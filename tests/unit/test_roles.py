@@ -35,6 +35,8 @@ def test_the_table_has_no_rpc_that_the_contract_has_not() -> None:
         "SilenceAlert",
         "PushFile",
         "PullFile",
+        "DigestFile",
+        "GetServiceSpec",
         "Logs",
     ],
 )

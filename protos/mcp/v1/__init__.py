@@ -419,13 +419,36 @@ class ServiceOutcome(betterproto.Message):
 class AdoptRequest(betterproto.Message):
     service: str = betterproto.string_field(1)
     dry_run: bool = betterproto.bool_field(2)
+    defined: List[str] = betterproto.string_field(3)
+    """
+    Every other service that the operator's definitions name: what is called after one of them is left alone.
+    """
 
 
 @dataclass(eq=False, repr=False)
 class AdoptResponse(betterproto.Message):
     outcomes: List["ComponentOutcome"] = betterproto.message_field(1)
+    """
+    A component for each container that was looked at; SKIPPED, named after its container, when it was left alone.
+    """
+
     service: "ServiceSpec" = betterproto.message_field(2)
     """The definition that describes what was found."""
+
+    losses: List[str] = betterproto.string_field(3)
+    """
+    What a definition cannot say of the containers: it stays as it is until they are made anew.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class GetServiceSpecRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class GetServiceSpecResponse(betterproto.Message):
+    service: "ServiceSpec" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
@@ -750,6 +773,9 @@ class FileHeader(betterproto.Message):
     owner: str = betterproto.string_field(5)
     """In the container's ids, UID:GID; empty: the agent's user."""
 
+    is_folder: bool = betterproto.bool_field(6)
+    """A folder, made when it is missing; no chunks and no checksum follow."""
+
 
 @dataclass(eq=False, repr=False)
 class PushFileResponse(betterproto.Message):
@@ -775,12 +801,22 @@ class PullFileResponse(betterproto.Message):
 class ListFilesRequest(betterproto.Message):
     service: str = betterproto.string_field(1)
     path: str = betterproto.string_field(2)
+    """Empty: /srv/<service>/ itself. A file's path lists that file alone."""
+
     limit: int = betterproto.uint32_field(3)
+    after: str = betterproto.string_field(4)
+    """
+    Only names that sort after this one: the last name of the page before.
+    """
 
 
 @dataclass(eq=False, repr=False)
 class ListFilesResponse(betterproto.Message):
     files: List["FileInfo"] = betterproto.message_field(1)
+    """By name."""
+
+    more: bool = betterproto.bool_field(2)
+    """There are more than fit into the limit."""
 
 
 @dataclass(eq=False, repr=False)
@@ -792,6 +828,27 @@ class FileInfo(betterproto.Message):
     size: int = betterproto.uint64_field(3)
     mode: int = betterproto.uint32_field(4)
     modified_at: datetime = betterproto.message_field(5)
+    owner: str = betterproto.string_field(6)
+    """
+    In the container's ids, UID:GID; empty when no container can have them.
+    """
+
+    target: str = betterproto.string_field(7)
+    """Where a symlink points."""
+
+
+@dataclass(eq=False, repr=False)
+class DigestFileRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    path: str = betterproto.string_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class DigestFileResponse(betterproto.Message):
+    size: int = betterproto.uint64_field(1)
+    mode: int = betterproto.uint32_field(2)
+    modified_at: datetime = betterproto.message_field(3)
+    sha256: bytes = betterproto.bytes_field(4)
 
 
 @dataclass(eq=False, repr=False)
@@ -979,6 +1036,23 @@ class AgentServiceStub(betterproto.ServiceStub):
             "/mcp.v1.AgentService/Adopt",
             adopt_request,
             AdoptResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def get_service_spec(
+        self,
+        get_service_spec_request: "GetServiceSpecRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "GetServiceSpecResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/GetServiceSpec",
+            get_service_spec_request,
+            GetServiceSpecResponse,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -1281,6 +1355,23 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def digest_file(
+        self,
+        digest_file_request: "DigestFileRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "DigestFileResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/DigestFile",
+            digest_file_request,
+            DigestFileResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def who_am_i(
         self,
         who_am_i_request: "WhoAmIRequest",
@@ -1351,6 +1442,11 @@ class AgentServiceBase(ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def adopt(self, adopt_request: "AdoptRequest") -> "AdoptResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def get_service_spec(
+        self, get_service_spec_request: "GetServiceSpecRequest"
+    ) -> "GetServiceSpecResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def purge(self, purge_request: "PurgeRequest") -> "PurgeResponse":
@@ -1439,6 +1535,11 @@ class AgentServiceBase(ServiceBase):
     ) -> "ListFilesResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def digest_file(
+        self, digest_file_request: "DigestFileRequest"
+    ) -> "DigestFileResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def who_am_i(self, who_am_i_request: "WhoAmIRequest") -> "WhoAmIResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -1506,6 +1607,14 @@ class AgentServiceBase(ServiceBase):
     ) -> None:
         request = await stream.recv_message()
         response = await self.adopt(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_service_spec(
+        self,
+        stream: "grpclib.server.Stream[GetServiceSpecRequest, GetServiceSpecResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.get_service_spec(request)
         await stream.send_message(response)
 
     async def __rpc_purge(
@@ -1644,6 +1753,13 @@ class AgentServiceBase(ServiceBase):
         response = await self.list_files(request)
         await stream.send_message(response)
 
+    async def __rpc_digest_file(
+        self, stream: "grpclib.server.Stream[DigestFileRequest, DigestFileResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.digest_file(request)
+        await stream.send_message(response)
+
     async def __rpc_who_am_i(
         self, stream: "grpclib.server.Stream[WhoAmIRequest, WhoAmIResponse]"
     ) -> None:
@@ -1707,6 +1823,12 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 AdoptRequest,
                 AdoptResponse,
+            ),
+            "/mcp.v1.AgentService/GetServiceSpec": grpclib.const.Handler(
+                self.__rpc_get_service_spec,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetServiceSpecRequest,
+                GetServiceSpecResponse,
             ),
             "/mcp.v1.AgentService/Purge": grpclib.const.Handler(
                 self.__rpc_purge,
@@ -1809,6 +1931,12 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListFilesRequest,
                 ListFilesResponse,
+            ),
+            "/mcp.v1.AgentService/DigestFile": grpclib.const.Handler(
+                self.__rpc_digest_file,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                DigestFileRequest,
+                DigestFileResponse,
             ),
             "/mcp.v1.AgentService/WhoAmI": grpclib.const.Handler(
                 self.__rpc_who_am_i,
