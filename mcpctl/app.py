@@ -21,6 +21,7 @@ COMMANDS = {
     "restart": ("changes:restart", "Stop and start what should run; change no intent."),
     "undeploy": ("changes:undeploy", "Stop and remove a service's containers, and forget them."),
     "sync": ("declared:sync", "Tell every node all that is declared; make nothing anew."),
+    "adopt": ("adopt:adopt", "Take containers that run already under management, without touching them."),
     "purge": ("declared:purge", "Make the nodes forget what nothing declares and nothing runs."),
     "recover": ("declared:recover", "Make again, from the nodes' registries, the containers that podman has lost."),
     "operations": ("operations:operations", "List what is being changed on the nodes, and what was."),

@@ -12,10 +12,10 @@ from mcpctl import client, definition, render
 from mcpctl.config import NodeState, Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError, UsageError
-from mcpctl.intent import service_spec
 from mcpctl.looking import what
 from mcpctl.rows import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
 from protos.mcp import v1
+from protos.wire import service_spec
 
 _ACTION_COLOUR = {
     "create": "green",

@@ -29,6 +29,7 @@ from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.mcias import Mcias
 from mcpd.identity.tokens import TokenFile
+from mcpd.registry.adoptions import Adoptions
 from mcpd.registry.audit import AuditLog
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
@@ -82,6 +83,7 @@ async def serve(settings: Config, path: Path) -> None:
             links.start_soon(certificates.watch, certificate, ledger, dispatcher)
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
+                podman.label(await Adoptions(registry).labels())
                 await take_up_what_was_left(node, operations)
                 intent = NodeIntent(node, operations, seen_started)
                 intent.is_booting = await boot.is_another_boot(ledger)

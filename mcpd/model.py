@@ -10,7 +10,7 @@ import msgspec
 
 from monitor.model import Desired, Observed, Seen
 from protos import naming
-from protos.spec import Component
+from protos.spec import Component, Service
 
 LABEL_SERVICE = "mcp.service"
 LABEL_COMPONENT = "mcp.component"
@@ -142,6 +142,11 @@ class RecordedService(msgspec.Struct, frozen=True):
     def component(self, name: str) -> RecordedComponent | None:
         return next((each for each in self.components if each.spec.name == name), None)
 
+    def as_declared(self, node: str) -> Service:
+        """The service as a definition would say it; what nobody declares any more is left out."""
+        specs = (each.spec for each in self.components if each.desired is not Desired.IGNORE)
+        return Service(self.name, node, tuple(specs), self.active)
+
     def found_in(self, containers: Iterable[Container]) -> dict[str, Container]:
         """The service's containers by component; see `by_component`."""
         return by_component(containers, self.name, {each.spec.name: each.container for each in self.components})
@@ -173,6 +178,7 @@ class Result(StrEnum):
     REVERTED = "reverted"
     FAILED = "failed"
     SKIPPED = "skipped"
+    ADOPTED = "adopted"
 
 
 class Outcome(msgspec.Struct, frozen=True):

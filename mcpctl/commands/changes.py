@@ -12,7 +12,6 @@ from mcpctl import client, definition, render
 from mcpctl.config import Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
-from mcpctl.intent import service_spec
 from mcpctl.looking import what as called
 from mcpctl.options import COMMON, Common, DryRun, Force, What, target
 from mcpctl.planning import Wanted, plan_one
@@ -20,6 +19,7 @@ from mcpctl.reports import BAD, print_outcomes, watch
 from mcpctl.rows import deploy_report, outcome_row
 from protos import grammar
 from protos.mcp import v1
+from protos.wire import service_spec
 
 Wait = Annotated[bool, Parameter(negative="", help="Wait for an operation that holds the service.")]
 

@@ -14,13 +14,13 @@ from mcpctl.config import Node, Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import FAILED, InterruptedByUserError, UsageError
 from mcpctl.fanout import Answers, ask_each, changeable, settled
-from mcpctl.intent import service_spec
 from mcpctl.looking import Query, what
 from mcpctl.options import COMMON, Common, DryRun, Nodes
 from mcpctl.reports import BAD, ended_early, follow, shown
 from mcpctl.rows import OutcomeRow, ReportRow, ServiceOutcomeRow, recover_report, service_outcome_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
+from protos.wire import service_spec
 
 _HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
 

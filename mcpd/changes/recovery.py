@@ -64,6 +64,9 @@ class _Continuation:
             await Recreate(self._node, operation).run()
         elif kind == "purge":
             await self._end_purge()
+        elif kind == "adopt":
+            # One commit as well, and it is told of what it recorded by the events of that.
+            return
         else:  # start, stop, restart, sync, boot, heal: the registry says what they were to lead to
             await Lifecycle(self._node, operation).settle()
 

@@ -138,5 +138,14 @@ CREATE TABLE audit (                         -- every call, also those that were
 CREATE INDEX audit_by_time ON audit (at);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+_V5 = """
+CREATE TABLE adopted (                       -- containers that mcpd has not made, and that cannot be labelled any more
+    container TEXT PRIMARY KEY,              -- podman's id
+    service   TEXT NOT NULL,
+    component TEXT NOT NULL,
+    spec_hash TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 VERSION = len(MIGRATIONS)

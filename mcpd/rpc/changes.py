@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from mcpd.changes.adopt import Adopt, Adoption
+from mcpd.changes.adopt import look as look_for_adoption
 from mcpd.changes.declare import Purge, Sync, pending, purgeable
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.lifecycle import Lifecycle
@@ -21,6 +23,7 @@ from mcpd.rpc.gate import Method
 from monitor.model import Desired
 from protos.mcp import v1 as wire
 from protos.spec import Service
+from protos.wire import service_spec
 
 R = TypeVar("R")
 
@@ -40,6 +43,8 @@ class ChangeMethods:
             "RestartService": partial(self._lifecycle, "restart", Lifecycle.restart, wire.RestartServiceResponse),
             "UndeployService": partial(self._lifecycle, "undeploy", Lifecycle.undeploy, wire.UndeployServiceResponse),
             "Sync": self.sync,
+            "Adopt": self.adopt,
+            "GetServiceSpec": self.get_service_spec,
             "Purge": self.purge,
             "Recover": self.recover,
         }
@@ -114,6 +119,29 @@ class ChangeMethods:
         except McpdError as error:
             answer.error = str(error)
         return answer
+
+    # -- what runs already
+
+    async def adopt(self, request: wire.AdoptRequest, caller: Caller) -> wire.AdoptResponse:
+        target = convert.target(request.service, "")
+        defined = frozenset(request.defined)
+        done: list[Adoption] = []
+
+        async def body(operation: Operation) -> None:
+            done.append(await Adopt(self._node, operation).run(defined))
+
+        if request.dry_run:
+            done.append(await look_for_adoption(self._node, target.service, defined))
+        else:
+            operation = await self._operations.start("adopt", target, caller, body)
+            await operation.finished()
+        return convert.adoption(done[0])
+
+    async def get_service_spec(
+        self, request: wire.GetServiceSpecRequest, caller: Caller
+    ) -> wire.GetServiceSpecResponse:
+        (found,) = await self._chosen(convert.target(request.service, "").service, "")
+        return wire.GetServiceSpecResponse(service=service_spec(found.as_declared(self._node.name)))
 
     async def purge(self, request: wire.PurgeRequest, caller: Caller) -> wire.PurgeResponse:
         defined = frozenset(request.defined)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from betterproto import Message
 
+from mcpd.changes.adopt import Adoption
 from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
 from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report, Result, Target
@@ -20,6 +21,7 @@ from monitor.ports import Silence
 from protos import naming
 from protos.mcp import v1 as wire
 from protos.spec import Service, examine_service
+from protos.wire import service_spec, service_values
 
 M = TypeVar("M", bound=Message)
 
@@ -37,7 +39,7 @@ _RESULT = {each: wire.Result.from_string(each.name) for each in Result}
 
 def service(message: wire.ServiceSpec, node: str) -> Service:
     """A service that this ``node`` can hold. Raises InvalidRequestError with every problem."""
-    found, problems = examine_service(_service_values(message))
+    found, problems = examine_service(service_values(message))
     if found is None:
         name = message.name if naming.is_name(message.name) else "service"
         raise InvalidRequestError("\n".join(f"{name}: {problem}" for problem in problems))
@@ -70,57 +72,6 @@ def limit(value: int, default: int) -> int:
 def instant(value: datetime) -> datetime | None:
     """betterproto reads an unset timestamp as 1970."""
     return None if value == _EPOCH else value
-
-
-def _service_values(message: wire.ServiceSpec) -> dict[str, Any]:
-    return _without_none(
-        name=message.name,
-        node=message.node,
-        active=message.active,
-        components=[_component_values(each) for each in message.components],
-    )
-
-
-def _component_values(message: wire.ComponentSpec) -> dict[str, Any]:
-    return _without_none(
-        name=message.name,
-        image=message.image,
-        active=message.active,
-        network=message.network or None,
-        user=message.user or None,
-        restart=message.restart or None,
-        ports=message.ports,
-        volumes=message.volumes,
-        cmd=message.cmd,
-        env=message.env,
-        secrets=message.secrets,
-        depends_on=message.depends_on,
-        stop_timeout=_duration(message, "stop_timeout"),
-        heal=message.heal or None,
-        health=_health_values(message.health) if message.is_set("health") else None,
-        resources={
-            "memory": message.resources.memory_bytes,
-            "cpus": message.resources.cpus,
-            "pids": message.resources.pids,
-        },
-    )
-
-
-def _health_values(message: wire.Health) -> dict[str, Any]:
-    kind = message.is_set
-    return _without_none(
-        cmd=message.cmd.argv if kind("cmd") else None,
-        http=message.http if kind("http") else None,
-        tcp=message.tcp if kind("tcp") else None,
-        interval=_duration(message, "interval"),
-        timeout=_duration(message, "timeout"),
-        retries=message.retries,
-        start_period=_duration(message, "start_period"),
-    )
-
-
-def _duration(message: Any, field: str) -> timedelta | None:
-    return getattr(message, field) if message.is_set(field) else None
 
 
 def _without_none(**values: Any) -> dict[str, Any]:
@@ -253,6 +204,14 @@ def progress(found: Progress) -> wire.Progress:
 def report(found: Report) -> dict[str, Any]:
     """As the field of the oneof that every stream of an operation's reports has."""
     return {"outcome": outcome(found)} if isinstance(found, Outcome) else {"progress": progress(found)}
+
+
+def adoption(found: Adoption) -> wire.AdoptResponse:
+    return wire.AdoptResponse(
+        outcomes=[outcome(each) for each in found.outcomes],
+        losses=list(found.losses),
+        **_without_none(service=service_spec(found.service) if found.service else None),
+    )
 
 
 def component_plan(found: ComponentPlan) -> wire.ComponentPlan:

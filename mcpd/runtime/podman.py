@@ -18,6 +18,7 @@ import msgspec
 
 from mcpd.errors import McpdError, UnavailableError
 from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Container
+from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening, Ran
 
@@ -181,6 +182,11 @@ class Podman:
     def __init__(self, client: httpx.AsyncClient, socket: Path) -> None:
         self._client = client
         self._socket = socket
+        self._adopted: Mapping[str, Mapping[str, str]] = {}
+
+    def label(self, adopted: Mapping[str, Mapping[str, str]]) -> None:
+        """From now on these containers, by id, carry these labels as well: podman cannot label one that is made."""
+        self._adopted = adopted
 
     @staticmethod
     @asynccontextmanager
@@ -203,12 +209,30 @@ class Podman:
             filters["label"] = [f"{LABEL_SERVICE}={service}"]
         if names:
             filters["name"] = [f"^{re.escape(name)}$" for name in names]
+        listed = await self._list(filters)
+        adopted = [number for number, labels in self._adopted.items() if service and labels[LABEL_SERVICE] == service]
+        if adopted:
+            listed = {each.id: each for each in (*listed, *await self._list({"id": adopted}))}.values()
+        return tuple(sorted((_container(each, self._labels(each)) for each in listed), key=lambda each: each.name))
+
+    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[_Listed]:
         params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
-        listed = await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params, timeout=_LOOK_S)
-        return tuple(sorted((_container(each) for each in listed), key=lambda each: each.name))
+        return await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params, timeout=_LOOK_S)
+
+    def _labels(self, listed: _Listed) -> Mapping[str, str]:
+        labels = listed.labels or {}
+        return {**labels, **self._adopted[listed.id]} if listed.id in self._adopted else labels
 
     async def inspect(self, name: str) -> Inspected:
-        return await self._ask("GET", f"/containers/{name}/json", Inspected, timeout=_LOOK_S)
+        found = await self._ask("GET", f"/containers/{name}/json", Inspected, timeout=_LOOK_S)
+        if found.id not in self._adopted:
+            return found
+        config = _InspectedConfig({**(found.config.labels or {}), **self._adopted[found.id]})
+        return msgspec.structs.replace(found, config=config)
+
+    async def details(self, name: str) -> Details:
+        """All that tells how a container was made."""
+        return await self._ask("GET", f"/containers/{name}/json", Details, timeout=_LOOK_S)
 
     async def listed(self) -> tuple[Sighting, ...]:
         """Every container, as the monitor takes it; see `monitor.ports.Runtime`."""
@@ -256,11 +280,14 @@ class Podman:
         await self._do("POST", f"/containers/{name}/rename", params={"name": to})
 
     async def remove(self, name: str) -> None:
-        """Removes a container and its anonymous volumes, killing it if it runs; nothing when it is not there."""
+        """Removes a container and its anonymous volumes, killing it if it runs; nothing when it is not there.
+
+        The volumes of one that was adopted stay (``name`` is its id): whoever made it may want them.
+        """
+        volumes = "false" if name in self._adopted else "true"
+        params = {"force": "true", "v": volumes, "timeout": "0"}
         try:
-            await self._do(
-                "DELETE", f"/containers/{name}", params={"force": "true", "v": "true", "timeout": "0"}, timeout=_SLOW_S
-            )
+            await self._do("DELETE", f"/containers/{name}", params=params, timeout=_SLOW_S)
         except NoSuchError:
             return
 
@@ -295,6 +322,10 @@ class Podman:
             return (await self._ask("GET", f"/images/{reference}/json", _Id)).id
         except NoSuchError:
             return None
+
+    async def image_defaults(self, reference: str) -> ImageDefaults:
+        """What an image sets for its containers. Raises NoSuchError."""
+        return await self._ask("GET", f"/images/{reference}/json", ImageDefaults)
 
     async def pull(self, reference: str) -> AsyncGenerator[str, None]:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
@@ -396,7 +427,7 @@ def _raise_for(status: int, body: bytes) -> None:
     raise (NoSuchError if status == httpx.codes.NOT_FOUND else PodmanError)(message, status)
 
 
-def _container(listed: _Listed) -> Container:
+def _container(listed: _Listed, labels: Mapping[str, str]) -> Container:
     state = _STATES.get(listed.state, Observed.UNKNOWN)
     return Container(
         id=listed.id,
@@ -409,7 +440,7 @@ def _container(listed: _Listed) -> Container:
         started_at=_when(listed.started_at),
         finished_at=_when(listed.exited_at),
         ports=tuple(_port_text(port) for port in listed.ports or ()),
-        labels=listed.labels or {},
+        labels=labels,
     )
 
 

@@ -69,6 +69,9 @@ class Result(betterproto.Enum):
     SKIPPED = 11
     """Left alone, for the reason in the message."""
 
+    ADOPTED = 12
+    """It ran already, and is managed from now on; nothing was touched."""
+
 
 @dataclass(eq=False, repr=False)
 class ServiceSpec(betterproto.Message):
@@ -225,8 +228,8 @@ class EventInfo(betterproto.Message):
     at: datetime = betterproto.message_field(4)
     kind: str = betterproto.string_field(5)
     """
-    What happened: deployed, reverted, started, stopped, restarted, undeployed, recovered, purged or failed, all by
-     somebody; or the observed state that a component went into.
+    What happened: deployed, reverted, started, stopped, restarted, undeployed, adopted, recovered, purged or failed,
+     all by somebody; or the observed state that a component went into.
     """
 
     message: str = betterproto.string_field(6)

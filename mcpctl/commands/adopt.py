@@ -1,0 +1,113 @@
+"""adopt: containers that run already come under management, untouched (audit E4)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from mcpctl import client, definition, render
+from mcpctl.config import Node, Settings
+from mcpctl.errors import DONE, FAILED, UsageError
+from mcpctl.fanout import Said, ask_each, changeable, settled
+from mcpctl.looking import Query
+from mcpctl.options import COMMON, Common, DryRun
+from mcpctl.rows import OutcomeRow, outcome_row
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+_ADOPTED = "adopted"
+
+
+class AdoptionRow(msgspec.Struct, frozen=True):
+    """``losses`` are settings of the containers that no definition can say."""
+
+    node: str
+    service: str
+    dry_run: bool
+    outcomes: tuple[OutcomeRow, ...]
+    losses: tuple[str, ...]
+
+    @property
+    def adopts(self) -> bool:
+        return any(each.result == _ADOPTED for each in self.outcomes)
+
+
+def adopt(
+    service: Annotated[str, Parameter(help="SERVICE.")],
+    /,
+    *,
+    dry_run: DryRun = False,
+    node: Annotated[
+        str, Parameter(help="The node. [default: the definition's, or the one that has such containers]")
+    ] = "",
+    common: Common = COMMON,
+) -> int:
+    """Take containers that run already under management, without touching them.
+
+    Every container called SERVICE-NAME becomes the component NAME; one that is just called SERVICE becomes a component
+    of that name. What belongs to another service is left alone and named. `mcpctl service export SERVICE` then writes
+    the definition, and a deploy of it changes nothing.
+
+    For example: `mcpctl adopt web --dry-run`
+    """
+    name = Query(service).service()
+    settings = common.settings()
+    others = [each for each in definition.defined(settings) if each != name] if settings.services_dir.is_dir() else []
+    request = v1.AdoptRequest(service=name, dry_run=True, defined=others)
+    where = _the_node(_ask(settings, _nodes(settings, name, node), request), name)
+    found = where[1]
+    if found.adopts and not dry_run:
+        request.dry_run = False
+        (found,) = settled(_ask(settings, [where[0]], request)).answers
+    if common.json:
+        render.as_json(found)
+    else:
+        _print(settings, found)
+    return DONE if found.adopts or all(each.result == "unchanged" for each in found.outcomes) else FAILED
+
+
+def _nodes(settings: Settings, service: str, node: str) -> list[Node]:
+    if not node and (settings.services_dir / f"{service}.toml").is_file():
+        node = definition.load(settings, service).service.node
+    return changeable(settings, (node,) if node else ())
+
+
+def _ask(settings: Settings, nodes: list[Node], request: v1.AdoptRequest) -> Said[AdoptionRow]:
+    async def question(stub: AgentServiceStub, node: Node) -> AdoptionRow:
+        answer = await stub.adopt(request)
+        outcomes = tuple(outcome_row(each) for each in answer.outcomes)
+        return AdoptionRow(node.name, request.service, request.dry_run, outcomes, tuple(answer.losses))
+
+    return asyncio.run(ask_each(settings, nodes, question, deadline=client.CHANGE_DEADLINE_S))
+
+
+def _the_node(said: Said[AdoptionRow], service: str) -> tuple[Node, AdoptionRow]:
+    """The one node that has something to adopt; else the one that has at least something of that name.
+
+    Raises UsageError when there are several.
+    """
+    answers = settled(said)
+    found = list(zip(answers.answered, answers.answers, strict=True))
+    several = [each for each in found if each[1].adopts] or found
+    if len(several) > 1:
+        names = ", ".join(node.name for node, _ in several)
+        raise UsageError(f"{names} have containers that are called after {service}; a service lives on one: use --node")
+    return several[0]
+
+
+def _print(settings: Settings, found: AdoptionRow) -> None:
+    cells = [(found.node, found.service, each.component, each.result, each.message) for each in found.outcomes]
+    render.table(("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"), cells)
+    for each in found.losses:
+        render.note(f"mcpctl: no definition can say: {each}")
+    if found.losses:
+        render.note("mcpctl: all that stays as it is until a deploy makes these containers anew")
+    if not found.adopts:
+        return
+    if found.dry_run:
+        render.say("nothing was changed")
+    elif not (settings.services_dir / f"{found.service}.toml").is_file():
+        render.say(f"`mcpctl service export {found.service}` writes its definition")

@@ -1,0 +1,216 @@
+"""Adopt (audit E4): containers that run already become components, and are not touched.
+
+What is called ``SERVICE-*``, and a bare ``SERVICE``, is taken; what a label, the registry or a definition gives to
+another service is left alone, and named. A container that is made cannot be labelled: the registry keeps what its
+labels would say (`mcpd.registry.adoptions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation
+from mcpd.errors import ConflictError, NotFoundError
+from mcpd.fingerprint import spec_hash
+from mcpd.model import Container, Outcome, RecordedService, Result, Step
+from mcpd.registry.adoptions import Adopted, Adoptions
+from mcpd.runtime.describe import Description, describe
+from mcpd.runtime.inspected import Details, ImageDefaults
+from mcpd.runtime.podman import NoSuchError
+from monitor.model import Desired
+from protos import naming
+from protos.spec import Component, Service, examine_service
+
+# podman-compose's and docker compose's label of the project.
+_COMPOSE_PROJECT = "com.docker.compose.project"
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A container, and the component that it would be."""
+
+    container: Container
+    component: str
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """What adopting would do, or has done. ``service`` None: there is nothing to adopt.
+
+    ``declared`` are the spec hashes of the components that are recorded with it, ``present`` every container's id.
+    """
+
+    service: Service | None
+    adopted: tuple[Adopted, ...]
+    outcomes: tuple[Outcome, ...]
+    losses: tuple[str, ...]
+    declared: Mapping[str, str]
+    present: tuple[str, ...]
+
+
+class Adopt:
+    """Adopts one service's containers, as an operation."""
+
+    def __init__(self, node: Node, operation: Operation) -> None:
+        self._node = node
+        self._operation = operation
+
+    async def run(self, defined: Collection[str]) -> Adoption:
+        """Raises NotFoundError when no container is called after the service, ConflictError when they cannot be."""
+        await self._operation.take("", Step.PLAN, "looking at what there is")
+        found = await look(self._node, self._operation.target.service, defined)
+        if found.service and found.adopted:
+            names = ", ".join(each.spec.name for each in found.adopted)
+            await self._operation.take("", Step.COMMIT, f"recording {names}")
+            adoptions = Adoptions(self._node.registry)
+            caller, now = self._operation.caller.name, datetime.now(UTC)
+            await adoptions.add(found.service, found.declared, found.adopted, found.present, caller, now)
+            self._node.podman.label(await adoptions.labels())
+        await self._operation.conclude(*found.outcomes)
+        return found
+
+
+async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
+    """What adopting ``service`` would do. ``defined`` are services that definitions name, on whatever node.
+
+    Raises as `Adopt.run`.
+    """
+    containers = await node.podman.containers()
+    recorded = await node.registry.services()
+    candidates, left = candidates_of(service, containers, recorded, defined)
+    if not candidates and not left:
+        raise NotFoundError(_nothing(service, containers, node.name))
+    details = {each.container.id: await node.podman.details(each.container.id) for each in candidates}
+    described: list[tuple[Candidate, Description]] = []
+    for each in candidates:
+        found = details[each.container.id]
+        if found.is_of_a_pod:
+            left.append(_left(each.container, "it is part of a pod, which no definition can say"))
+            continue
+        names = {other.container.id: other.component for other in candidates}
+        requires = [names[number] for number in found.dependencies or () if number in names]
+        described.append((each, describe(each.component, found, await _image(node, found), requires)))
+    known = next((each for each in recorded if each.name == service), None)
+    return _adoption(node.name, service, known, described, left, [each.id for each in containers])
+
+
+async def _image(node: Node, details: Details) -> ImageDefaults:
+    """The image that a container was made from; without it, all that the container has counts as asked for."""
+    try:
+        return await node.podman.image_defaults(details.image)
+    except NoSuchError:
+        return ImageDefaults()
+
+
+def candidates_of(
+    service: str, containers: Iterable[Container], recorded: Collection[RecordedService], defined: Collection[str]
+) -> tuple[list[Candidate], list[Outcome]]:
+    """The containers to adopt, and those that are called after the service and are left alone."""
+    owners = {each.container: each for other in recorded if other.name != service for each in other.components}
+    others = {*defined, *(each.name for each in recorded)} - {service}
+    ours = next((each for each in recorded if each.name == service), None)
+    managed = {name for name, each in (ours.found_in(containers) if ours else {}).items() if _is_declared(ours, name)}
+    found: dict[str, Candidate] = {}
+    left: list[Outcome] = []
+    for each in sorted(containers, key=lambda container: (not container.is_active, container.name)):
+        labelled = each.service == service
+        if not labelled and each.name != service and not each.name.startswith(f"{service}-"):
+            continue
+        name = each.component if labelled else each.name.removeprefix(f"{service}-")
+        nearer = max((other for other in others if _is_called_after(each.name, other)), key=len, default="")
+        # 1. It is another's: by its label, by the registry, or by the longest service name that it begins with.
+        if each.service and not labelled:
+            left.append(_left(each, f"its label gives it to {each.service}/{each.component}"))
+        elif not labelled and each.name in owners:
+            owner = owners[each.name]
+            left.append(_left(each, f"the registry gives it to {owner.service}/{owner.spec.name}"))
+        elif not labelled and len(nearer) > len(service):
+            left.append(_left(each, f"it is called after the service {nearer}; `mcpctl adopt {nearer}` takes it"))
+        # 2. It is ours already.
+        elif labelled and name in managed:
+            left.append(Outcome(name, Result.UNCHANGED, f"{each.name} is managed already"))
+        # 3. It cannot be: its name is taken, or none.
+        elif name in managed or name in found:
+            left.append(_left(each, f"{service}/{name} has a container already"))
+        elif not naming.is_name(name):
+            remedy = f"`podman rename {each.name} NEW` changes its name while it runs"
+            left.append(_left(each, f"{name!r} cannot name a component: {naming.NAME_RULE}; {remedy}"))
+        # 4. It is taken.
+        else:
+            found[name] = Candidate(each, name)
+    return list(found.values()), left
+
+
+def _is_called_after(container: str, service: str) -> bool:
+    return container == service or container.startswith(f"{service}-")
+
+
+def _is_declared(service: RecordedService | None, name: str) -> bool:
+    component = service.component(name) if service else None
+    return component is not None and component.desired is not Desired.IGNORE
+
+
+def _left(container: Container, why: str) -> Outcome:
+    return Outcome(container.name, Result.SKIPPED, f"left alone: {why}")
+
+
+def _adoption(
+    node: str,
+    name: str,
+    known: RecordedService | None,
+    described: Sequence[tuple[Candidate, Description]],
+    left: Sequence[Outcome],
+    present: Sequence[str],
+) -> Adoption:
+    """What is recorded. What is declared already stays declared as it is; that it runs otherwise is then drift."""
+    runs = known.active if known else any(each.container.is_active for each, _ in described)
+    specs = (
+        {each.spec.name: each.spec for each in known.components if _is_declared(known, each.spec.name)} if known else {}
+    )
+    kept = frozenset(specs)
+    adopted, outcomes, losses = [], [], []
+    for candidate, description in described:
+        container = candidate.container
+        spec = msgspec.structs.replace(description.component, active=container.is_active or not runs)
+        specs.setdefault(spec.name, spec)
+        adopted.append(Adopted(container.id, name, spec, spec_hash(spec)))
+        losses += [f"{name}/{spec.name}: {each}" for each in description.losses]
+        words = f"{container.name}, {container.state}, {spec.version}"
+        if specs[spec.name] is not spec and spec_hash(specs[spec.name]) != spec_hash(spec):
+            words += "; it was made from other settings than are declared, which a deploy would change"
+        outcomes.append(Outcome(spec.name, Result.ADOPTED, words))
+    if not adopted:
+        return Adoption(None, (), tuple(left), (), {}, tuple(present))
+    service = Service(name, node, tuple(specs.values()), runs)
+    _check(service)
+    if bare := next((each for each, _ in described if each.container.name == name), None):
+        later = service.container(bare.component)
+        losses += [f"{name}/{bare.component}: the name {name}; the next deploy calls it {later}"] * (later != name)
+    declared = {each.spec.name: each.spec_hash for each in adopted if each.spec.name not in kept}
+    return Adoption(service, tuple(adopted), (*outcomes, *left), tuple(losses), declared, tuple(present))
+
+
+def _check(service: Service) -> None:
+    """Raises ConflictError when the components cannot be declared together: two that publish one port, say."""
+    values = msgspec.structs.asdict(service) | {"components": [_plain(each) for each in service.components]}
+    _, problems = examine_service(values)
+    if problems:
+        raise ConflictError("; ".join(f"{service.name}: {problem}" for problem in problems))
+
+
+def _plain(component: Component) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.structs.asdict(component)
+    nested = {key: msgspec.structs.asdict(fields[key]) for key in ("health", "resources") if fields[key]}  # type: ignore[arg-type]
+    return {key: value for key, value in (fields | nested).items() if value is not None}
+
+
+def _nothing(service: str, containers: Iterable[Container], node: str) -> str:
+    made = sorted(each.name for each in containers if each.labels.get(_COMPOSE_PROJECT) == service)
+    if made:
+        return (
+            f"compose has made {', '.join(made)} for its project {service}, and components are called {service}-NAME; "
+            f"`podman rename {made[0]} {service}-NAME` changes a name while it runs"
+        )
+    return f"no container on {node} is called {service} or {service}-*"
