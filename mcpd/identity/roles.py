@@ -40,6 +40,9 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "DigestFile": Role.ADMIN,
     _AGENT + "WhoAmI": Role.VIEWER,
     _AGENT + "NodeStatus": Role.VIEWER,
+    # It has all that was ever declared, values of environment variables included.
+    _AGENT + "Snapshot": Role.ADMIN,
+    _AGENT + "PruneImages": Role.ADMIN,
     "/grpc.health.v1.Health/Check": None,
     "/grpc.health.v1.Health/Watch": None,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Role.VIEWER,

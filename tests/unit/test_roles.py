@@ -37,6 +37,8 @@ def test_the_table_has_no_rpc_that_the_contract_has_not() -> None:
         "PullFile",
         "DigestFile",
         "GetServiceSpec",
+        "Snapshot",
+        "PruneImages",
         "Logs",
     ],
 )

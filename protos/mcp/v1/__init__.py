@@ -208,6 +208,27 @@ class ComponentInfo(betterproto.Message):
     drift: str = betterproto.string_field(16)
     """Why desired and observed disagree; empty when they agree."""
 
+    usage: "Usage" = betterproto.message_field(17)
+    """Set when it was asked for and the component runs."""
+
+
+@dataclass(eq=False, repr=False)
+class Usage(betterproto.Message):
+    """What a running component takes."""
+
+    cpu_time: timedelta = betterproto.message_field(1)
+    """
+    Since the container started; the difference of two tells how many CPUs are in use.
+    """
+
+    memory_bytes: int = betterproto.uint64_field(2)
+    memory_limit_bytes: int = betterproto.uint64_field(3)
+    """0: no limit of its own."""
+
+    pids: int = betterproto.uint32_field(4)
+    at: datetime = betterproto.message_field(5)
+    """When it was measured."""
+
 
 @dataclass(eq=False, repr=False)
 class ServiceInfo(betterproto.Message):
@@ -562,6 +583,9 @@ class LiveCheckRequest(betterproto.Message):
     all: bool = betterproto.bool_field(3)
     """Containers that nobody declared, too."""
 
+    usage: bool = betterproto.bool_field(4)
+    """What they use, too."""
+
 
 @dataclass(eq=False, repr=False)
 class LiveCheckResponse(betterproto.Message):
@@ -896,6 +920,62 @@ class NodeStatusResponse(betterproto.Message):
 
     cpus: int = betterproto.uint32_field(14)
     certificate_expires_at: datetime = betterproto.message_field(15)
+
+
+@dataclass(eq=False, repr=False)
+class SnapshotRequest(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class SnapshotResponse(betterproto.Message):
+    header: "SnapshotHeader" = betterproto.message_field(1, group="part")
+    chunk: bytes = betterproto.bytes_field(2, group="part")
+    sha256: bytes = betterproto.bytes_field(3, group="part")
+    """SHA-256 of all chunks; the last message."""
+
+
+@dataclass(eq=False, repr=False)
+class SnapshotHeader(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    """The file name that it would have on the node."""
+
+    size: int = betterproto.uint64_field(2)
+    taken_at: datetime = betterproto.message_field(3)
+
+
+@dataclass(eq=False, repr=False)
+class PruneImagesRequest(betterproto.Message):
+    keep: Optional[int] = betterproto.uint32_field(1, optional=True)
+    """
+    As many images of each repository stay, the newest, for a way back. Unset: 3.
+    """
+
+    dry_run: bool = betterproto.bool_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class PruneImagesResponse(betterproto.Message):
+    images: List["ImageInfo"] = betterproto.message_field(1)
+    bytes: int = betterproto.uint64_field(2)
+    """Of what was, or would be, removed; less when images share layers."""
+
+
+@dataclass(eq=False, repr=False)
+class ImageInfo(betterproto.Message):
+    id: str = betterproto.string_field(1)
+    names: List[str] = betterproto.string_field(2)
+    """
+    As podman shows them; empty for one that lost its name to a newer one.
+    """
+
+    size: int = betterproto.uint64_field(3)
+    created_at: datetime = betterproto.message_field(4)
+    removed: bool = betterproto.bool_field(5)
+    """Whether it is, or would be, gone."""
+
+    reason: str = betterproto.string_field(6)
+    """Why it stays, or went."""
 
 
 @dataclass(eq=False, repr=False)
@@ -1409,6 +1489,41 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def snapshot(
+        self,
+        snapshot_request: "SnapshotRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[SnapshotResponse]:
+        async for response in self._unary_stream(
+            "/mcp.v1.AgentService/Snapshot",
+            snapshot_request,
+            SnapshotResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def prune_images(
+        self,
+        prune_images_request: "PruneImagesRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "PruneImagesResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/PruneImages",
+            prune_images_request,
+            PruneImagesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class AgentServiceBase(ServiceBase):
 
@@ -1549,6 +1664,17 @@ class AgentServiceBase(ServiceBase):
     async def node_status(
         self, node_status_request: "NodeStatusRequest"
     ) -> "NodeStatusResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def snapshot(
+        self, snapshot_request: "SnapshotRequest"
+    ) -> AsyncIterator[SnapshotResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield SnapshotResponse()
+
+    async def prune_images(
+        self, prune_images_request: "PruneImagesRequest"
+    ) -> "PruneImagesResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_plan(
@@ -1777,6 +1903,23 @@ class AgentServiceBase(ServiceBase):
         response = await self.node_status(request)
         await stream.send_message(response)
 
+    async def __rpc_snapshot(
+        self, stream: "grpclib.server.Stream[SnapshotRequest, SnapshotResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        await self._call_rpc_handler_server_stream(
+            self.snapshot,
+            stream,
+            request,
+        )
+
+    async def __rpc_prune_images(
+        self, stream: "grpclib.server.Stream[PruneImagesRequest, PruneImagesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.prune_images(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> Dict[str, grpclib.const.Handler]:
         return {
             "/mcp.v1.AgentService/Plan": grpclib.const.Handler(
@@ -1952,5 +2095,17 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 NodeStatusRequest,
                 NodeStatusResponse,
+            ),
+            "/mcp.v1.AgentService/Snapshot": grpclib.const.Handler(
+                self.__rpc_snapshot,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                SnapshotRequest,
+                SnapshotResponse,
+            ),
+            "/mcp.v1.AgentService/PruneImages": grpclib.const.Handler(
+                self.__rpc_prune_images,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                PruneImagesRequest,
+                PruneImagesResponse,
             ),
         }
