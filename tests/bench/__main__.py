@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, monitor
+from tests.bench import changes, files, monitor
 from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -145,6 +145,8 @@ def main() -> None:
     ):
         rows = [deploy_one(node), live_check(node), *unary(node), whole_process(node)]
         rows += [changes.many(node), changes.gap(node)]
+        # Where the demo has the files of its services.
+        rows += files.both_ways(node, node.folder / "srv")
         rows += [*monitor.deaths(node), monitor.heals(node)]
         figures = [*changes.unchanged(node), *monitor.idle(node)]
     figures += monitor.large_ledger()

@@ -1,0 +1,215 @@
+"""push, pull, ls, diff-file: their signatures; what they do is in `mcpctl.files`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from mcpctl import definition, files, local, remote
+from mcpctl.config import Node, Settings
+from mcpctl.errors import UsageError
+from mcpctl.files import Pull, Push
+from mcpctl.options import COMMON, Common, target
+
+_STANDARD_OUTPUT = "-"
+_MODE = re.compile(r"0?[0-7]{3}")
+_OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
+# The kernel's (uid_t) -1 is nobody's (chown(2)).
+_LARGEST_USER = 2**32 - 2
+
+Service = Annotated[str, Parameter(name="SERVICE", help="The service.")]
+OnNode = Annotated[
+    str, Parameter(name="--node", show_default=False, help="The node. [default: the one in the service's definition]")
+]
+Recursive = Annotated[
+    bool, Parameter(name=("--recursive", "-r"), negative="", help="A folder, with all files and folders in it.")
+]
+
+
+def push(
+    source: Annotated[str, Parameter(name="LOCAL", help="The file here.")],
+    service: Service,
+    path: Annotated[
+        str,
+        Parameter(
+            name="PATH",
+            show_default=False,
+            help="Where to in the service's folder; what ends with / or is a folder there: into that. [default: its "
+            "name here]",
+        ),
+    ] = "",
+    /,
+    *,
+    recursive: Recursive = False,
+    mode: Annotated[
+        str, Parameter(show_default=False, help="The files' permissions there: 0640. [default: as here]")
+    ] = "",
+    chown: Annotated[
+        str,
+        Parameter(
+            show_default=False,
+            help="The owner there, UID:GID, as the service's containers see them. [default: the agent's user]",
+        ),
+    ] = "",
+    node: OnNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Copy a file to a service's folder on its node.
+
+    It gets there whole or not at all, and its checksum is compared. Folders are made as needed. What a folder has in
+    it is sent file by file; links are skipped.
+
+    For example: `mcpctl push app.ini web conf/ --mode 0640`
+    """
+    wanted = Push(
+        sources=local.sources(Path(source), recursive=recursive),
+        name=_own_name(source),
+        to=remote.checked(path),
+        mode=_permissions(mode),
+        owner=_owner(chown),
+    )
+    settings = common.settings()
+    return files.push(settings, _node(settings, service, node), service, wanted, how=common.how)
+
+
+def pull(
+    service: Service,
+    path: Annotated[str, Parameter(name="PATH", help="The file's path in the service's folder.")],
+    destination: Annotated[
+        str,
+        Parameter(
+            name="LOCAL",
+            # For the single -, which is no option.
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Where to; a folder: into that; - is standard output. [default: its name there]",
+        ),
+    ] = "",
+    /,
+    *,
+    recursive: Recursive = False,
+    force: Annotated[bool, Parameter(negative="", help="Overwrite files that exist here.")] = False,
+    node: OnNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Copy a file from a service's folder on its node.
+
+    It gets here whole or not at all, and its checksum is compared. Links in a folder are skipped.
+
+    For example: `mcpctl pull web conf/app.ini`
+    """
+    where = remote.checked(path).removesuffix("/")
+    if not where and not recursive:
+        raise UsageError(f"{path!r} is the service's folder; --recursive copies it with all that is in it")
+    to = None if destination == _STANDARD_OUTPUT else _destination(destination, remote.last_name(where, service))
+    if to is None and (recursive or common.json):
+        option = "--recursive" if recursive else "--output json"
+        raise UsageError(f"{option} cannot be given with LOCAL -: standard output takes one file, and nothing else")
+    if to is not None and not recursive:
+        local.check_free(to, force=force)
+    settings = common.settings()
+    wanted = Pull(where, to, recursive, force)
+    return files.pull(settings, _node(settings, service, node), service, wanted, how=common.how)
+
+
+def ls(
+    service: Service,
+    path: Annotated[
+        str, Parameter(name="PATH", show_default=False, help="A folder in the service's folder. [default: that itself]")
+    ] = "",
+    /,
+    *,
+    limit: Annotated[
+        int | None, Parameter(show_default=False, help="At most so many, the first by name. [default: all]")
+    ] = None,
+    node: OnNode = "",
+    common: Common = COMMON,
+) -> int:
+    """List a service's files on its node.
+
+    For example: `mcpctl ls web conf`
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit: {limit} is not a number of files")
+    where = remote.checked(path).removesuffix("/")
+    settings = common.settings()
+    return files.ls(settings, _node(settings, service, node), service, where, limit, how=common.how)
+
+
+def diff_file(
+    source: Annotated[str, Parameter(name="LOCAL", help="The file here.")],
+    service: Service,
+    path: Annotated[
+        str,
+        Parameter(name="PATH", show_default=False, help="As `mcpctl push` takes it. [default: the file's name here]"),
+    ] = "",
+    /,
+    *,
+    node: OnNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Compare a file here with one on a service's node.
+
+    By size, checksum and permissions. Exits with 0 when they are the same, with 1 when they differ.
+
+    For example: `mcpctl diff-file app.ini web conf/`
+    """
+    where = remote.checked(path)
+    settings = common.settings()
+    on = _node(settings, service, node)
+    return files.compare(settings, on, service, Path(source), _own_name(source), where, how=common.how)
+
+
+def _node(settings: Settings, service: str, name: str) -> Node:
+    """Where the service is. Raises UsageError; CliError when that node is not active."""
+    plain, component = target(service)
+    if component:
+        raise UsageError(f"{service!r} names a component; files belong to a service: {plain}")
+    if name:
+        return settings.usable_node(name)
+    try:
+        found = definition.load(settings, service)
+    except UsageError as error:
+        raise UsageError(f"{error}\nWithout a definition, --node NAME says where the service's files are.") from None
+    return settings.usable_node(found.service.node)
+
+
+def _own_name(path: str) -> str:
+    """What a file here is called there, when nothing else is said. Raises UsageError."""
+    name = Path(path).name
+    name = Path(path).resolve().name if name in ("", "..") else name
+    if not name:
+        raise UsageError(f"{path!r} has no name of its own that it could have on the node")
+    return remote.checked(name)
+
+
+def _destination(text: str, name: str) -> Path:
+    """Raises UsageError."""
+    path = Path(text or name)
+    if text.startswith("-"):
+        raise UsageError(f"{text!r} is no option of pull; a file with that name is ./{text}")
+    if text and path.is_dir():
+        return path / name
+    if text.endswith("/"):
+        raise UsageError(f"{text} is no folder; `mkdir` makes one")
+    return path
+
+
+def _permissions(text: str) -> int | None:
+    if not text:
+        return None
+    if not _MODE.fullmatch(text):
+        raise UsageError(f"--mode: {text!r} are not permissions in octal digits: 0640")
+    return int(text, 8)
+
+
+def _owner(text: str) -> str:
+    if not text:
+        return ""
+    match = _OWNER.fullmatch(text)
+    if not match or any(int(number) > _LARGEST_USER for number in match.groups()):
+        raise UsageError(f"--chown: {text!r} is not UID:GID, two numbers: 1000:1000")
+    return text

@@ -1,0 +1,1 @@
+"""Files below ROOT/<service>/, and nothing else (DESIGN section 9, audit S4 and S6)."""

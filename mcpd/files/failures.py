@@ -1,0 +1,35 @@
+"""What the kernel says of a file, as a sentence for the operator."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterator
+
+from mcpd.errors import ExhaustedError, McpdError, NotFoundError, RefusedError, UnavailableError
+
+# errno(3): the kind, and what follows the file's name.
+_SAID: dict[int, tuple[type[McpdError], str]] = {
+    errno.ENOENT: (NotFoundError, "is not there"),
+    errno.ENOTDIR: (RefusedError, "is no folder, or leads through something that is none"),
+    errno.EISDIR: (RefusedError, "is a folder"),
+    errno.ENOTEMPTY: (RefusedError, "is a folder"),
+    errno.EXDEV: (RefusedError, "leads through a symlink out of the service's folder, where nothing is reachable"),
+    errno.ELOOP: (RefusedError, "leads through a symlink that is not followed"),
+    errno.EACCES: (RefusedError, "belongs to another user, and mcpd's own may not do that to it"),
+    errno.EPERM: (RefusedError, "belongs to another user, and mcpd's own may not do that to it"),
+    errno.EROFS: (RefusedError, "is on a file system that is mounted read-only"),
+    errno.ENOSPC: (ExhaustedError, "does not fit: the file system is full; what was there before is unchanged"),
+    errno.EDQUOT: (ExhaustedError, "does not fit: a disk quota is used up; what was there before is unchanged"),
+    errno.EFBIG: (ExhaustedError, "is larger than the file system takes; what was there before is unchanged"),
+}
+
+
+@contextlib.contextmanager
+def told(shown: str) -> Iterator[None]:
+    """Raises what the kernel refuses as the McpdError for it; ``shown`` is the file as people call it."""
+    try:
+        yield
+    except OSError as error:
+        kind, words = _SAID.get(error.errno or 0, (UnavailableError, f"cannot be used: {error.strerror or error}"))
+        raise kind(f"{shown} {words}") from None

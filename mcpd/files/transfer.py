@@ -1,0 +1,128 @@
+"""Files to and from containers' folders, in worker threads: memory stays flat, and everything else goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import trio
+
+from mcpd.errors import ExhaustedError, InvalidRequestError
+from mcpd.files import ids
+from mcpd.files.beneath import Parts, Tree
+from mcpd.files.looking import Download, Found, listing
+from mcpd.files.upload import Incoming, Upload, put_folder
+
+T = TypeVar("T")
+
+# Each holds a few MiB and keeps the disk busy; one operator with a folder to push uses no more.
+MAX_TRANSFERS = 8
+# Waiting for one of those to end. A client's connection is alive meanwhile, and its data waits at its side.
+_TURN_S = 30.0
+# Their own, so that a slow disk below ROOT never keeps the registry waiting for a thread.
+_THREADS = MAX_TRANSFERS
+# 1 MiB: a hop to a thread and back costs some 0.1 ms, and reading that much from the page cache 0.3 ms.
+_CHUNKS_AT_ONCE = 4
+# 4 MiB between two looks at whether the caller is still there.
+_DIGEST_CHUNKS = 16
+
+
+class Source(Protocol):
+    """Where an incoming file's bytes come from."""
+
+    async def batch(self) -> list[bytes]:
+        """The next chunks; none at the end, and then there is `sha256`."""
+
+    @property
+    def sha256(self) -> bytes: ...
+
+
+class Digest(NamedTuple):
+    stat: os.stat_result
+    sha256: bytes
+
+
+class Transfers:
+    """What is below ``root``; no file of more than ``max_size`` bytes is taken."""
+
+    def __init__(self, root: Path, max_size: int) -> None:
+        self._tree = Tree(root)
+        self._max_size = max_size
+        self._turns = trio.Semaphore(MAX_TRANSFERS)
+        self._threads = trio.CapacityLimiter(_THREADS)
+
+    async def receive(self, wanted: Incoming, source: Source) -> None:
+        """Raises InvalidRequestError, ExhaustedError, RefusedError; then what was there before is unchanged."""
+        if wanted.size > self._max_size:
+            raise ExhaustedError(
+                f"the file has {wanted.size} bytes; this node takes {self._max_size} at most (files.max_size)"
+            )
+        async with self._turn():
+            upload = await self._in_thread(lambda: Upload(self._tree, wanted, ids.of_this_user()))
+            try:
+                while chunks := await source.batch():
+                    await self._in_thread(lambda chunks=chunks: upload.write(chunks))  # type: ignore[misc]
+                await self._in_thread(lambda: upload.commit(source.sha256))
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._in_thread(upload.close)
+
+    async def make_folder(self, wanted: Incoming) -> None:
+        """Raises InvalidRequestError, RefusedError."""
+        await self._in_thread(lambda: put_folder(self._tree, wanted, ids.of_this_user()))
+
+    @contextlib.asynccontextmanager
+    async def reading(self, service: str, parts: Parts) -> AsyncIterator[Download]:
+        """One file, open; see `batch`. Raises NotFoundError, RefusedError."""
+        async with self._turn():
+            download = await self._in_thread(lambda: Download(self._tree, service, parts))
+            try:
+                yield download
+            finally:
+                download.close()
+
+    async def batch(self, download: Download) -> list[bytes]:
+        """The next chunks, none at the end. Raises BusyError."""
+        return await self._in_thread(lambda: download.read(_CHUNKS_AT_ONCE))
+
+    async def digest(self, service: str, parts: Parts) -> Digest:
+        """Raises NotFoundError, RefusedError, BusyError."""
+        async with self.reading(service, parts) as download:
+            while await self._in_thread(lambda: download.read(_DIGEST_CHUNKS)):
+                pass
+            return Digest(download.stat, download.sha256)
+
+    async def listing(self, service: str, parts: Parts, after: str, limit: int) -> tuple[list[Found], bool]:
+        """See `looking.listing`."""
+        return await self._in_thread(lambda: listing(self._tree, service, parts, after=after, limit=limit))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with trio.move_on_after(_TURN_S) as waiting:
+            await self._turns.acquire()
+        if waiting.cancelled_caught:
+            raise ExhaustedError(f"{MAX_TRANSFERS} files are being transferred already; try again when one is done")
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        """Never left before it is done: what it opens must come back."""
+        return await trio.to_thread.run_sync(function, limiter=self._threads)
+
+
+def permissions(mode: int, default: int) -> int:
+    """The permission bits of ``mode``; ``default`` when it is 0, which is what a message that has none says.
+
+    Raises InvalidRequestError for setuid, setgid and sticky bits: a file that arrives through the network becomes
+    nobody's key to another user's rights.
+    """
+    if mode & ~0o777:
+        raise InvalidRequestError(
+            f"mode {mode:o} has more than permission bits (0 to 777); setuid and such are not kept"
+        )
+    return mode or default
