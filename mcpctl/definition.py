@@ -26,21 +26,30 @@ class Definition(msgspec.Struct, frozen=True):
     def check_component(self, name: str) -> None:
         """Raises UsageError when the service has no component ``name``; "" stands for all of them."""
         if name and self.service.component(name) is None:
-            known = ", ".join(self.service.component_names)
-            raise UsageError(f"{self.service.name} has no component {name!r}; {self.path} has {known}")
+            names = self.service.component_names
+            close = difflib.get_close_matches(name, names, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(
+                f"{self.service.name} has no component {name!r}; {self.path} has {', '.join(names)}{meant}"
+            )
 
 
 def load(settings: Settings, name: str) -> Definition:
     """The definition of service ``name``. Raises UsageError with every problem in it."""
     path = settings.services_dir / f"{name}.toml"
     if not naming.is_name(name) or not path.is_file():
-        raise UsageError(f"no service {name!r}: {path} does not exist{_nearest(settings, name)}")
+        raise UsageError(f"no service {name!r}: {path} does not exist{nearest(settings, name)}")
     return read(settings, path)
 
 
 def read(settings: Settings, path: Path) -> Definition:
     """The definition in ``path``. Raises UsageError with every problem in it."""
     return _judged(settings, path, {each: _examine(each) for each in {path, *paths(settings)}})
+
+
+def check(settings: Settings, path: Path, service: Service) -> Definition:
+    """What ``path`` would be with ``service`` in it. Raises UsageError with every problem."""
+    return _judged(settings, path, {**{each: _examine(each) for each in paths(settings)}, path: (service, [])})
 
 
 def every(settings: Settings) -> tuple[list[Definition], list[UsageError]]:
@@ -209,6 +218,7 @@ def _replace(path: Path, text: str) -> None:
         raise CliError(f"{path} could not be written: {error.strerror}") from None
 
 
-def _nearest(settings: Settings, name: str) -> str:
+def nearest(settings: Settings, name: str) -> str:
+    """What may have been meant by a service that is not known, as the end of a sentence; "" when nothing is near."""
     close = difflib.get_close_matches(name, [path.stem for path in paths(settings)], n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,230 @@
+"""Containers that somebody else made come under management untouched, and what is declared of them makes them again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.podman.node import Node, run, until
+
+IMAGE = "localhost/mcp-demo:v1"
+SHELL = ("/bin/sh", "-c", "sleep 600")
+
+# What people type. Each is the container web-x, and may name {data}, a folder.
+VARIANTS: dict[str, list[str]] = {
+    "nothing": [IMAGE],
+    "command": [IMAGE, *SHELL],
+    "command of odd words": [IMAGE, "/bin/sh", "-c", "sleep 600", "it's", 'a "b"', "$HOME %h", "two\nlines", ""],
+    "entry point": ["--entrypoint", '["/bin/sh","-c"]', IMAGE, "sleep 600"],
+    "environment": ["--env", "A=x y", "--env", "B=", "--env", "C=é=1", "--env", "HOME=/data", IMAGE],
+    "environment of hostile values": ["--env", "X=$(touch /x)`id`\n;|'\"\\ \x1b[31m", IMAGE],
+    "ports": ["-p", "127.0.0.1:18480:80", "-p", "18481:81/udp", "-p", "[::1]:18482:82", IMAGE],
+    "port range": ["-p", "127.0.0.1:18490-18492:90-92", IMAGE],
+    "folders": ["-v", "{data}:/data:ro", "-v", "{data}:/more:rw,noexec", IMAGE],
+    "volumes": ["-v", "web-volume:/data", "-v", "/anonymous", IMAGE],
+    "user": ["--user", "1000:1000", IMAGE],
+    "restart": ["--restart", "on-failure:3", IMAGE],
+    "always": ["--restart", "always", "--stop-timeout", "3", IMAGE],
+    "limits": ["--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", IMAGE],
+    "network": ["--network", "web-net", IMAGE],
+    "host network": ["--network", "host", IMAGE, *SHELL],
+    "no network": ["--network", "none", IMAGE, *SHELL],
+    "health": ["--health-cmd", "true || false", "--health-interval", "10s", "--health-retries", "5", IMAGE],
+    "secret": ["--secret", "web-secret", IMAGE],
+}
+
+
+@pytest.fixture
+def own(node: Node) -> Iterator[Node]:
+    """The shared node, with a network and a secret, and without them afterwards."""
+    node.podman("network", "create", "web-net")
+    node.podman("secret", "create", "web-secret", "-", stdin=b"x")
+    try:
+        yield node
+    finally:
+        node.podman("rm", "--all", "--force", "--volumes", "--time", "0")
+        node.podman("secret", "rm", "web-secret")
+        node.podman("network", "rm", "--force", "web-net")
+        node.podman("volume", "prune", "--force")
+
+
+def essence(node: Node, container: str) -> dict[str, Any]:
+    """All that its program, its neighbours and the kernel can tell of how a container was made."""
+    found = node.inspect(container)
+    config, host = found["Config"], found["HostConfig"]
+    # "HOSTNAME" is the container's id.
+    env = sorted(each for each in config["Env"] if not each.startswith("HOSTNAME="))
+    mounts = [
+        (each["Type"], each.get("Name") or each["Source"], each["Destination"], each["RW"]) for each in found["Mounts"]
+    ]
+    argv: list[str] = []
+
+    def runs() -> bool:
+        # Empty while the runtime gives way to the program.
+        argv[:] = [node.podman("exec", container, "/bin/sh", "-c", "cat /proc/1/cmdline")]
+        return argv[0] not in ("", "/bin/sh\0-c\0cat /proc/1/cmdline\0")
+
+    until(runs)
+    return {
+        "image": found["ImageName"],
+        "argv": argv[0],
+        "env": env,
+        "user": config["User"],
+        "mounts": sorted(mounts),
+        "ports": host["PortBindings"],
+        "restart": (host["RestartPolicy"]["Name"] or "no", host["RestartPolicy"]["MaximumRetryCount"]),
+        "limits": (host["Memory"], host["NanoCpus"], host["PidsLimit"]),
+        "networks": sorted(found["NetworkSettings"].get("Networks") or {}),
+        "stop": config["StopTimeout"],
+        "secrets": [each["Name"] for each in config.get("Secrets") or ()],
+    }
+
+
+def results(node: Node, *words: str) -> dict[str, str]:
+    """What a deploy did to each component."""
+    lines = node.mcpctl(*words, "--output", "json").stdout.splitlines()
+    outcomes = [json.loads(line).get("outcome") for line in lines]
+    return {each["component"]: each["result"] for each in outcomes if each}
+
+
+@pytest.mark.parametrize("words", VARIANTS.values(), ids=list(VARIANTS))
+def test_what_was_adopted_and_exported_changes_nothing_and_makes_the_same_container(
+    own: Node, words: list[str]
+) -> None:
+    data = own.folder / "adopted"
+    data.mkdir(exist_ok=True)
+    own.podman("run", "--detach", "--name", "web-x", *(word.replace("{data}", str(data)) for word in words))
+    before, container = essence(own, "web-x"), own.inspect("web-x")["Id"]
+
+    outcomes = own.json("adopt", "web")["outcomes"]
+    assert [(each["component"], each["result"]) for each in outcomes] == [("x", "adopted")]
+    own.mcpctl("service", "export", "web")
+    assert results(own, "deploy", "web") == {"x": "unchanged"}
+    assert own.inspect("web-x")["Id"] == container
+
+    assert results(own, "deploy", "web", "--force") == {"x": "replaced"}
+    assert own.inspect("web-x")["Id"] != container
+    assert essence(own, "web-x") == before
+
+
+def test_nothing_is_touched_and_all_that_is_managed_is_managed(own: Node) -> None:
+    own.podman("run", "--detach", "--name", "web-api", IMAGE)
+    own.podman("create", "--name", "web-old", IMAGE)
+    pid = own.pids()["web-api"]
+    assert own.json("adopt", "web", "--dry-run")["dry_run"]
+    assert own.json("list") == []
+    own.mcpctl("adopt", "web")
+    assert own.pids() == {"web-api": pid}
+    desired = {each["component"]: each["desired"] for each in own.json("status")[0]["components"]}
+    assert desired == {"api": "running", "old": "stopped"}
+    assert [each["result"] for each in own.json("adopt", "web")["outcomes"]] == ["unchanged", "unchanged"]
+
+    # It outlives the daemon, which sees what becomes of it.
+    own.stop_daemon(signal.SIGKILL)
+    own.up()
+    assert own.pids() == {"web-api": pid}
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "exited" in [each["kind"] for each in own.json("events", "web/api")])
+    own.mcpctl("undeploy", "web", "--node", own.name)
+    assert own.containers() == set()
+
+
+def test_what_belongs_to_another_service_is_left_alone_and_named(own: Node) -> None:
+    """`mc` is the beginning of `mc-proxy`, which a definition names; `mc-ledger` is deployed."""
+    own.define("mc-proxy", f'name = "mc-proxy"\nnode = "NODE"\n[[components]]\nname = "web"\nimage = "{IMAGE}"\n')
+    own.define(
+        "mc-ledger", f'name = "mc-ledger"\nnode = "NODE"\n[[components]]\nname = "mc-ledger"\nimage = "{IMAGE}"\n'
+    )
+    own.mcpctl("deploy", "mc-ledger")
+    for name in ("mc", "mc-api", "mc-proxy-web", "mcx", "mc-API"):
+        own.podman("run", "--detach", "--name", name, IMAGE)
+    before = own.pids()
+    found = {each["component"]: (each["result"], each["message"]) for each in own.json("adopt", "mc")["outcomes"]}
+    assert {name: result for name, (result, _) in found.items()} == {
+        "mc": "adopted",
+        "api": "adopted",
+        "mc-proxy-web": "skipped",
+        "mc-ledger": "skipped",
+        "mc-API": "skipped",
+    }
+    assert "the service mc-proxy" in found["mc-proxy-web"][1]
+    assert "mc-ledger/mc-ledger" in found["mc-ledger"][1]
+    assert "podman rename" in found["mc-API"][1]
+    assert own.pids() == before
+
+
+def test_hostile_labels_are_data_and_lie_to_nobody(own: Node) -> None:
+    """A container that claims to be another service's component, and one whose labels a shell would act on."""
+    trap = own.folder / "trap"
+    bait = f"$(touch {trap})`touch {trap}`\n\x1b[2J;'\""
+    own.podman("run", "--detach", "--name", "web-liar", "--label", "mcp.service=bank", IMAGE)
+    own.podman("run", "--detach", "--name", "web-x", "--label", f"{bait}={bait}", "--env", f"X={bait}", IMAGE)
+    answer = own.json("adopt", "web")
+    results = {each["component"]: each["result"] for each in answer["outcomes"]}
+    assert results == {"x": "adopted", "web-liar": "skipped"}
+    assert all(each.isprintable() for each in answer["losses"])
+    own.mcpctl("service", "export", "web")
+    assert results_of_nothing(own)
+    assert not trap.exists()
+    own.podman("rm", "--force", "--time", "0", "web-liar")
+
+
+def results_of_nothing(node: Node) -> bool:
+    return set(results(node, "deploy", "web").values()) == {"unchanged"}
+
+
+def test_what_a_definition_cannot_say_is_named(own: Node) -> None:
+    given = ["--cap-add", "NET_ADMIN", "--tmpfs", "/t", "--hostname", "hh", "--add-host", "a:10.0.0.1", "--init=false"]
+    own.podman("run", "--detach", "--name", "web-x", *given, "--read-only", "--label", "a=b", IMAGE)
+    losses = "\n".join(own.json("adopt", "web")["losses"])
+    for word in (
+        "--cap-add CAP_NET_ADMIN",
+        "--tmpfs /t",
+        "--hostname hh",
+        "--add-host a:10.0.0.1",
+        "--read-only",
+        "--label",
+    ):
+        assert f"web/x: {word}" in losses
+
+
+def test_a_service_that_is_called_like_nothing_is_not_found(own: Node) -> None:
+    refused = own.mcpctl("adopt", "ghost", status=2)
+    assert "no container on" in refused.stderr
+    assert "ghost-*" in refused.stderr
+
+
+def test_what_compose_has_made_is_adopted_by_its_names(own: Node) -> None:
+    compose = shutil.which("podman-compose")
+    if compose is None:
+        pytest.skip("podman-compose is not installed here")
+    folder = own.folder / "compose"
+    folder.mkdir(exist_ok=True)
+    (folder / "compose.yaml").write_text(
+        "services:\n"
+        f"  api:\n    image: {IMAGE}\n    container_name: shop-api\n    environment:\n      A: 'x $$y'\n"
+        "    ports: ['127.0.0.1:18483:80']\n    volumes: ['data:/data', './conf:/conf:ro']\n    restart: always\n"
+        f"  db:\n    image: {IMAGE}\n    container_name: shop-db\n    command: ['/bin/sh', '-c', 'sleep 600']\n"
+        f"  web:\n    image: {IMAGE}\n"
+        "volumes:\n  data: {}\n"
+    )
+    (folder / "conf").mkdir(exist_ok=True)
+    argv = [compose, "--file", str(folder / "compose.yaml"), "--project-name", "shop"]
+    run([*argv, "up", "--detach"], env=own.environment)
+    try:
+        before = {name: essence(own, name) for name in ("shop-api", "shop-db")}
+        outcomes = {each["component"]: each["result"] for each in own.json("adopt", "shop")["outcomes"]}
+        assert {name: outcomes[name] for name in ("api", "db")} == {"api": "adopted", "db": "adopted"}
+        own.mcpctl("service", "export", "shop")
+        assert set(results(own, "deploy", "shop").values()) == {"unchanged"}
+        results(own, "deploy", "shop", "--force")
+        assert {name: essence(own, name) for name in before} == before
+    finally:
+        own.mcpctl("undeploy", "shop", "--node", own.name, status=None)
+        run([*argv, "down", "--volumes"], env=own.environment, status=None)
