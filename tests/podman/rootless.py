@@ -55,7 +55,8 @@ class RootlessPodman(Node):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         self._files.close()
-        for pause in self.folder.glob("podman/tmp/pause.pid"):
+        # podman 4 has it in its tmp_dir, podman 5 below XDG_RUNTIME_DIR.
+        for pause in (*self.folder.glob("podman/tmp/pause.pid"), *self.folder.glob("run/libpod/tmp/pause.pid")):
             pid = int(pause.read_text())
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,63 @@
+"""What a look found: in order or not, in a sentence, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import msgspec
+
+_COLOURS = {"OK": "32", "WARNING": "33", "FAILURE": "31"}
+
+
+class Status(StrEnum):
+    """A node with a WARNING works, but not always or not as it might; with a FAILURE something does not work."""
+
+    OK = "OK"
+    WARNING = "WARNING"
+    FAILURE = "FAILURE"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """``remedy`` is a command, or a line for the configuration; empty when all is well."""
+
+    name: str
+    status: Status
+    words: str
+    remedy: str = ""
+
+
+def ok(name: str, words: str) -> Finding:
+    return Finding(name, Status.OK, words)
+
+
+def warning(name: str, words: str, remedy: str = "") -> Finding:
+    return Finding(name, Status.WARNING, words, remedy)
+
+
+def failure(name: str, words: str, remedy: str = "") -> Finding:
+    return Finding(name, Status.FAILURE, words, remedy)
+
+
+def failed(findings: Iterable[Finding]) -> bool:
+    return any(each.status is Status.FAILURE for each in findings)
+
+
+def as_json(findings: Iterable[Finding]) -> str:
+    return msgspec.json.format(msgspec.json.encode(list(findings)), indent=2).decode()
+
+
+def as_table(findings: list[Finding], *, coloured: bool) -> str:
+    """One line a finding, and its remedy on a line of its own, so that it can be copied."""
+    width = max((len(each.name) for each in findings), default=0)
+    lines = []
+    for each in findings:
+        status = f"{each.status:7}"
+        if coloured:
+            status = f"\033[{_COLOURS[each.status]}m{status}\033[0m"
+        lines.append(f"{status}  {each.name:{width}}  {each.words}")
+        if each.remedy:
+            lines.append(f"{'':{9 + width}}    {each.remedy}")
+    counts = [(sum(each.status is status for each in findings), status) for status in Status]
+    lines.append(", ".join(f"{count} {status}" for count, status in counts))
+    return "\n".join(lines)
