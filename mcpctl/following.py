@@ -10,16 +10,17 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Generic, NamedTuple, TypeVar
 
-from mcpctl import render
+from mcpctl import output, render
 from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, Settings
 from mcpctl.errors import FAILED, INTERRUPTED, BusyError, CliError, UnreachableError
 from mcpctl.fanout import ask
-from mcpctl.looking import DEFAULT_EVENTS, EVENT_HEADERS, Query, event_cells, events_request, in_order
+from mcpctl.looking import DEFAULT_EVENTS, EVENTS, Query, events_request, in_order
+from mcpctl.output import How, View
 from mcpctl.rows import EventRow, event_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -28,7 +29,7 @@ from protos.mcp.v1 import AgentServiceStub
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 # A stub with a deadline has one for every call. A year is as good as none, and fits the eight digits of gRPC.
-_WITHOUT_END_S = 365 * 86400.0
+WITHOUT_END_S = 365 * 86400.0
 # Rows that may wait for the terminal.
 _AHEAD = 1000
 
@@ -36,29 +37,36 @@ R = TypeVar("R")
 
 
 class Printer(Generic[R]):
-    """The table, or one line of JSON per row."""
+    """The table, or each row as a program reads it: a line of JSON, an item of YAML, a name."""
 
-    def __init__(self, json: bool, headers: Sequence[str], cells: Callable[[R], Sequence[str]]) -> None:
-        self._json = json
-        self._headers = headers
-        self._cells = cells
+    def __init__(self, how: How, view: View[R]) -> None:
+        self._how = how
+        self._view = view
+        _, self._cells = view.columns(how)
         self._widths: list[int] = []
 
     def begin(self, rows: list[R]) -> None:
-        if not self._json:
-            self._widths = render.table(self._headers, map(self._cells, rows))
-        for row in rows if self._json else ():
-            render.as_json_line(row)
+        if not self._how.structured and not self._how.quiet:
+            self._widths = output.table(rows, self._how, self._view)
+            rows = []
+        for row in rows:
+            self._one(row)
         sys.stdout.flush()
 
     async def show_all(self, heard: asyncio.Queue[R]) -> None:
         while True:
-            row = await heard.get()
-            if self._json:
-                render.as_json_line(row)
-            else:
-                self._widths = render.later_row(self._cells(row), self._widths)
+            self._one(await heard.get())
             heard.task_done()
+
+    def _one(self, row: R) -> None:
+        if self._how.structured:
+            output.later(row, self._how)
+        elif self._how.quiet:
+            render.say(self._view.name(row))
+            sys.stdout.flush()
+        else:
+            wide = self._how.output is output.Output.WIDE
+            self._widths = render.later_row(self._cells(row), self._widths, wide=wide)
 
 
 class Follower(ABC, Generic[R]):
@@ -134,7 +142,7 @@ class _Listing(NamedTuple):
 async def _follow(query: Query, request: v1.ListEventsRequest) -> int:
     settings = query.settings()
     found = await ask(settings, query.nodes, lambda stub: _list(stub, request))
-    printer = Printer(query.json, EVENT_HEADERS, event_cells)
+    printer = Printer(query.how, EVENTS)
     printer.begin(in_order([[event_row(each.node, info) for info in each.events] for each in found.answers]))
     if not found.answers:
         return found.status
@@ -171,7 +179,7 @@ class _Events(Follower[EventRow]):
             request = v1.WatchEventsRequest(
                 service=self._request.service, component=self._request.component, after_id=self._last or 0
             )
-            async for response in stub.watch_events(request, timeout=_WITHOUT_END_S):
+            async for response in stub.watch_events(request, timeout=WITHOUT_END_S):
                 if not self._last:
                     # After 0 means "only new ones": an empty ledger's first events may be older than the stream.
                     await self._catch_up(stub, heard)
