@@ -21,7 +21,7 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def create(path: Path, content: bytes, *, mode: int) -> None:
@@ -31,7 +31,7 @@ def create(path: Path, content: bytes, *, mode: int) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink()
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
@@ -50,8 +50,9 @@ def _write_beside(path: Path, content: bytes, mode: int) -> Path:
     return temporary
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Waits until a file's content, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
