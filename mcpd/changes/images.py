@@ -1,0 +1,180 @@
+"""Images: which of them nothing needs, and their removal. Nothing here runs unless an operator asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+import trio
+
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operations
+from mcpd.errors import BusyError, McpdError, UnavailableError
+from mcpd.model import Caller, Container, RecordedService
+from mcpd.runtime.podman import Image, NoSuchError
+from monitor.model import Desired
+
+# As many of a repository's images as a node keeps when nobody says how many: the present one, and two ways back.
+DEFAULT_KEEP = 3
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What becomes of an image: whether it goes, or would, and why."""
+
+    image: Image
+    removed: bool
+    reason: str
+
+
+class _StoppedError(Exception):
+    """No image can be removed any more, for the reason that it says."""
+
+
+async def prune(node: Node, operations: Operations, caller: Caller, *, keep: int, dry_run: bool) -> tuple[Fate, ...]:
+    """Removes what `decide` lets go, and tells what became of every image; ``dry_run`` changes nothing.
+
+    It touches no service, and is no operation. But operations wait while one image is being removed, and when one has
+    come between, no more images are: what a deploy has just found, or pulled, stays. What has appeared since the images
+    were listed is not known here, and stays as well.
+
+    Raises BusyError while an operation runs, UnavailableError when podman does not answer.
+    """
+    if dry_run:
+        return await survey(node, keep)
+    with operations.standstill() as changes:
+        fates = list(await survey(node, keep))
+    gone: list[Image] = []
+    stopped = ""
+    try:
+        for index, fate in enumerate(fates):
+            if not fate.removed:
+                continue
+            await trio.lowlevel.checkpoint()
+            why_not = stopped
+            try:
+                why_not = why_not or await _remove(node, operations, fate.image, changes)
+            except _StoppedError as error:
+                why_not = stopped = str(error)
+            if why_not:
+                fates[index] = _kept(fate.image, why_not)
+            else:
+                gone.append(fate.image)
+    finally:
+        # What is gone is told, even when whoever asked for it has hung up meanwhile.
+        if gone:
+            with trio.CancelScope(shield=True):
+                words = f"{len(gone)} images that nothing used, {size(sum(each.size for each in gone))}"
+                await node.registry.add_event("", "", "pruned", words, caller.name, datetime.now(UTC))
+    return tuple(fates)
+
+
+async def survey(node: Node, keep: int) -> tuple[Fate, ...]:
+    """What would become of each image. Raises UnavailableError when podman does not answer."""
+    # First, so that who uses an image is looked for after it.
+    images = await node.podman.images()
+    services = await node.registry.services()
+    ids = {reference: await node.podman.image_id(reference) for reference in references(services)}
+    return decide(images, await node.podman.containers(), services, ids, keep)
+
+
+async def _remove(node: Node, operations: Operations, image: Image, changes: int) -> str:
+    """Why the image stays after all, in podman's words; empty when it is gone. Raises _StoppedError."""
+    try:
+        # Not cut off in the middle: podman would go on, and an operation would be let in while it does.
+        with trio.CancelScope(shield=True), operations.standstill() as changes_now:
+            if changes_now != changes:
+                raise _StoppedError("the node was changed after its images were listed; prune again")
+            await _remove_names(node, image)
+    except (BusyError, UnavailableError) as error:
+        raise _StoppedError(str(error)) from None
+    except NoSuchError:
+        return ""  # somebody else has removed it
+    except McpdError as error:
+        return str(error)
+    return ""
+
+
+async def _remove_names(node: Node, image: Image) -> None:
+    """Takes all names from the image, and so the image away. Raises PodmanError."""
+    for name in image.names:
+        # It may have gone to an image that was pulled or built beside us since the listing.
+        if await node.podman.image_id(name) == image.id:
+            await node.podman.remove_image(name)
+    if not image.names:
+        await node.podman.remove_image(image.id)
+
+
+def references(services: Iterable[RecordedService]) -> frozenset[str]:
+    """Every image that a recorded component names, or that its container was made from."""
+    specs = [spec for service in services for each in service.components for spec in (each.spec, each.deployed)]
+    return frozenset(spec.image for spec in specs if spec)
+
+
+def decide(
+    images: Collection[Image],
+    containers: Iterable[Container],
+    services: Iterable[RecordedService],
+    ids: Mapping[str, str | None],
+    keep: int,
+) -> tuple[Fate, ...]:
+    """What becomes of each image; ``ids`` are those of the images that the services' references name on this node."""
+    used = _users(containers, services, ids)
+    newest = _newest(images, keep)
+    return tuple(_judge(each, used, newest, keep) for each in images)
+
+
+def _judge(image: Image, used: Mapping[str, str], newest: Mapping[str, str], keep: int) -> Fate:
+    # 1. Somebody uses it, running or not, ours or not.
+    if user := used.get(image.id):
+        return _kept(image, user)
+    # 2. It is of a store that is not ours to change.
+    if image.is_read_only:
+        return _kept(image, "in a store that is read-only")
+    # 3. It is a way back.
+    if repository := newest.get(image.id):
+        return _kept(image, f"one of the newest {keep} of {repository}")
+    # 4. Nothing can name it.
+    if not image.names:
+        return Fate(image, removed=True, reason="nothing uses it, and it has no name")
+    return Fate(image, removed=True, reason="nothing uses it" + (f", and {keep} are newer" if keep else ""))
+
+
+def _kept(image: Image, reason: str) -> Fate:
+    return Fate(image, removed=False, reason=reason)
+
+
+def _users(
+    containers: Iterable[Container], services: Iterable[RecordedService], ids: Mapping[str, str | None]
+) -> dict[str, str]:
+    """Who uses an image, in words, by the image's id."""
+    used: dict[str, str] = {}
+    for service in services:
+        for each in service.components:
+            end = ", which nobody declares any more" if each.desired is Desired.IGNORE else ""
+            for spec in (each.spec, each.deployed):
+                if spec and (number := ids.get(spec.image)):
+                    used.setdefault(number, f"used by {service.name}/{each.spec.name}{end}")
+    for container in containers:
+        used.setdefault(container.image_id, f"used by container {container.name}")
+    return used
+
+
+def _newest(images: Iterable[Image], keep: int) -> dict[str, str]:
+    """The ids of the newest ``keep`` images of each repository, with that repository."""
+    by_repository: dict[str, list[Image]] = {}
+    for image in sorted(images, key=lambda each: (each.created_at, each.id), reverse=True):
+        for repository in sorted({repository_of(name) for name in image.names}):
+            by_repository.setdefault(repository, []).append(image)
+    return {each.id: repository for repository, found in by_repository.items() for each in found[:keep]}
+
+
+def repository_of(name: str) -> str:
+    """A reference without its tag and digest; a registry's port stays."""
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    return folder + slash + last.partition(":")[0]
+
+
+def size(count: int) -> str:
+    """Bytes, as people read them."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -1,0 +1,1 @@
+"""What Prometheus is told: counted as it happens (`counts`), read when it asks (`scrape`), over HTTP (`endpoint`)."""

@@ -1,0 +1,160 @@
+"""What Prometheus gets from a real daemon; and that what we ship for Prometheus and Grafana asks for nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+import trio
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from mcpd import __version__
+from tests.waiting import DEADLINE_S, accepts, free_port, until
+
+from .conftest import HOST, NODE, Daemon, copy_daemon, fill_registry, serving
+
+# Labels, by the name of the metric.
+Series = dict[str, list[dict[str, str]]]
+
+REPOSITORY = Path(__file__).parents[2]
+RULES = REPOSITORY / "contrib/prometheus/mcp.rules.yaml"
+DASHBOARD = REPOSITORY / "contrib/grafana/mcp.json"
+DOCUMENT = REPOSITORY / "docs/metrics.md"
+
+METRIC = re.compile(r"\b(?:mcp|process)_[a-z_]+")
+# In an expression: a metric with its labels, and the labels that it is grouped by.
+SELECTOR = re.compile(r"\b((?:mcp|process)_[a-z_]+)\{([^}]*)\}")
+LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
+# What Prometheus adds to every series by itself.
+OF_THE_TARGET = {"instance", "job"}
+
+
+def with_metrics(node: Daemon) -> int:
+    """Has the daemon serve metrics, once it starts; returns the port."""
+    port = free_port()
+    with node.config.open("a") as config:
+        config.write(f'\n[metrics]\naddress = "{HOST}:{port}"\n')
+    return port
+
+
+def scrape(port: int) -> str:
+    connection = HTTPConnection(HOST, port, timeout=DEADLINE_S)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        assert answer.status == 200
+        return answer.read().decode()
+    finally:
+        connection.close()
+
+
+def series(text: str) -> Series:
+    """The labels of every series, by the name of its metric."""
+    found: Series = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(sample.labels)
+    return found
+
+
+@pytest.fixture(scope="module")
+def scraped(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Series:
+    """What a daemon says that has services, and was called."""
+    node = copy_daemon(template, tmp_path_factory.mktemp("metrics") / "node")
+    trio.run(fill_registry, node.folder)
+    port = with_metrics(node)
+    with serving(node):
+        assert node.mcpctl("list").returncode == 0
+        until(lambda: accepts(port), "metrics are served")
+        return series(scrape(port))
+
+
+def expressions() -> list[str]:
+    """Every question of the rules and of the dashboard."""
+    rules = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    dashboard = json.loads(DASHBOARD.read_text())
+    panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    return rules + panels + [each["query"]["query"] for each in dashboard["templating"]["list"] if "refresh" in each]
+
+
+def test_every_metric_that_rules_dashboard_and_document_name_is_there(
+    scraped: Series,
+) -> None:
+    families = {re.sub(r"_seconds_(bucket|count|sum)$", "_seconds", name) for name in scraped}
+    asked = {name for text in expressions() for name in METRIC.findall(text)}
+    assert len(asked) > 15
+    assert asked <= scraped.keys()
+    # The document has every one of ours, and no other.
+    written = set(re.findall(r"`(mcp_[a-z_]+)`", DOCUMENT.read_text()))
+    assert written == {each for each in families if each.startswith("mcp_")}
+
+
+def test_every_label_that_they_ask_for_is_one_of_that_metric(scraped: Series) -> None:
+    for text in expressions():
+        for name, selectors in SELECTOR.findall(text):
+            asked = set(LABEL.findall(re.sub(r'"[^"]*"', '""', selectors))) - OF_THE_TARGET
+            assert asked <= set().union(*scraped[name]), text
+
+
+def test_it_says_which_mcpd_it_is_what_it_holds_and_what_it_was_asked(
+    scraped: Series,
+) -> None:
+    assert scraped["mcp_build_info"] == [{"version": __version__, "node": NODE}]
+    assert {(each["service"], each["component"]) for each in scraped["mcp_component_up"]} == {
+        *(("web", "api"), ("web", "db"), ("board", "board"))
+    }
+    assert {"method": "ListServices", "status": "OK"} in scraped["mcp_rpc_requests_total"]
+    assert {"call": "GET version"} in scraped["mcp_podman_request_duration_seconds_count"]
+    assert scraped["mcp_disk_free_bytes"]
+
+
+def test_without_a_section_nothing_is_served(node: Daemon) -> None:
+    node.start()
+    assert node.terminate() == 0
+    assert "metrics" not in node.log
+
+
+def test_an_address_that_is_taken_keeps_nobody_from_work_and_is_used_once_it_is_free(node: Daemon) -> None:
+    port = with_metrics(node)
+    with socket.socket() as other:
+        other.bind((HOST, port))
+        other.listen()
+        node.start()
+        assert node.mcpctl("list").returncode == 0
+        until(lambda: "metrics wait for their address" in node.log)
+    until(lambda: "mcp_build_info" in scrape(port) if accepts(port) else False, "metrics are served")
+    assert node.terminate() == 0
+    assert not accepts(port)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:9445", "[::]:9445", ":9445", "localhost:9445"])
+def test_an_address_that_is_not_explicit_is_refused(node: Daemon, address: str) -> None:
+    with node.config.open("a") as config:
+        config.write(f'\n[metrics]\naddress = "{address}"\n')
+    assert node.run_to_end() != 0
+    assert 'write the one address that Prometheus reaches, say address = "127.0.0.1:9445"' in node.log
+
+
+def test_a_disk_with_less_room_than_is_asked_for_is_told_of_once_and_not_again_by_the_next_daemon(node: Daemon) -> None:
+    node.edit('disk_free_warning = "0%"', 'disk_free_warning = "1TiB"')
+
+    def told() -> list[dict[str, str]]:
+        found = json.loads(node.mcpctl("events", "--output", "json").stdout)
+        return [each for each in found if each["kind"] == "disk"]
+
+    node.start()
+    until(told, "there is an event")
+    before = told()
+    assert "`mcpctl node prune" in before[0]["message"]
+    assert node.terminate() == 0
+    with_metrics(node)
+    node.start()
+    until(lambda: "metrics at" in node.log)
+    assert told() == before
+    alerts = json.loads(node.mcpctl("alerts", "list", "--all", "--output", "json").stdout)
+    assert [each["kind"] for each in alerts["alerts"]] == ["disk"] * len(before)
