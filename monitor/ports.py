@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Sighting, Wanted
+from monitor.model import Fact, Known, Sighting, SourceState, Wanted
 from protos.spec import Health
 
 
@@ -145,3 +145,13 @@ class Ledger(AlertLedger, Protocol):
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Those in force."""
+
+    @property
+    def state(self) -> SourceState:
+        """Whether it can be written; if not, what is wrong, and what to do about it."""
+
+    async def until(self, *, ok: bool) -> None:
+        """Waits until it can be written, or cannot."""
+
+    async def attempt(self) -> None:
+        """Tries whether it can be written again, after which `state` says so. Raises OutsideError when it cannot."""

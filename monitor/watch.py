@@ -7,12 +7,14 @@ monitor
 ├─ resync           lists everything now and then
 ├─ intent           what is wanted has changed; what operations have started
 ├─ reducer          the one task that applies observations and judges what follows
+├─ keeper           writes again what could not be written
 └─ dispatcher       runs the operator's command
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -24,8 +26,10 @@ from monitor.alerts import policy
 from monitor.alerts.dispatch import Dispatcher
 from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Verdict
+from monitor.drift import drift
 from monitor.heal import Healing
-from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, SourceState
+from monitor.keeper import Keeper
+from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Seen, SourceState
 from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target, hushing
 from monitor.reducer import observe
 from monitor.sources.events import EventsWatcher
@@ -45,6 +49,8 @@ _FACTS_REMEMBERED = 10_000
 _SOONEST_S = 0.001
 
 Key = tuple[str, str]  # service, component
+# What the reducer is sent: an observation; None, when intent may have changed; or what it sets once it has come round.
+Message = Observation | trio.Event | None
 
 
 class Settings(policy.Rules, frozen=True):
@@ -64,6 +70,7 @@ class Monitor:
         self._intent = intent
         self._ledger = ledger
         self._dispatcher = dispatcher
+        self._keeper = Keeper(node, ledger, dispatcher)
         self._settings = settings
         self._known: dict[str, Known] = {}
         self._targets: dict[Key, Target] = {}
@@ -72,11 +79,13 @@ class Monitor:
         self._look_again_at: dict[Key, float] = {}
         # Keys of the last facts that the ledger has: several sources tell of everything, and a commit takes time.
         self._kept_facts: dict[str, None] = {}
+        self._transitions: Counter[Key] = Counter()
         self._sources: dict[str, SourceState] = {}
         # Services that an operation is, or was just, at work on; and those whose containers are looked at after one.
         self._worked_on: set[str] = set()
         self._settling: set[str] = set()
         self._after_work: Callable[[str], None] = self._settling.discard
+        self._send, self._receive = trio.open_memory_channel[Message](_CHANNEL_SIZE)
 
     @property
     def known(self) -> Mapping[str, Known]:
@@ -85,12 +94,22 @@ class Monitor:
 
     @property
     def sources(self) -> tuple[SourceState, ...]:
-        """How every source is."""
-        return tuple(self._sources.values())
+        """How every source is, and the ledger."""
+        return (*self._sources.values(), self._keeper.state)
+
+    @property
+    def transitions(self) -> Mapping[Key, int]:
+        """How often each declared component changed its state, since this monitor began."""
+        return self._transitions
+
+    @property
+    def queue_length(self) -> int:
+        """How many observations wait for the reducer."""
+        return self._send.statistics().current_buffer_used
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> NoReturn:
         """Runs until cancelled. Started when everything was listed once, or podman did not answer."""
-        send, receive = trio.open_memory_channel[Observation | None](_CHANNEL_SIZE)
+        send = self._send
         await self._remember()
         async with trio.open_nursery() as nursery:
             eyes = Eyes(self._runtime, send)
@@ -117,7 +136,8 @@ class Monitor:
 
             self._after_work = settle
             await nursery.start(self._dispatcher.run)
-            nursery.start_soon(self._reduce, receive, follow, nursery)
+            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._reduce, follow, nursery)
             nursery.start_soon(await_intent)
             nursery.start_soon(await_started)
             nursery.start_soon(events.run)
@@ -125,6 +145,22 @@ class Monitor:
             await nursery.start(resync.run)
             task_status.started()
         raise AssertionError("every task runs until cancelled")
+
+    async def progressed(self) -> None:
+        """Returns when the reducer has dealt with all that it has been sent until now."""
+        round_done = trio.Event()
+        await self._send.send(round_done)
+        await round_done.wait()
+
+    def drifts(self) -> dict[Key, str]:
+        """How every declared component disagrees with what was last seen of it; empty when it does not."""
+        known: dict[Key, list[Known]] = {}
+        for each in self._known.values():
+            known.setdefault(_key_of(each), []).append(each)
+        return {
+            key: drift(target.wanted, _seen(_current(known.get(key, ()), target.container)))
+            for key, target in self._targets.items()
+        }
 
     async def tell_of_reboot(self, lost: Mapping[Key, str]) -> None:
         """Tells once of all that a reboot has ended and that did not come back; each is then known to be down."""
@@ -138,8 +174,7 @@ class Monitor:
             memory = self._memories.get(key, Memory())
             self._memories[key] = msgspec.structs.replace(memory, open=memory.open | {AlertKind.DRIFT})
             news.append(NewAlert(*key, AlertKind.DRIFT, "running", "exited", why, now, 0, "told by the reboot alert"))
-        for alert in await self._ledger.record((), (), news, now):
-            self._dispatcher.submit(alert)
+        await self._keeper.record((), (), news, now)
 
     async def _remember(self) -> None:
         """What an earlier daemon knew: no fact is told twice, and no alert opened again."""
@@ -163,29 +198,42 @@ class Monitor:
 
     # -- the reducer: the only one who writes what was observed
 
-    async def _reduce(
-        self, receive: trio.MemoryReceiveChannel[Observation | None], follow: Callable[[], None], nursery: trio.Nursery
-    ) -> NoReturn:
+    async def _reduce(self, follow: Callable[[], None], nursery: trio.Nursery) -> NoReturn:
         while True:
-            batch: list[Observation | None] = []
+            batch: list[Message] = []
             with trio.move_on_at(min(self._look_again_at.values(), default=math.inf)):
-                batch.append(await receive.receive())
+                batch.append(await self._receive.receive())
             while len(batch) < _BATCH:
                 try:
-                    batch.append(receive.receive_nowait())
+                    batch.append(self._receive.receive_nowait())
                 except trio.WouldBlock:
                     break
             if None in batch:
-                self._targets = {_key(each): each for each in await self._intent.targets()}
-                await self._let_go()
-            facts, changed, news = self._apply([each for each in batch if each is not None])
+                await self._learn_intent()
+            asking = [each for each in batch if isinstance(each, trio.Event)]
+            facts, changed, news = self._apply(
+                [each for each in batch if each is not None and not isinstance(each, trio.Event)]
+            )
             due = self._targets.keys() if None in batch else {_key_of(each) for each in changed} | self._due()
             keys = [key for key in due if key in self._targets and self._is_decided(key)]
             await self._conclude(facts, news, keys, nursery)
             follow()
+            for each in asking:
+                each.set()
+
+    async def _learn_intent(self) -> None:
+        try:
+            self._targets = {_key(each): each for each in await self._intent.targets()}
+        except OutsideError:
+            if self._keeper.state.ok:
+                raise
+            return  # what was wanted is wanted still; nobody can change it now
+        await self._let_go()
 
     async def _let_go(self) -> None:
         """Forgets what is no longer declared; what was open of it is over."""
+        for key in self._transitions.keys() - self._targets.keys():
+            del self._transitions[key]
         now = datetime.now(UTC)
         over: list[NewAlert] = []
         for key in (self._memories.keys() | self._look_again_at.keys() | self._healing.keys()) - self._targets.keys():
@@ -198,8 +246,7 @@ class Monitor:
                     NewAlert(*key, AlertKind.RECOVERED, "ignore", "removed", "no longer declared", now, 0, rule)
                 )
         if over:
-            for alert in await self._ledger.record((), (), over, now):
-                self._dispatcher.submit(alert)
+            await self._keeper.record((), (), over, now)
 
     def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known], list[Known]]:
         """The facts to keep, what is known anew, and of that what is worth keeping."""
@@ -231,7 +278,7 @@ class Monitor:
     async def _conclude(self, facts: list[Fact], news: list[Known], keys: list[Key], nursery: trio.Nursery) -> None:
         """Judges components, commits everything that is new in one transaction, and then acts."""
         now = datetime.now(UTC)
-        silences = await self._ledger.silences(now) if keys else ()
+        silences = await self._keeper.silences(now) if keys else ()
         alerts: list[NewAlert] = []
         heals: list[Key] = []
         for key in keys:
@@ -240,9 +287,10 @@ class Monitor:
             if verdict.heal:
                 heals.append(key)
         if facts or news or alerts:
-            for alert in await self._ledger.record(facts, news, alerts, now):
-                self._dispatcher.submit(alert)
+            await self._keeper.record(facts, news, alerts, now)
             self._kept_facts.update(dict.fromkeys(each.key for each in facts))
+            keys_of_facts = {each.key: (each.service, each.component) for each in facts}
+            self._transitions.update(key for key in keys_of_facts.values() if key in self._targets)
             while len(self._kept_facts) > _FACTS_REMEMBERED:
                 del self._kept_facts[next(iter(self._kept_facts))]
         for key in heals:
@@ -258,7 +306,7 @@ class Monitor:
         verdict = policy.judge(
             self._memories.get(key, Memory()),
             target.wanted,
-            known.seen() if known else NOT_SEEN_YET,
+            _seen(known),
             trio.current_time(),
             self._settings,
             busy=self._is_at_work_on(target.wanted.service),
@@ -280,7 +328,7 @@ class Monitor:
             self._after_work(service)
         return service in self._worked_on or service in self._settling
 
-    async def _settle(self, service: str, eyes: Eyes, send: trio.MemorySendChannel[Observation | None]) -> None:
+    async def _settle(self, service: str, eyes: Eyes, send: trio.MemorySendChannel[Message]) -> None:
         """Looks at a service's containers after an operation, so that it is not judged by what it was before."""
         try:
             _, listed = await eyes.list()
@@ -295,10 +343,8 @@ class Monitor:
 
     def _present(self, key: Key) -> Known | None:
         """The container that is the component now: the one with the proper name, when several carry its labels."""
-        name = self._targets[key].container
-        found = [each for each in self._known.values() if _key_of(each) == key and each.name == name]
-        # One that is gone only counts while there is no other: its successor may be known before its end is.
-        return max(found, key=lambda each: (each.state is not Observed.REMOVED, each.order), default=None)
+        found = (each for each in self._known.values() if _key_of(each) == key)
+        return _current(found, self._targets[key].container)
 
     def _new_alert(self, key: Key, raised: Raised, now: datetime) -> NewAlert:
         target, known = self._targets[key], self._present(key)
@@ -321,6 +367,17 @@ class Monitor:
             return
         self._healing[key] = healing.attempted(now)
         nursery.start_soon(self._intent.heal, *key)
+
+
+def _current(known: Iterable[Known], name: str) -> Known | None:
+    """Which of a component's containers is the one called ``name``."""
+    found = [each for each in known if each.name == name]
+    # One that is gone only counts while there is no other: its successor may be known before its end is.
+    return max(found, key=lambda each: (each.state is not Observed.REMOVED, each.order), default=None)
+
+
+def _seen(known: Known | None) -> Seen:
+    return known.seen() if known else NOT_SEEN_YET
 
 
 def _key(target: Target) -> Key:

@@ -86,14 +86,24 @@ async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
     described: list[tuple[Candidate, Description]] = []
     for each in candidates:
         found = details[each.container.id]
-        if found.is_of_a_pod:
-            left.append(_left(each.container, "it is part of a pod, which no definition can say"))
+        # podman-compose puts what it makes into a pod that shares nothing: a name for all of it, and no more.
+        if found.is_infra or (found.pod and await node.podman.shares_namespaces(found.pod)):
+            left.append(_left(each.container, "it shares a pod's namespaces, which no definition can say"))
             continue
         names = {other.container.id: other.component for other in candidates}
         requires = [names[number] for number in found.dependencies or () if number in names]
-        described.append((each, describe(each.component, found, await _image(node, found), requires)))
+        description = describe(each.component, found, await _image(node, found), requires)
+        described.append((each, _as_labelled(description, each.container.spec_hash)))
     known = next((each for each in recorded if each.name == service), None)
     return _adoption(node.name, service, known, described, left, [each.id for each in containers])
+
+
+def _as_labelled(description: Description, label: str) -> Description:
+    """Of one that mcpd has made: what its label's hash is of. No inspection tells whether a network was asked for."""
+    plain = msgspec.structs.replace(description.component, network=None)
+    if label and spec_hash(plain) == label:
+        return msgspec.structs.replace(description, component=plain)
+    return description
 
 
 async def _image(node: Node, details: Details) -> ImageDefaults:

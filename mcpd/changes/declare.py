@@ -82,7 +82,5 @@ class Purge:
             await self._operation.take("", Step.REMOVE, f"forgetting {', '.join(gone)}")
             await self._node.registry.forget(service.name, gone, datetime.now(UTC))
             for name in gone:
-                await self._node.registry.add_event(
-                    service.name, name, "purged", "", self._operation.caller.name, datetime.now(UTC)
-                )
+                await self._node.tell(service.name, name, "purged", "", self._operation.caller.name)
         await self._operation.conclude(*outcomes)

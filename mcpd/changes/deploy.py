@@ -22,7 +22,7 @@ from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is
 from mcpd.changes.restore import restore, retire
 from mcpd.changes.survey import survey
 from mcpd.changes.verify import comes_up
-from mcpd.errors import ConflictError, McpdError, RefusedError, RegistryError
+from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
@@ -261,12 +261,7 @@ async def conclude(plan: DeployPlan, operation: Operation) -> None:
 async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
     target, headline = operation.target, words.partition("\n")[0]
-    try:
-        await node.registry.add_event(
-            target.service, target.component, "reverted", headline, operation.caller.name, datetime.now(UTC)
-        )
-    except RegistryError as error:
-        log.error("it could not be kept that a change was reverted", operation=operation.id, error=str(error))
+    await node.tell(target.service, target.component, "reverted", headline, operation.caller.name)
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ class Lifecycle:
     async def _conclude(self, service: str, outcome: Outcome) -> None:
         if kind := _EVENTS.get(outcome.result):
             caller = self._operation.caller.name
-            await self._registry.add_event(service, outcome.component, kind, outcome.message, caller, datetime.now(UTC))
+            await self._node.tell(service, outcome.component, kind, outcome.message, caller)
         await self._operation.conclude(outcome)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -167,7 +167,8 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             await self._down(component, container)
-        await self._up(component, container)
+        # What was stopped is started again, whatever the registry says.
+        await self._up(component, container, anyhow=container.is_active)
         return Outcome(component.spec.name, Result.RESTARTED)
 
     async def _remove_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -179,8 +180,9 @@ class Lifecycle:
             await self._podman.remove(container.id)
         return Outcome(name, Result.REMOVED)
 
-    async def _up(self, component: RecordedComponent, container: Container) -> None:
-        await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
+    async def _up(self, component: RecordedComponent, container: Container, *, anyhow: bool = False) -> None:
+        take = self._operation.take_anyhow if anyhow else self._operation.take
+        await take(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
         await comes_up(self._node, container.id, component.spec.health, SETTLE_REPLACED_S)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+import structlog
 import trio
 
+from mcpd.errors import RegistryError
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.spec import Heal
+
+log = structlog.get_logger()
 
 
 class Node(NamedTuple):
@@ -25,3 +30,11 @@ class Node(NamedTuple):
     journal: Journal
     started: trio.MemorySendChannel[Sighting]
     heal: Heal = Heal.ALERT
+
+    async def tell(self, service: str, component: str, kind: str, message: str, caller: str) -> None:
+        """Keeps an event of what was done; it is so, whether or not that can be written down."""
+        try:
+            await self.registry.add_event(service, component, kind, message, caller, datetime.now(UTC))
+        except RegistryError as error:
+            target = f"{service}/{component}" if component else service
+            log.error("an event could not be kept", target=target, kind=kind, message=message, error=str(error))

@@ -6,13 +6,23 @@ passes its deadline only stops watching. Nothing has to be unlocked by hand.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
 import trio
 
-from mcpd.errors import BugError, BusyError, McpdError, RefusedError, RegistryError, UnavailableError, expected
+from mcpd.errors import (
+    BugError,
+    BusyError,
+    McpdError,
+    RefusedError,
+    RegistryError,
+    UnavailableError,
+    UnwritableError,
+    expected,
+)
 from mcpd.model import Caller, Outcome, Progress, Report, Step, Target
 from mcpd.registry.journal import Journal, OperationRecord, State
 
@@ -20,6 +30,8 @@ log = structlog.get_logger()
 
 # A long deploy reports some hundred steps; past this, a runaway report is cut rather than kept in memory.
 _MAX_REPORTS = 10_000
+# A registry that is said to work, and does not take the end of an operation, will be said not to soon.
+_RECORD_AGAIN_S = 5.0
 
 Body = Callable[["Operation"], Awaitable[None]]
 
@@ -40,6 +52,8 @@ class Operation:
         self.caller = caller
         self.started_at = started_at
         self.outcomes: list[Outcome] = []
+        # False: it goes on though it cannot be written down, since nothing of it would have to be taken back.
+        self.is_kept = True
         self._journal = journal
         self._reports: list[Report] = []
         self._news = trio.Event()
@@ -49,15 +63,19 @@ class Operation:
     async def take(self, component: str, step: Step, message: str) -> None:
         """Journals and tells which step is being taken, before it is taken. Raises RegistryError."""
         progress = Progress(datetime.now(UTC), component, step, message)
-        await self._journal.take(self.id, progress)
+        if self.is_kept:
+            await self._journal.take(self.id, progress)
         self._publish(progress)
 
-    async def take_back(self, component: str, message: str) -> None:
-        """The same for a step back, which is taken whether or not it can be written down."""
+    async def take_anyhow(self, component: str, step: Step, message: str) -> None:
+        """The same for a step that ends what was begun, or takes it back: whether or not it can be written down."""
         try:
-            await self.take(component, Step.REVERT, message)
+            await self.take(component, step, message)
         except RegistryError as error:
-            log.error("a step back could not be journalled", operation=self.id, step=message, error=str(error))
+            log.error("a step could not be journalled, and is taken", operation=self.id, step=message, error=str(error))
+
+    async def take_back(self, component: str, message: str) -> None:
+        await self.take_anyhow(component, Step.REVERT, message)
 
     def report(self, component: str, step: Step, message: str) -> None:
         """Tells how a step is getting on."""
@@ -66,7 +84,8 @@ class Operation:
     async def conclude(self, *outcomes: Outcome) -> None:
         """Tells how the operation ended for some components, and journals it."""
         try:
-            await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
+            if self.is_kept:
+                await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
         except RegistryError as error:
             # It is so, whether or not it can be written down.
             log.error("outcomes could not be journalled", operation=self.id, error=str(error))
@@ -125,7 +144,13 @@ class Operations:
         self._freed = trio.Event()
         self._changed = trio.Event()
         self._changes = 0
+        self._at_standstill = False
+        # Who wants to begin, and is kept out.
+        self._waiting = 0
         self._draining = False
+        # How operations ended that the journal has still open: before any other begins, it gets that. What is open
+        # there is taken back by the next daemon, which must not find what came after it.
+        self._unrecorded: dict[int, tuple[State, str, datetime]] = {}
 
     @property
     def running(self) -> tuple[Operation, ...]:
@@ -139,20 +164,36 @@ class Operations:
         body: Body,
         *,
         wait: bool = False,
+        anyhow: bool = False,
     ) -> Operation:
-        """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service."""
+        """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service.
+
+        Raises RegistryError when the journal cannot be written; told to start it ``anyhow``, it does, with no trace.
+        """
         operation = Operation(0, kind, target, caller, datetime.now(UTC), self._journal)
-        while holder := self._running.get(target.service):
-            if not wait:
+        while self._at_standstill or target.service in self._running:
+            holder = self._running.get(target.service)
+            if holder and not wait:
                 raise BusyError(_busy(target, holder))
-            await self._freed.wait()
+            self._waiting += 1
+            try:
+                await self._freed.wait()
+            finally:
+                self._waiting -= 1
         if self._draining:
             raise UnavailableError("mcpd is shutting down; try again when it is back")
         # No checkpoint between the look and the claim: nobody comes between.
         self._running[target.service] = operation
         self._tell()
         try:
+            await self._record_ends()
             operation.id = await self._journal.begin(target, kind, caller.name, operation.started_at)
+        except UnwritableError as error:
+            if not anyhow:
+                self._release(operation)
+                raise
+            operation.is_kept = False
+            log.warning("an operation is not journalled, and goes on", kind=kind, target=str(target), error=str(error))
         except BaseException:
             self._release(operation)
             raise
@@ -171,6 +212,27 @@ class Operations:
         while self._changes <= number:
             await self._changed.wait()
         return self._changes
+
+    @contextmanager
+    def standstill(self) -> Iterator[int]:
+        """Nothing runs, and who starts something waits until this is left: for moments only.
+
+        Gives how many operations have begun or ended, as `change_after` does. Raises BusyError when something runs.
+        """
+        if self._running:
+            holder = next(iter(self._running.values()))
+            raise BusyError(f"the node is being changed by {_who(holder)}; try again when it is done")
+        if self._waiting:
+            # They come first: a standstill follows another without end.
+            raise BusyError("the node is about to be changed; try again when that is done")
+        if self._at_standstill:
+            raise BusyError("images are being pruned already; try again when that is done")
+        self._at_standstill = True
+        try:
+            yield self._changes
+        finally:
+            self._at_standstill = False
+            self._let_in()
 
     async def drain(self, grace: float) -> None:
         """Takes no more operations, and waits ``grace`` seconds at most for those that run."""
@@ -203,16 +265,40 @@ class Operations:
             self._release(operation)
 
     async def _record(self, operation: Operation, state: State, error: McpdError | None) -> None:
+        if not operation.is_kept:
+            return
+        now = datetime.now(UTC)
         try:
-            await self._journal.end(operation.id, state, str(error or ""), datetime.now(UTC))
+            await self._journal.end(operation.id, state, str(error or ""), now)
         except McpdError as failure:
-            log.error("the end of an operation could not be recorded", operation=operation.id, error=str(failure))
+            log.error("the end of an operation is recorded later", operation=operation.id, error=str(failure))
+            if not self._unrecorded:
+                self._nursery.start_soon(self._record_ends_later)
+            self._unrecorded[operation.id] = (state, str(error or ""), now)
+
+    async def _record_ends(self) -> None:
+        """Raises RegistryError; then the rest stays."""
+        for number, (state, message, at) in list(self._unrecorded.items()):
+            await self._journal.end(number, state, message, at)
+            self._unrecorded.pop(number, None)
+
+    async def _record_ends_later(self) -> None:
+        """Whoever begins the next operation may be quicker; nothing is lost when mcpd ends before: see `recovery`."""
+        while self._unrecorded:
+            await self._journal.until_writable()
+            try:
+                await self._record_ends()
+            except RegistryError:
+                await trio.sleep(_RECORD_AGAIN_S)
 
     def _release(self, operation: Operation) -> None:
         del self._running[operation.target.service]
+        self._let_in()
+        self._tell()
+
+    def _let_in(self) -> None:
         self._freed.set()
         self._freed = trio.Event()
-        self._tell()
 
     def _tell(self) -> None:
         self._changes += 1
@@ -221,8 +307,12 @@ class Operations:
 
 
 def _busy(target: Target, holder: Operation) -> str:
+    return f"{target.service} is held by {_who(holder)}; try again when it is done, or use --wait"
+
+
+def _who(holder: Operation) -> str:
     number = f"operation {holder.id}" if holder.id else "an operation"
     return (
-        f"{target.service} is held by {number}: {holder.kind} {holder.target} by {holder.caller.name} "
-        f"since {holder.started_at:%H:%M:%S} UTC, now at {holder.doing}; try again when it is done, or use --wait"
+        f"{number}: {holder.kind} {holder.target} by {holder.caller.name} "
+        f"since {holder.started_at:%H:%M:%S} UTC, now at {holder.doing}"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from mcpd.changes.deploy import SETTLE_NEW_S
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
@@ -100,14 +98,9 @@ class Recreate:
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):
             kind = "failed" if outcome.result is Result.FAILED else "recovered"
-            await self._node.registry.add_event(
-                self._operation.target.service,
-                outcome.component,
-                kind,
-                outcome.message.partition("\n")[0],
-                self._operation.caller.name,
-                datetime.now(UTC),
-            )
+            headline = outcome.message.partition("\n")[0]
+            service, caller = self._operation.target.service, self._operation.caller.name
+            await self._node.tell(service, outcome.component, kind, headline, caller)
         await self._operation.conclude(outcome)
 
 

@@ -112,7 +112,7 @@ async def retire(podman: Podman, plan: DeployPlan, operation: Operation) -> None
     """Removes the old containers of a deploy that counts. What cannot be removed now, the next deploy removes."""
     replaced = {each.container + LAST: each.component.name for each in plan.components if each.action is Action.REPLACE}
     for name, component in (dict.fromkeys(plan.leftovers, "") | replaced).items():
-        await operation.take(component, Step.REMOVE, f"removing {name}")
+        await operation.take_anyhow(component, Step.REMOVE, f"removing {name}")
         try:
             await podman.remove(name)
         except McpdError as error:

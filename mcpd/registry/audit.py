@@ -45,6 +45,7 @@ class AuditLog:
         self._waiting: deque[AuditEntry] = deque()
         self._news = trio.Event()
         self._lost = 0
+        self._is_late = False
 
     def note(self, entry: AuditEntry) -> None:
         """Keeps one call, soon; never waits."""
@@ -72,10 +73,15 @@ class AuditLog:
             try:
                 await self._insert(batch)
             except RegistryError as error:
-                log.error("calls are not in the audit table yet", waiting=len(self._waiting), error=str(error))
+                if not self._is_late:
+                    log.error("calls are not in the audit table yet; this log has them", error=str(error))
+                self._is_late = True
                 return  # with the next call it is tried again
             for _ in batch:
                 self._waiting.popleft()
+        if self._is_late:
+            log.info("the audit table has caught up")
+            self._is_late = False
         if self._lost:
             log.error("calls are missing in the audit table; this log has them", calls=self._lost)
             self._lost = 0

@@ -114,6 +114,10 @@ class Journal:
             durable=False,
         )
 
+    async def until_writable(self) -> None:
+        """Waits until the registry is not known to be unwritable."""
+        await self._registry.until(ok=True)
+
     # -- looking
 
     async def open(self) -> tuple[OperationRecord, ...]:
@@ -151,7 +155,7 @@ class Journal:
         last = "SELECT max(id) FROM steps WHERE operation = o.id AND step != ''"
         step = f"SELECT step || ' ' || component FROM steps WHERE id = ({last})"
         query = f"SELECT o.*, ({step}) AS last_step FROM operations AS o WHERE {condition} {order}"
-        return tuple(map(_record, await self._registry.ask(lambda db: db.execute(query, values).fetchall())))
+        return await self._registry.ask(lambda db: tuple(map(_record, db.execute(query, values))))
 
 
 def _record(row: sqlite3.Row) -> OperationRecord:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from mcpd.errors import NotFoundError
+from mcpd.registry import schema
 from mcpd.registry.store import Registry, add_event, from_us, to_us
 from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Observed
+from monitor.model import Fact, Known, Observed, SourceState
 from monitor.ports import NewAlert, Silence, hushing
 
 # As much of an alert command's output as helps to see why it failed.
 _MAX_OUTPUT = 4096
+# In facts_of_node, before the name of a filesystem: that it has little room is told.
+_FULL_DISK = "full_disk "
 # Told once, and open at no time.
-_NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY)
+_NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY, AlertKind.DISK)
 
 
 class AlertRecord(msgspec.Struct, frozen=True):
@@ -34,6 +39,13 @@ class AlertRecord(msgspec.Struct, frozen=True):
     ack_note: str
 
 
+class AlertCounts(NamedTuple):
+    """Open alerts by kind, and those that are still to be sent."""
+
+    open: Mapping[AlertKind, int]
+    pending: int
+
+
 class MonitorLedger:
     """Satisfies `monitor.ports.Ledger`. Raises RegistryError."""
 
@@ -42,6 +54,18 @@ class MonitorLedger:
         self._node = node
         # Asked for with every judgement, and changed by nobody but us.
         self._silences: list[Silence] | None = None
+        self._outcomes: Counter[tuple[AlertKind, Delivery]] = Counter()
+
+    @property
+    def state(self) -> SourceState:
+        """Whether the registry can be written."""
+        return self._registry.state
+
+    async def until(self, *, ok: bool) -> None:
+        await self._registry.until(ok=ok)
+
+    async def attempt(self) -> None:
+        await self._registry.attempt()
 
     # -- what the reducer writes
 
@@ -62,7 +86,9 @@ class MonitorLedger:
 
         # What was seen of a run would be seen again after a loss of power, under the same key. An alert's id would be
         # given to another one, which its receiver then takes for a repeat.
-        return await self._registry.transact(write, changes_services=bool(states), durable=bool(alerts))
+        sent = await self._registry.transact(write, changes_services=bool(states), durable=bool(alerts))
+        self._outcomes.update((each.kind, Delivery.SUPPRESSED) for each in alerts if each.suppressed_by)
+        return sent
 
     def _insert(self, db: sqlite3.Connection, new: NewAlert, now: datetime) -> Alert | None:
         """Keeps one alert; returns it when it is to be sent."""
@@ -133,13 +159,17 @@ class MonitorLedger:
         del now  # the ledger keeps how often and how, not when each time
         output = f"{execution.words}\n{execution.output}"[:_MAX_OUTPUT] if execution.output else execution.words
 
-        def write(db: sqlite3.Connection) -> None:
+        def write(db: sqlite3.Connection) -> sqlite3.Row | None:
             db.execute(
                 "UPDATE alerts SET attempts = attempts + 1, delivery = ?, exit_status = ?, output = ? WHERE id = ?",
                 (delivery, execution.status, output, alert),
             )
+            row: sqlite3.Row | None = db.execute("SELECT kind FROM alerts WHERE id = ?", (alert,)).fetchone()
+            return row
 
-        await self._registry.transact(write)
+        row = await self._registry.transact(write)
+        if row and delivery is not Delivery.PENDING:
+            self._outcomes[AlertKind(row["kind"]), delivery] += 1
 
     async def suppress_if_hushed(self, alert: Alert, now: datetime) -> bool:
         """Whether somebody has acknowledged the alert, or silenced it; if so, keeps that as what suppressed it."""
@@ -155,7 +185,10 @@ class MonitorLedger:
                 )
             return bool(rule)
 
-        return await self._registry.transact(write)
+        hushed = await self._registry.transact(write)
+        if hushed:
+            self._outcomes[alert.kind, Delivery.SUPPRESSED] += 1
+        return hushed
 
     # -- what operators ask
 
@@ -218,6 +251,24 @@ class MonitorLedger:
         """Remembers this boot's id, and returns the last one; empty when there was none."""
         return await self._registry.transact(lambda db: _exchange(db, "boot_id", boot_id))
 
+    async def restored_from(self) -> str:
+        """What this registry was restored from, as long as nobody was told; empty when it was not."""
+
+        def read(db: sqlite3.Connection) -> str:
+            row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (schema.RESTORED,)).fetchone()
+            return str(row["value"]) if row else ""
+
+        return await self._registry.ask(read)
+
+    async def record_restore(self, words: str, now: datetime) -> None:
+        """Keeps an event that the registry was restored; then it is told."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM facts_of_node WHERE name = ?", (schema.RESTORED,))
+            add_event(db, "", "", "restored", words, "", now)
+
+        await self._registry.transact(write)
+
     async def record_expiry(self, serial: str, reason: str, now: datetime) -> tuple[Alert, ...]:
         """Keeps an event and an alert of a certificate's expiry; returns what to send: nothing for the last one told.
 
@@ -232,6 +283,50 @@ class MonitorLedger:
             return (told,) if told else ()
 
         return await self._registry.transact(write)
+
+    async def full_disks(self) -> frozenset[str]:
+        """The filesystems of which it was told that they have little room, and not yet that they have more again."""
+
+        def read(db: sqlite3.Connection) -> frozenset[str]:
+            names = db.execute("SELECT name FROM facts_of_node WHERE name GLOB ?", (f"{_FULL_DISK}*",))
+            return frozenset(row["name"].removeprefix(_FULL_DISK) for row in names)
+
+        return await self._registry.ask(read)
+
+    async def record_disk(self, filesystem: str, *, is_full: bool, reason: str, now: datetime) -> tuple[Alert, ...]:
+        """Keeps an event of a filesystem that has little room, or has more again; the former is an alert as well.
+
+        Returns what to send. `full_disks` says what was kept last.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            name = _FULL_DISK + filesystem
+            add_event(db, "", "", "disk", reason, "", now)
+            if not is_full:
+                db.execute("DELETE FROM facts_of_node WHERE name = ?", (name,))
+                return ()
+            _exchange(db, name, reason)
+            told = self._insert(db, NewAlert("", "", AlertKind.DISK, "", "", reason, now, 0, ""), now)
+            return (told,) if told else ()
+
+        return await self._registry.transact(write)
+
+    # -- what metrics say
+
+    @property
+    def outcomes(self) -> Mapping[tuple[AlertKind, Delivery], int]:
+        """How alerts ended, since this daemon began: how many of each kind were sent, suppressed, or have failed."""
+        return self._outcomes
+
+    async def standing(self) -> AlertCounts:
+        """How many alerts are open, by kind, and how many are still to be sent."""
+
+        def read(db: sqlite3.Connection) -> AlertCounts:
+            open_ = db.execute("SELECT kind, count(*) FROM alerts WHERE closed_at IS NULL GROUP BY kind").fetchall()
+            (pending,) = db.execute("SELECT count(*) FROM alerts WHERE delivery = 'pending'").fetchone()
+            return AlertCounts({AlertKind(kind): number for kind, number in open_}, pending)
+
+        return await self._registry.ask(read)
 
     def _alert(self, row: sqlite3.Row) -> Alert:
         return Alert(

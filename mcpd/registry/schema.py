@@ -147,5 +147,8 @@ CREATE TABLE adopted (                       -- containers that mcpd has not mad
 ) STRICT, WITHOUT ROWID;
 """
 
+# In facts_of_node: what this database was restored from, until a daemon has told of it.
+RESTORED = "restored"
+
 MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 VERSION = len(MIGRATIONS)

@@ -14,10 +14,10 @@ from typing import TypeVar
 import msgspec
 import trio
 
-from mcpd.errors import RegistryError
+from mcpd.errors import DamagedRegistryError, RegistryError
 from mcpd.model import Event, RecordedComponent, RecordedService
-from mcpd.registry import schema
-from monitor.model import Desired, Observed
+from mcpd.registry import schema, trouble
+from monitor.model import Desired, Observed, SourceState
 from protos.spec import Component, Service
 
 T = TypeVar("T")
@@ -26,6 +26,9 @@ T = TypeVar("T")
 _BUSY_TIMEOUT_S = 10.0
 # Events that those who follow the ledger are told from memory.
 _RECENT_EVENTS = 1000
+# A trial takes as much room as a batch of facts does: a disk with less is as good as full.
+_TRIAL_BYTES = 65_536
+_TRIAL = "trial"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,6 +38,8 @@ class Registry:
     def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
         self._writer = writer
         self._reader = reader
+        self._path = Path(writer.execute("PRAGMA database_list").fetchone()[2])
+        self._trouble = trouble.Trouble()
         # One transaction at a time on each connection; waiting callers queue here, in order. A question about a long
         # past may take a second, and nothing that happens meanwhile waits for it.
         self._turn = trio.CapacityLimiter(1)
@@ -52,12 +57,41 @@ class Registry:
         """Opens the database, checks it and brings its tables up to date. Raises RegistryError."""
         writer, reader = await trio.to_thread.run_sync(_open, path)
         try:
-            yield Registry(writer, reader)
+            registry = Registry(writer, reader)
+            # What is asked for most; and bytes that no row of ours can have are found now, not in the middle.
+            await registry.services()
+            yield registry
         finally:
             # Closing must happen whatever ended us, and cannot block for long: it only checkpoints the log.
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(reader.close)
                 await trio.to_thread.run_sync(writer.close)
+
+    # -- whether it can be written
+
+    @property
+    def state(self) -> SourceState:
+        """Whether it can be written, with SQLite's words and the remedy when it cannot."""
+        return self._trouble.state
+
+    async def until(self, *, ok: bool) -> None:
+        """Waits until it can be written, or cannot."""
+        await self._trouble.until(ok=ok)
+
+    async def attempt(self) -> None:
+        """Tries whether it can be written again, with room for more. Raises RegistryError when it cannot."""
+
+        def fill(db: sqlite3.Connection) -> None:
+            if self._trouble.is_damage:
+                (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(verdict)
+            statement = "INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)"
+            db.execute(statement, (_TRIAL, "x" * _TRIAL_BYTES))
+
+        await self._run(fill)
+        await self._run(lambda db: db.execute("DELETE FROM facts_of_node WHERE name = ?", (_TRIAL,)))
+        self._trouble.is_over()
 
     # -- intent
 
@@ -135,19 +169,10 @@ class Registry:
         return await self.transact(self._read_services) if known is None else known
 
     def _read_services(self, db: sqlite3.Connection) -> dict[str, RecordedService]:
-        components: dict[str, list[RecordedComponent]] = {}
-        for row in db.execute("SELECT * FROM components ORDER BY position, name"):
-            components.setdefault(row["service"], []).append(_component(row))
-        self._known = {
-            row["name"]: RecordedService(
-                row["name"],
-                bool(row["active"]),
-                row["revision"],
-                from_us(row["updated_at"]),
-                tuple(components.get(row["name"], ())),
-            )
-            for row in db.execute("SELECT * FROM services ORDER BY name")
-        }
+        try:
+            self._known = _services(db)
+        except (ValueError, OverflowError) as error:  # an enum's value that is none, a time that is none
+            raise msgspec.DecodeError(str(error)) from error
         return self._known
 
     # -- events
@@ -229,22 +254,47 @@ class Registry:
 
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
+        if self._trouble.is_damage and self._trouble.error:
+            await trio.lowlevel.checkpoint()
+            raise DamagedRegistryError(str(self._trouble.error))
+        return await self._run(transaction, changes_services=changes_services, durable=durable)
 
+    async def _run(
+        self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False, durable: bool = True
+    ) -> T:
         def work() -> tuple[T, list[sqlite3.Row]]:
+            known = self._known
             if changes_services:
                 self._known = None
-            self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            with self._writer:
-                result = transaction(self._writer)
-            query = "SELECT * FROM events WHERE id > ? ORDER BY id"
-            return result, self._writer.execute(query, (self._newest_event,)).fetchall()
+            try:
+                self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                with self._writer:
+                    result = transaction(self._writer)
+            except trouble.FAILURES:
+                # Rolled back: what was known is so still, and may be all that can be answered from.
+                self._known = known
+                raise
+            return result, self._news()
 
         try:
             result, events = await trio.to_thread.run_sync(work, limiter=self._turn)
-        except sqlite3.Error as error:
-            raise RegistryError(f"the registry cannot be used: {error}") from error
+        except trouble.FAILURES as error:
+            raise self._failure(error) from error
         self._publish(events)
         return result
+
+    def _news(self) -> list[sqlite3.Row]:
+        """Events that were not published yet; a failure to read them does not undo the commit that they are from."""
+        query = "SELECT * FROM events WHERE id > ? ORDER BY id"
+        try:
+            return self._writer.execute(query, (self._newest_event,)).fetchall()
+        except trouble.FAILURES:
+            return []
+
+    def _failure(self, error: Exception) -> RegistryError:
+        found = trouble.failure(self._path, error)
+        self._trouble.note(found)
+        return found
 
     def _publish(self, events: list[sqlite3.Row]) -> None:
         """Wakes those who follow the ledger."""
@@ -266,8 +316,12 @@ class Registry:
         """
         try:
             return await trio.to_thread.run_sync(question, self._reader, limiter=self._question)
-        except sqlite3.Error as error:
-            raise RegistryError(f"the registry cannot be used: {error}") from error
+        except trouble.SENSELESS as error:
+            found = trouble.failure(self._path, error)
+            # A question that has to wait for a lock says nothing of what can be written.
+            if isinstance(found, DamagedRegistryError):
+                self._trouble.note(found)
+            raise found from error
 
 
 def _newest_event(db: sqlite3.Connection) -> int:
@@ -284,15 +338,18 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         reader.execute("PRAGMA query_only = ON")
     except BaseException as error:
         writer.close()
-        if isinstance(error, sqlite3.Error):
-            raise RegistryError(
-                f"{path} cannot be used: {error}; the snapshots beside it are whole copies, keep this file aside first"
-            ) from error
+        if isinstance(error, trouble.FAILURES):  # UnicodeDecodeError: SQLite's own words may quote damaged bytes
+            raise trouble.failure(path, error) from error
         raise
     return writer, reader
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    if path.exists() and not path.stat().st_size:
+        # SQLite would take it for a new database, and the node would have forgotten everything without a word.
+        raise RegistryError(
+            f"{path} is empty: restore a snapshot (`mcpd restore`); only where mcpd has never run may it be removed"
+        )
     try:
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
     except sqlite3.Error as error:
@@ -306,7 +363,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise RegistryError(f"{path} is damaged: {verdict}; keep it aside and restore a snapshot")
+        raise DamagedRegistryError(f"{path} is damaged: {trouble.in_one_line(verdict)}; {trouble.RESTORE}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > schema.VERSION:
         raise RegistryError(
@@ -403,6 +460,22 @@ def _event(row: sqlite3.Row) -> Event:
         row["message"],
         row["caller"],
     )
+
+
+def _services(db: sqlite3.Connection) -> dict[str, RecordedService]:
+    components: dict[str, list[RecordedComponent]] = {}
+    for row in db.execute("SELECT * FROM components ORDER BY position, name"):
+        components.setdefault(row["service"], []).append(_component(row))
+    return {
+        row["name"]: RecordedService(
+            row["name"],
+            bool(row["active"]),
+            row["revision"],
+            from_us(row["updated_at"]),
+            tuple(components.get(row["name"], ())),
+        )
+        for row in db.execute("SELECT * FROM services ORDER BY name")
+    }
 
 
 def _component(row: sqlite3.Row) -> RecordedComponent:

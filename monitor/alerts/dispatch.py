@@ -2,6 +2,9 @@
 
 An alert is committed to the ledger before it comes here, and its delivery after the command was run. A daemon that is
 killed between the two runs the command again for the same id; whatever else happens, nothing is lost or sent twice.
+
+While the ledger cannot be written, how attempts went is remembered here and written later (`Dispatcher.catch_up`); and
+alerts come that it does not have yet (`Alert.is_kept`), which are told all the same.
 """
 
 from __future__ import annotations
@@ -9,13 +12,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 import trio
 
 from monitor.alerts.execute import execute as execute_command
-from monitor.alerts.model import Alert, Delivery, Execution
-from monitor.ports import AlertLedger
+from monitor.alerts.model import NOT_KEPT, Alert, Delivery, Execution
+from monitor.ports import AlertLedger, OutsideError
 
 log = structlog.get_logger()
 
@@ -30,10 +34,21 @@ _MAX_RUNNING = 4
 # keep a component far below this, unless every attempt fails for hours.
 _MAX_WAITING = 32
 
+# Alerts of which it is remembered how telling them went, while the ledger cannot be written.
+_MAX_UNRECORDED = 2_000
+
 _NOT_CONFIGURED = Execution(None, "no alert_command is configured, so that nobody was told")
 
 _Key = tuple[str, str]
 Execute = Callable[[tuple[str, ...], Alert, float], Awaitable[Execution]]
+
+
+class _Attempt(NamedTuple):
+    """How an attempt went that the ledger does not have yet."""
+
+    execution: Execution
+    delivery: Delivery
+    at: datetime
 
 
 class Dispatcher:
@@ -57,12 +72,17 @@ class Dispatcher:
         self._running = trio.CapacityLimiter(_MAX_RUNNING)
         self._lanes: dict[_Key, _Lane] = {}
         self._nursery: trio.Nursery | None = None
+        # By the alert's id.
+        self._unrecorded: dict[int, list[_Attempt]] = {}
+        # Whether a lane has left alerts in the ledger, because it could not be read.
+        self._left_some = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Delivers what an earlier daemon left, and then what is submitted, until cancelled.
 
-        It has started once it has read the ledger. What the ledger or ``command`` raises ends it: the alert is still
-        pending, for the daemon's next life.
+        It has started once it has read the ledger, and what that raises ends it. Later on, a ledger that fails (with
+        OutsideError) ends nothing. What else it or ``command`` raises does: the alert is still pending, for the
+        daemon's next life.
         """
         async with trio.open_nursery() as nursery:
             for key, pending in (await self._pending()).items():
@@ -71,7 +91,11 @@ class Dispatcher:
                 nursery.start_soon(self._serve, key, lane)
             self._nursery = nursery
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                # What is submitted in a shutdown waits for the next life.
+                self._nursery = None
 
     def submit(self, alert: Alert) -> None:
         """Has ``alert`` delivered, which the ledger has already: returns at once, and does not lose it.
@@ -87,35 +111,66 @@ class Dispatcher:
                 self._nursery.start_soon(self._serve, _key(alert), lane)
         lane.append(alert)
 
+    def kept(self, number: int, alert: Alert) -> None:
+        """The alert that was submitted as ``number`` is in the ledger now, as ``alert``."""
+        attempts = self._unrecorded.pop(number, [])
+        if attempts:
+            self._unrecorded[alert.id] = attempts
+        lane = self._lanes.get(_key(alert))
+        is_under_way = lane is not None and lane.rename(number, alert)
+        if not is_under_way and not attempts:
+            self.submit(alert)
+
+    async def catch_up(self) -> None:
+        """Records how attempts went while that could not be recorded. Raises OutsideError; then the rest stays."""
+        for number in [each for each in self._unrecorded if each > NOT_KEPT]:
+            while attempts := self._unrecorded.get(number):
+                execution, delivery, at = attempts[0]
+                await self._ledger.record_attempt(number, execution, delivery, at)
+                del attempts[0]
+            self._unrecorded.pop(number, None)
+        if self._left_some:
+            pending = await self._pending()
+            self._left_some = False
+            for alert in [each for lane in pending.values() for each in lane]:
+                self.submit(alert)
+
     async def _serve(self, key: _Key, lane: _Lane) -> None:
         """Delivers one component's alerts one after the other, and ends when there are no more."""
         while True:
             while lane.waiting:
-                await self._deliver(lane.waiting[0])
+                await self._deliver(lane)
                 lane.waiting.popleft()
             if not lane.behind:
                 # No checkpoint between the look and this: a submit finds either this lane alive, or none.
                 del self._lanes[key]
                 return
             lane.behind = False
-            lane.prepend((await self._pending()).get(key, []))
+            try:
+                lane.prepend((await self._pending()).get(key, []))
+            except OutsideError:
+                self._left_some = True
 
     async def _pending(self) -> dict[_Key, list[Alert]]:
         """What the ledger has still to be sent, per component, oldest first."""
         found: dict[_Key, list[Alert]] = {}
         for alert in await self._ledger.pending_alerts():
-            found.setdefault(_key(alert), []).append(alert)
+            attempts = self._unrecorded.get(alert.id)
+            # One that was sent is pending there only because that could not be written.
+            if not attempts or attempts[-1].delivery is Delivery.PENDING:
+                found.setdefault(_key(alert), []).append(alert)
         return found
 
-    async def _deliver(self, alert: Alert) -> None:
-        """Tries until the alert is sent or has failed, or nobody wants to hear of it any more.
+    async def _deliver(self, lane: _Lane) -> None:
+        """Tries until the lane's first alert is sent or has failed, or nobody wants to hear of it any more.
 
-        Every attempt is recorded, and then the next one waited for.
+        Every attempt is recorded, and then the next one waited for. The ledger may give it its id in between.
         """
-        attempts, delivery = alert.attempts, Delivery.PENDING
+        attempts, delivery = lane.waiting[0].attempts, Delivery.PENDING
         while delivery is Delivery.PENDING:
-            if attempts and await self._ledger.suppress_if_hushed(alert, datetime.now(UTC)):
+            if attempts and await self._is_hushed(lane.waiting[0]):
                 return
+            alert = lane.waiting[0]
             async with self._running:
                 argv = self._command()
                 execution = await self._execute(argv, alert, self._timeout) if argv else _NOT_CONFIGURED
@@ -123,13 +178,36 @@ class Dispatcher:
             delivery = _delivery(execution, attempts)
             # It has been sent, and to forget that in a shutdown would send it twice.
             with trio.CancelScope(shield=True):
-                await self._ledger.record_attempt(alert.id, execution, delivery, datetime.now(UTC))
+                await self._record(lane.waiting[0], _Attempt(execution, delivery, datetime.now(UTC)))
             if not execution.succeeded:
                 log.warning(
                     "alert not delivered", alert=alert.id, attempt=attempts, delivery=delivery, why=execution.words
                 )
             if delivery is Delivery.PENDING:
                 await trio.sleep(_BACKOFF_S[attempts - 1])
+
+    async def _is_hushed(self, alert: Alert) -> bool:
+        """What cannot be asked is told: rather once too often."""
+        if not alert.is_kept:
+            return False
+        try:
+            return await self._ledger.suppress_if_hushed(alert, datetime.now(UTC))
+        except OutsideError:
+            return False
+
+    async def _record(self, alert: Alert, attempt: _Attempt) -> None:
+        """Records how an attempt went, or remembers it."""
+        if alert.id == NOT_KEPT:
+            return
+        if alert.is_kept and alert.id not in self._unrecorded:
+            try:
+                await self._ledger.record_attempt(alert.id, *attempt)
+                return
+            except OutsideError as error:
+                log.warning("how an alert was told is recorded later", alert=alert.id, error=str(error))
+        self._unrecorded.setdefault(alert.id, []).append(attempt)
+        while len(self._unrecorded) > _MAX_UNRECORDED:
+            del self._unrecorded[next(iter(self._unrecorded))]
 
 
 class _Lane:
@@ -143,12 +221,21 @@ class _Lane:
         self.behind = False
 
     def append(self, alert: Alert) -> None:
-        if any(each.id == alert.id for each in self.waiting):
+        if alert.id != NOT_KEPT and any(each.id == alert.id for each in self.waiting):
             return
-        if self.behind or len(self.waiting) >= _MAX_WAITING:
+        # What the ledger does not have waits here, however much it is: its sender holds no more than so many.
+        if alert.is_kept and (self.behind or len(self.waiting) >= _MAX_WAITING):
             self.behind = True
         else:
             self.waiting.append(alert)
+
+    def rename(self, number: int, alert: Alert) -> bool:
+        """Whether what waits here as ``number`` has been replaced by ``alert``."""
+        found = any(each.id == number for each in self.waiting)
+        others = (each for each in self.waiting if each.id != alert.id)
+        if found:
+            self.waiting = deque(alert if each.id == number else each for each in others)
+        return found
 
     def prepend(self, pending: Iterable[Alert]) -> None:
         """Takes what was read from the ledger, none of which is being delivered.

@@ -203,7 +203,7 @@ def _why(program: str, error: Exception) -> str:
 def _facts(alert: Alert) -> dict[str, str | int]:
     """What the command is told, in the order of the documentation."""
     return {
-        "alert_id": alert.id,
+        "alert_id": alert.id if alert.is_kept else 0,
         "node": alert.node,
         "service": alert.service,
         "component": alert.component,

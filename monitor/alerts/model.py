@@ -7,15 +7,24 @@ from enum import StrEnum
 
 import msgspec
 
+# The id of an alert that has no row in the ledger; below it, of those that may get one later.
+NOT_KEPT = -1
+
 
 class AlertKind(StrEnum):
-    """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY``: a certificate's."""
+    """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY``: a certificate's.
+
+    ``DISK``: a filesystem has little room left. ``REGISTRY``: the ledger itself cannot be written, so that it has no
+    row of this.
+    """
 
     DRIFT = "drift"
     FLAP = "flap"
     RECOVERED = "recovered"
     REBOOT = "reboot"
     EXPIRY = "expiry"
+    REGISTRY = "registry"
+    DISK = "disk"
 
 
 class Delivery(StrEnum):
@@ -29,6 +38,9 @@ class Delivery(StrEnum):
 
 class Alert(msgspec.Struct, frozen=True):
     """One row of the ledger, as the operator's command is told of it. ``id`` stays the same over every attempt.
+
+    A negative ``id`` is of no row: the ledger could not be written. The command is told 0 then, by which no repeat can
+    be told from news.
 
     ``since`` is when the state began that the alert is about; ``transitions`` counts the component's changes of state
     within the flap window.
@@ -45,6 +57,11 @@ class Alert(msgspec.Struct, frozen=True):
     since: datetime
     transitions: int = 0
     attempts: int = 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the ledger has it."""
+        return self.id > NOT_KEPT
 
 
 class Execution(msgspec.Struct, frozen=True):
