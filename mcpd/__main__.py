@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,88 @@ def serve(*, config: Config = DEFAULT_CONFIG) -> None:
     settings = load(config)
     logs.set_up()
     trio.run(daemon.serve, settings, config, strict_exception_groups=True)
+
+
+@app.command
+def check(*, output: Literal["table", "json"] = "table", config: Config = DEFAULT_CONFIG) -> int:
+    """Tell whether this machine is fit for mcpd, and what mends what is not; run it as the daemon's user.
+
+    Changes nothing, also while the daemon runs. Exit status 0: no failure, 1: a failure, 2: no usable configuration.
+    """
+    import trio
+
+    from mcpd.checks import finding
+    from mcpd.checks.examine import examine
+    from mcpd.config import load
+
+    findings = trio.run(examine, load(config), datetime.now(UTC))
+    if output == "json":
+        print(finding.as_json(findings))
+    else:
+        print(finding.as_table(findings, coloured=sys.stdout.isatty() and not os.environ.get("NO_COLOR")))
+    return int(finding.failed(findings))
+
+
+@app.command
+def snapshot(
+    *,
+    to: Annotated[Path | None, Parameter(help="The folder. [default: snapshots, beside the database]")] = None,
+    keep: Annotated[int, Parameter(help="As many stay there, the newest.")] = 14,
+    verify: Annotated[bool, Parameter(negative="", help="Restore it to scratch as well, and open it.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Copy the registry: whole and checked, also while the daemon writes.
+
+    For example: `mcpd snapshot --keep 30 --verify`
+    """
+    import trio
+
+    from mcpd.config import load
+    from mcpd.snapshots import take
+    from mcpd.snapshots.restore import rehearse
+
+    if keep < 1:
+        raise InvalidRequestError(f"--keep: {keep} would keep none; at least 1")
+    database = load(config).database.path
+    folder = to or take.default_folder(database)
+    made = take.take(database, folder, datetime.now(UTC))
+    print(f"{made.path}: {made.size} bytes, {made.services} services, checked")
+    if verify:
+        trio.run(rehearse, made.path)
+        print("restored to scratch and opened: it can be used")
+    for each in take.prune(folder, keep):
+        print(f"removed {each.name}")
+
+
+@app.command
+def restore(
+    file: Path,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only restore it to scratch, and open it.")] = False,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put a snapshot in the place of the registry, while the daemon is stopped. The old database stays beside it.
+
+    Containers are not touched; at its next start the daemon tells how they and the registry compare.
+
+    For example: `mcpd restore /srv/mcp/snapshots/mcp-2026-11-24T020000.123456Z.db`
+    """
+    import trio
+
+    from mcpd.config import load
+    from mcpd.snapshots import restore
+
+    database = load(config).database.path
+    services = trio.run(restore.rehearse, file)
+    if dry_run:
+        print(f"{file} can be restored: {services} services; nothing was changed")
+        return
+    done = restore.restore(file, database, datetime.now(UTC))
+    print(f"{database} is {file.name} now: {services} services")
+    if done.kept:
+        print(f"the old database is {done.kept}")
+    print("start mcpd again; `mcpctl events` then has how the registry and podman compare")
 
 
 @app.command

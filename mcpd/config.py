@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +20,9 @@ from protos.strict import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
+_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?%")
+# A filesystem of which more than this must be free is nearly always one that is misjudged.
+_MOST_PERCENT = 90
 
 
 class AuthMode(StrEnum):
@@ -26,9 +30,10 @@ class AuthMode(StrEnum):
     MCIAS = "mcias"
 
 
-def explicit_address(text: str) -> tuple[str, int]:
+def explicit_address(
+    text: str, instead: str = 'write the one address that operators reach, say grpc_addr = "100.95.252.120:9444"'
+) -> tuple[str, int]:
     """One address of one interface and a port (audit S2). Raises ValueError for a wildcard or a host name."""
-    instead = 'write the one address that operators reach, say grpc_addr = "100.95.252.120:9444"'
     if text.startswith(":"):
         raise ValueError(f"{text!r} names no address and would listen on every interface; {instead}")
     host, port = grammar.host_port(text)
@@ -40,6 +45,34 @@ def explicit_address(text: str) -> tuple[str, int]:
     if address.is_unspecified or (mapped and mapped.is_unspecified):
         raise ValueError(f"{text!r} would listen on every interface; {instead}")
     return str(address), port
+
+
+def _metrics_address(text: str) -> tuple[str, int]:
+    return explicit_address(text, 'write the one address that Prometheus reaches, say address = "127.0.0.1:9445"')
+
+
+class FreeSpace(NamedTuple):
+    """How much of a filesystem should be free: ``share`` of it (0 to 1), or ``size`` bytes. ``text``: as written."""
+
+    text: str
+    share: float = 0.0
+    size: int = 0
+
+    def of(self, total: int) -> float:
+        """In bytes, of a filesystem of ``total`` bytes."""
+        return max(self.share * total, float(self.size))
+
+
+def free_space(text: str) -> FreeSpace:
+    """``10%``, or a size: ``5GiB``. Raises ValueError."""
+    if not text.endswith("%"):
+        try:
+            return FreeSpace(text, size=grammar.size(text))
+        except ValueError:
+            raise ValueError(f'{text!r} is neither a share of the filesystem ("10%") nor a size ("5GiB")') from None
+    if not _PERCENT.fullmatch(text) or not 0 <= float(text[:-1]) <= _MOST_PERCENT:
+        raise ValueError(f'{text!r} is not a share of the filesystem from 0% (never warn) to {_MOST_PERCENT}%: "10%"')
+    return FreeSpace(text, share=float(text[:-1]) / 100)
 
 
 def _argv(value: str | list[Any]) -> tuple[str, ...]:
@@ -71,46 +104,96 @@ def _https_url(text: str) -> str:
 
 
 class Node(msgspec.Struct, frozen=True):
+    """Which node this is.
+
+    ``name``: as definitions and `mcp.toml` say it.
+    """
+
     name: Name
 
 
 class Server(msgspec.Struct, frozen=True):
+    """Where the daemon listens, and as whom it shows itself.
+
+    ``grpc_addr``: the one address that operators reach; never a wildcard, never a host's name.
+    ``tls_cert``: the server's certificate, and what comes between it and its CA, in PEM. Read again when it changes.
+    ``tls_key``: its key, in PEM; nobody else may read it.
+    """
+
     grpc_addr: Annotated[tuple[str, int], Rule(explicit_address)]
     tls_cert: FilePath
     tls_key: FilePath
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """``tokens_path``: hashed tokens, of ``mode = "tokens"``; beside the configuration file when not given."""
+    """Who says whose a token is.
+
+    ``mode``: a local file of hashed tokens, or an MCIAS server, which [mcias] names.
+    ``tokens_path``: that file, of ``mode = "tokens"``; `mcpd token` writes it.
+    """
 
     mode: AuthMode = AuthMode.TOKENS
     tokens_path: FilePath = Path("tokens.json")
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    """``ca_cert``: who signed the server's certificate; whom the system trusts when not given."""
+    """The server that knows whose a token is, for ``mode = "mcias"``.
+
+    ``server_url``: `https://HOST[:PORT]`.
+    ``ca_cert``: who signed the server's certificate; whom the system trusts when not given.
+    """
 
     server_url: Annotated[str, checked(_https_url)]
     ca_cert: FilePath | None = None
 
 
 class Database(msgspec.Struct, frozen=True):
+    """The registry: what should run, what was seen, and what happened.
+
+    ``path``: an SQLite database, on a local filesystem; made when it is missing.
+    """
+
     path: FilePath = Path("mcp.db")
 
 
 class Files(msgspec.Struct, frozen=True):
+    """Where `mcpctl push` and `pull` reach, and nowhere else.
+
+    ``root``: the folder that has one folder for each service.
+    ``max_size``: of one file that is pushed.
+    """
+
     root: FilePath = Path("/srv")
     max_size: Size = 2**30
 
 
 class Podman(msgspec.Struct, frozen=True):
-    """``socket`` empty: mcpd runs the API service itself, below ``run_dir``."""
+    """How podman is asked.
+
+    ``socket``: of an API service that somebody else runs; empty: mcpd runs it itself.
+    ``run_dir``: where mcpd's own API service has its socket.
+    """
 
     socket: str = ""
     run_dir: FilePath = Path("run")
 
 
 class Monitor(msgspec.Struct, frozen=True):
+    """What is watched, what you are told, and what is mended.
+
+    ``alert_command``: the program that tells you, its absolute path first; run without a shell. Empty: alerts are only
+        in `mcpctl alerts list`.
+    ``alert_timeout``: so long may it take, then it is ended and tried again.
+    ``cooldown``: so long after an alert, the same one of the same component is not told again.
+    ``drift_grace``: so long may a component that something mends be down before it is an alert.
+    ``flap_threshold``: so many falls within ``flap_window`` are a flap, 1 to 1000.
+    ``flap_window``: see there.
+    ``resync_interval``: how often podman is asked for everything, beside what it tells by itself.
+    ``retention``: so long are events, closed alerts, operations and the audit log kept.
+    ``heal``: what is done about a component that should run and does not; a definition may say otherwise.
+    ``disk_free_warning``: less free space than this is an alert; 0% is never.
+    """
+
     alert_command: Annotated[tuple[str, ...], Rule(_argv, (list, str))] = ()
     alert_timeout: PositiveDuration = timedelta(seconds=30)
     cooldown: Duration = timedelta(minutes=15)
@@ -120,9 +203,21 @@ class Monitor(msgspec.Struct, frozen=True):
     resync_interval: PositiveDuration = timedelta(seconds=60)
     retention: PositiveDuration = timedelta(days=90)
     heal: Heal = Heal.ALERT
+    disk_free_warning: Annotated[FreeSpace, Rule(free_space)] = FreeSpace("10%", share=0.1)
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """Where Prometheus finds them; nothing listens for it when the section is missing. It asks nobody who he is.
+
+    ``address``: one address, as ``grpc_addr``; on it everybody may read them.
+    """
+
+    address: Annotated[tuple[str, int], Rule(_metrics_address)]
 
 
 class Config(msgspec.Struct, frozen=True):
+    """The daemon's configuration. Relative paths start at the file's folder."""
+
     node: Node
     server: Server
     auth: Auth = Auth()
@@ -131,6 +226,7 @@ class Config(msgspec.Struct, frozen=True):
     files: Files = Files()
     podman: Podman = Podman()
     monitor: Monitor = Monitor()
+    metrics: Metrics | None = None
 
     @property
     def podman_socket(self) -> Path:

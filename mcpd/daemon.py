@@ -1,9 +1,9 @@
 """The whole life of mcpd: what outlives what is the nesting below.
 
     MCIAS client, registry, podman client
-    └─ links        the podman link, housekeeping, the certificate, the monitor (see `monitor.watch`)
+    └─ links        the podman link, housekeeping, the certificate, room on disks, the monitor (see `monitor.watch`)
        └─ work      operations: they end as completed or reverted, whoever watches
-          └─ front  the gRPC server, and the signals that end it
+          └─ front  the gRPC server, metrics, and the signals that end it
 
 SIGTERM cancels the front, which drains; then operations get their grace; then the links go. Containers live on.
 """
@@ -14,12 +14,13 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
 import trio
 
-from mcpd import __version__, boot, config, housekeeping
+from mcpd import __version__, boot, config, housekeeping, space, systemd
 from mcpd import certificate as certificates
 from mcpd.certificate import Certificate
 from mcpd.changes.node import Node
@@ -29,20 +30,30 @@ from mcpd.config import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.mcias import Mcias
 from mcpd.identity.tokens import TokenFile
+from mcpd.metrics.counts import Counts
+from mcpd.registry import lock
 from mcpd.registry.adoptions import Adoptions
-from mcpd.registry.audit import AuditLog
+from mcpd.registry.audit import AuditEntry, AuditLog
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
+from mcpd.restored import tell_of_missing, tell_of_restore
 from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.audit import AuditMethods
 from mcpd.rpc.changes import ChangeMethods
+from mcpd.rpc.files import FileMethods
 from mcpd.rpc.gate import Authenticator
+from mcpd.rpc.images import ImageMethods
+from mcpd.rpc.logs import LogMethods
 from mcpd.rpc.operations import OperationMethods
+from mcpd.rpc.probe import answers
 from mcpd.rpc.server import RpcServer
+from mcpd.rpc.snapshots import SnapshotMethods
 from mcpd.rpc.status import StatusMethods
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from mcpd.space import Space
+from mcpd.systemd import Supervision
 from mcpd.watching import NodeIntent
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Sighting
@@ -64,8 +75,11 @@ async def serve(settings: Config, path: Path) -> None:
     """
     name, socket, rules = settings.node.name, settings.podman_socket, settings.monitor
     certificate = Certificate(settings.server.tls_cert, settings.server.tls_key)
+    tell_of_missing(settings.database.path)
+    manager = systemd.Manager.from_environment(os.environ)
     async with (
         _authenticator(settings) as authenticator,
+        lock.hold(settings.database.path),
         Registry.open(settings.database.path) as registry,
         Podman.connect(socket) as podman,
     ):
@@ -74,6 +88,9 @@ async def serve(settings: Config, path: Path) -> None:
         started, seen_started = trio.open_memory_channel[Sighting](_STARTED_AT_ONCE)
         node = Node(name, podman, registry, Journal(registry), started, rules.heal)
         audit = AuditLog(registry)
+        counts = Counts()
+        podman.observe_with(counts.asked)
+        disks = Space({"the database": settings.database.path, "services' files": settings.files.root}, podman)
         alert_command = [rules.alert_command]
         dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
@@ -81,6 +98,7 @@ async def serve(settings: Config, path: Path) -> None:
             links.start_soon(housekeeping.run, (ledger, node.journal, audit), rules.retention)
             links.start_soon(audit.run)
             links.start_soon(certificates.watch, certificate, ledger, dispatcher)
+            links.start_soon(space.watch, disks, rules.disk_free_warning, name, ledger, dispatcher)
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
                 podman.label(await Adoptions(registry).labels())
@@ -89,6 +107,10 @@ async def serve(settings: Config, path: Path) -> None:
                 intent.is_booting = await boot.is_another_boot(ledger)
                 monitor = Monitor(name, podman, intent, ledger, dispatcher, _monitor_settings(rules))
                 await links.start(monitor.run)
+                supervision = Supervision(
+                    manager, monitor.progressed, lambda: systemd.sentence(monitor.drifts(), link.state)
+                )
+                links.start_soon(supervision.run)
 
                 async def resume() -> None:
                     lost = await boot.start_what_should_run(node, operations)
@@ -97,6 +119,7 @@ async def serve(settings: Config, path: Path) -> None:
 
                 if intent.is_booting:
                     work.start_soon(resume)
+                work.start_soon(tell_of_restore, node, ledger)
                 status = StatusMethods(
                     *(name, podman, link, registry, operations, monitor, settings.database.path.parent),
                     lambda: certificate.facts.expires_at,
@@ -104,28 +127,48 @@ async def serve(settings: Config, path: Path) -> None:
                 methods = (
                     ChangeMethods(node, operations).methods
                     | status.methods
+                    | ImageMethods(node, operations).methods
                     | AlertMethods(name, ledger).methods
                     | AuditMethods(name, audit).methods
                     | OperationMethods(name, node.journal, operations).methods
+                    | SnapshotMethods(settings.database.path).methods
+                    | LogMethods(name, podman, registry).methods
+                    | FileMethods(settings.files.root, settings.files.max_size).methods
                 )
+
+                def called(entry: AuditEntry) -> None:
+                    audit.note(entry)
+                    counts.called(entry)
+
                 address = settings.server.grpc_addr
-                server = RpcServer(
-                    address, lambda: certificate.tls, authenticator, audit.note, methods, status.from_memory
-                )
+                server = RpcServer(address, lambda: certificate.tls, authenticator, called, methods, status.from_memory)
                 async with trio.open_nursery() as front:
 
                     def read_again() -> None:
-                        certificate.load()
-                        alert_command[0] = config.load(path).monitor.alert_command
+                        with supervision.reloading():
+                            certificate.load()
+                            alert_command[0] = config.load(path).monitor.alert_command
 
                     async def until_told_to_end() -> None:
                         await _until_told_to_end(read_again)
+                        supervision.stopping()
                         front.cancel_scope.cancel()
 
                     # First, since the address may be long in coming.
                     front.start_soon(until_told_to_end)
+                    if settings.metrics:
+                        # Imported where there is somebody to ask for them: 20 ms of a start.
+                        from mcpd.metrics.endpoint import Endpoint
+                        from mcpd.metrics.scrape import Scrape
+
+                        scrape = Scrape(
+                            *(name, counts, registry, ledger, monitor, operations, link, disks, settings.database.path),
+                            lambda: certificate.facts.expires_at,
+                        )
+                        front.start_soon(Endpoint(settings.metrics.address, scrape.text).run)
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=name, address=host, port=port, pid=os.getpid())
+                    await supervision.ready(partial(answers, host, port))
                 await operations.drain(_OPERATIONS_GRACE_S)
                 work.cancel_scope.cancel()
             links.cancel_scope.cancel()

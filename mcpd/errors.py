@@ -57,6 +57,14 @@ class RegistryError(McpdError):
     """The database cannot be used."""
 
 
+class UnwritableError(RegistryError):
+    """The database cannot be written at present: a full or failing disk, a lock, a read-only mount."""
+
+
+class DamagedRegistryError(UnwritableError):
+    """The database's content is wrong: it is written no more."""
+
+
 class BugError(McpdError):
     """mcpd itself is wrong; the details are in its log and nowhere else."""
 

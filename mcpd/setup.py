@@ -50,11 +50,16 @@ flap_window = "10m"
 resync_interval = "60s"
 retention = "90d"
 heal = "alert"                  # alert | restart
+disk_free_warning = "10%"       # or a size, "5GiB"; "0%" for never
+
+# [metrics]                     # for Prometheus, on one explicit address; neither TLS nor a token: docs/metrics.md
+# address = "127.0.0.1:9445"
 """
 
 _INSTRUCTIONS = """\
-Node {node} is set up in {folder}. Start it:
+Node {node} is set up in {folder}. Check the machine, and start it:
 
+    mcpd check --config {folder}/mcpd.toml
     mcpd serve --config {folder}/mcpd.toml
 
 On each workstation, paste these lines; they make mcpctl trust and reach it:

@@ -54,7 +54,7 @@ class NodeIntent:
             await Lifecycle(self._node, operation).heal()
 
         try:
-            operation = await self._operations.start("heal", Target(service, component), OURSELVES, body)
+            operation = await self._operations.start("heal", Target(service, component), OURSELVES, body, anyhow=True)
             await operation.finished()
         except BusyError:
             return

@@ -50,7 +50,12 @@ def _retries(value: int) -> int:
 
 
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Limits; 0 means none. ``memory`` is in bytes."""
+    """Limits; 0 means none.
+
+    ``memory``: what all processes of the container may use together; more is an end by the kernel.
+    ``cpus``: so many of the node's, 0.01 to 4096.
+    ``pids``: so many processes and threads.
+    """
 
     memory: Size = 0
     cpus: Annotated[float, Rule(_cpus, (float, int))] = 0.0
@@ -58,7 +63,16 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A probe: exactly one of ``cmd`` (run inside the container), ``http`` and ``tcp`` (asked from the node)."""
+    """A probe: exactly one of cmd, http and tcp. Without one, what runs is healthy.
+
+    ``cmd``: a program that is run inside the container; exit status 0 is healthy.
+    ``http``: asked from the node; an answer below 400 is healthy.
+    ``tcp``: dialled from the node; a connection is healthy.
+    ``interval``: from one probe to the next.
+    ``timeout``: so long may one take.
+    ``retries``: so many failures one after the other are unhealthy, 1 to 1000.
+    ``start_period``: so long after a start, failures do not count.
+    """
 
     cmd: tuple[Argument, ...] = ()
     http: Annotated[str, checked(grammar.http_url)] | None = None
@@ -70,7 +84,25 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One container, as declared. Strings keep podman's own notation, checked by `protos.grammar`."""
+    """One container, as declared. Strings keep podman's own notation, checked by `protos.grammar`.
+
+    ``name``: the container is called SERVICE-NAME; just SERVICE, when the only component has the service's name.
+    ``image``: what it runs. Its tag is the component's version.
+    ``active``: whether it should run, when its service should.
+    ``network``: a podman network, `host` or `none`; podman's default when not given.
+    ``user``: as whom it runs, in the container's own ids; the image's when not given.
+    ``restart``: what podman does by itself when it ends.
+    ``ports``: published on the node.
+    ``volumes``: what of the node it sees.
+    ``cmd``: its arguments; the image's when not given.
+    ``env``: its environment, beside the image's.
+    ``secrets``: podman secrets, by name; their values never pass through mcp.
+    ``depends_on``: components of this service that are started, and healthy, before it.
+    ``stop_timeout``: from SIGTERM to SIGKILL.
+    ``heal``: what mcpd does when it should run and does not; as the node says when not given.
+    ``health``: how it is asked whether it is well.
+    ``resources``: its limits.
+    """
 
     name: Name
     image: Image
@@ -95,7 +127,13 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Service(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A service as its definition says. ``active`` is the authoritative desired state (audit E3)."""
+    """A service as its definition says.
+
+    ``name``: as its file, without .toml.
+    ``node``: where it lives.
+    ``components``: its containers.
+    ``active``: the authoritative desired state (audit E3): whether it should run.
+    """
 
     name: Name
     node: Name

@@ -15,6 +15,7 @@ from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
 from mcpd.registry.monitoring import AlertRecord
+from mcpd.runtime.usage import Usage
 from mcpd.view import ComponentView
 from monitor.model import Desired, Observed, SourceState
 from monitor.ports import Silence
@@ -104,7 +105,7 @@ def _blank(kind: type[Message]) -> dict[str, Any]:
     return message.__dict__ | {"_serialized_on_wire": True}
 
 
-def component_info(view: ComponentView) -> wire.ComponentInfo:
+def component_info(view: ComponentView, used: Usage | None = None) -> wire.ComponentInfo:
     """What podman has, where it has something; what the registry recorded, where it does not."""
     fields: dict[str, Any] = {
         "service": view.service,
@@ -133,7 +134,19 @@ def component_info(view: ComponentView) -> wire.ComponentInfo:
             "pid": container.pid,
             "exit_code": container.exit_code,
         } | _without_none(started_at=container.started_at, finished_at=container.finished_at)
-    return built(wire.ComponentInfo, **fields, **_without_none(observed_at=view.observed_at))
+    usage = _usage(used) if used else None
+    return built(wire.ComponentInfo, **fields, **_without_none(observed_at=view.observed_at, usage=usage))
+
+
+def _usage(found: Usage) -> wire.Usage:
+    return built(
+        wire.Usage,
+        cpu_time=found.cpu_time,
+        memory_bytes=found.memory,
+        memory_limit_bytes=found.memory_limit,
+        pids=found.pids,
+        at=found.at,
+    )
 
 
 def service_info(node: str, found: RecordedService, views: tuple[ComponentView, ...]) -> wire.ServiceInfo:

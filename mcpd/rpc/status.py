@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+
+import trio
 
 from mcpd import __version__, view
 from mcpd.changes.operations import Operations
@@ -17,6 +19,8 @@ from mcpd.rpc import convert
 from mcpd.rpc.gate import FromMemory, Method
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from mcpd.runtime.usage import Usage, measure
+from mcpd.view import ComponentView
 from monitor.watch import Monitor
 from protos.mcp import v1 as wire
 
@@ -84,10 +88,12 @@ class StatusMethods:
         views = [each for service in services for each in view.live(service, containers, now, self._monitor.known)]
         # Labelled ones are shown in any case: mcp made them, and somebody will ask why they are there.
         views += [each for each in view.undeclared(services, containers, now) if request.all or each.service]
-        most = convert.limit(request.limit, convert.MAX_LIMIT)
-        return wire.LiveCheckResponse(
-            node=self._node, components=[convert.component_info(each) for each in views[:most]]
-        )
+        views = views[: convert.limit(request.limit, convert.MAX_LIMIT)]
+        used = await _used(views) if request.usage else {}
+        infos = [
+            convert.component_info(each, used.get(each.container.id) if each.container else None) for each in views
+        ]
+        return wire.LiveCheckResponse(node=self._node, components=infos)
 
     async def get_status(self, request: wire.GetStatusRequest, caller: Caller) -> wire.GetStatusResponse:
         services = self._select(await self._registry.services(), request.service, request.limit)
@@ -166,3 +172,9 @@ class StatusMethods:
             if not known:
                 raise NotFoundError(f"no service {name} is deployed on {self._node}")
         return known[: convert.limit(limit, _DEFAULT_SERVICES)]
+
+
+async def _used(views: Iterable[ComponentView]) -> dict[str, Usage]:
+    """What the containers that run use, by id."""
+    pids = {each.container.id: each.container.pid for each in views if each.container}
+    return await trio.to_thread.run_sync(measure, pids)

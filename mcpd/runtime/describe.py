@@ -218,7 +218,8 @@ def _unsayable(details: Details, image: ImageDefaults) -> Iterator[str]:
         "--init": annotations.get("io.podman.annotations.init") == "TRUE",
         "--tty": config.tty,
         "--interactive": config.open_stdin,
-        f"--hostname {config.hostname}": config.hostname not in ("", details.id[:12]),
+        f"--hostname {config.hostname}": config.hostname not in ("", details.id[:12]) and host.network_mode != "host",
+        "--pod": details.pod,
         f"--workdir {config.working_dir}": config.working_dir not in ("", "/", image.config.working_dir),
         f"--stop-signal {config.stop_signal}": not image.config.stop_signal
         and config.stop_signal not in (SIGTERM, "SIGTERM", ""),

@@ -62,8 +62,14 @@ class Config(msgspec.Struct, frozen=True, rename="pascal"):
     stop_timeout: int = 10
 
 
+class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
+    type: str = ""
+    path: str = ""
+
+
 class Host(msgspec.Struct, frozen=True, rename="pascal"):
     network_mode: str = ""
+    log_config: LogConfig = LogConfig()
     port_bindings: Mapping[str, list[Binding] | None] | None = None
     restart_policy: Policy = Policy()
     auto_remove: bool = False
@@ -120,10 +126,6 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     dependencies: list[str] | None = None
     is_infra: bool = False
     pod: str = ""
-
-    @property
-    def is_of_a_pod(self) -> bool:
-        return self.is_infra or bool(self.pod)
 
     @property
     def asked(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +18,12 @@ from monitor import pidfd
 from monitor.model import SourceState
 
 log = structlog.get_logger()
+
+# A probe's command leaves two processes of conmon behind for so long; podman's own default, 300 s, would be 30 MiB for
+# every component with a probe each half minute. podman before 4.4 does not read this file: see docs/bootstrap.md.
+_CONF = "[engine]\nexit_command_delay = 10\n"
+
+_REMOTE = frozenset({"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY"})
 
 # How often a podman that answers is asked again whether it still does.
 _PING_INTERVAL_S = 5.0
@@ -126,15 +134,22 @@ def _spawn(socket: Path) -> subprocess.Popen[bytes]:
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)
     argv = ["setpriv", "--pdeathsig", "TERM", "--", "podman", "system", "service", "--time=0", f"unix://{socket}"]
+    # With any of these podman would be a client of another one (podman(1)).
+    environment = {name: value for name, value in os.environ.items() if name not in _REMOTE}
+    if "CONTAINERS_CONF_OVERRIDE" not in environment:
+        override = socket.with_name("containers.conf")
+        override.write_text(_CONF)
+        environment["CONTAINERS_CONF_OVERRIDE"] = str(override)
     # Its own process group: a Ctrl-C at the terminal is for mcpd, which ends podman when it is done with it.
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0)
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, env=environment)
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
-    for send in (process.terminate, process.kill):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
-        send()
+        # The group: the first rootless podman after a boot serves in a child, which its own end would leave running.
+        os.killpg(process.pid, number)
         with trio.move_on_after(_TERM_GRACE_S):
             await pidfd.wait_exit(process.pid)
     process.wait()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,9 @@ from monitor.ports import Happening, Ran
 
 T = TypeVar("T")
 
+# Is told of a request: its method and path, how long it took in seconds, and whether podman answered.
+Observe = Callable[[str, str, float, bool], None]
+
 _BASE = "http://podman/v4.0.0/libpod"
 # Looking takes milliseconds; a podman that needs longer hangs, and who asked must hear so before giving up as well.
 _LOOK_S = 5.0
@@ -39,6 +43,8 @@ _PULL_SILENCE_S = 120.0
 _STOP_MARGIN_S = 20.0
 # Nothing that helps an operator is longer; a program that prints without end must not fill memory.
 _MAX_PRINTED_BYTES = 64 * 1024
+# Of a log, asked for at once.
+_MAX_LOG_BYTES = 4 * 1024 * 1024
 
 # podman's word while somebody has asked it to stop a container whose process still ends, or just has.
 _STOPPING = "stopping"
@@ -162,9 +168,43 @@ class _Session(msgspec.Struct, frozen=True, rename="pascal"):
     exit_code: int
 
 
+class Image(msgspec.Struct, frozen=True):
+    """An image as podman lists it. ``names`` is empty for one that lost its last one to another; ``size`` in bytes.
+
+    ``is_read_only``: it is of a store that is not ours to change (containers-storage.conf(5), additionalimagestores).
+    """
+
+    id: str
+    names: tuple[str, ...]
+    size: int
+    created_at: datetime
+    is_read_only: bool = False
+
+
+class _ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str = msgspec.field(name="Id")
+    names: tuple[str, ...] | None = None
+    size: int = 0
+    created: int = 0
+    read_only: bool = False
+
+
+class _Store(msgspec.Struct, frozen=True):
+    graph_root: str = msgspec.field(name="graphRoot")
+
+
+class _Info(msgspec.Struct, frozen=True):
+    store: _Store
+
+
 class _Failure(msgspec.Struct, frozen=True):
     message: str = ""
     cause: str = ""
+
+
+class _Pod(msgspec.Struct, frozen=True, rename="pascal"):
+    create_infra: bool = False
+    shared_namespaces: tuple[str, ...] | None = None
 
 
 class _Network(msgspec.Struct, frozen=True):
@@ -183,6 +223,11 @@ class Podman:
         self._client = client
         self._socket = socket
         self._adopted: Mapping[str, Mapping[str, str]] = {}
+        self._observe: Observe = _unobserved
+
+    def observe_with(self, observe: Observe) -> None:
+        """From now on ``observe`` is told of every request that has ended, but for those that were cancelled."""
+        self._observe = observe
 
     def label(self, adopted: Mapping[str, Mapping[str, str]]) -> None:
         """From now on these containers, by id, carry these labels as well: podman cannot label one that is made."""
@@ -199,6 +244,10 @@ class Podman:
     async def version(self) -> str:
         """Also the way to ask whether podman answers at all."""
         return (await self._ask("GET", "/version", _Version, timeout=PING_S)).version
+
+    async def graph_root(self) -> Path:
+        """Where images and containers are kept."""
+        return Path((await self._ask("GET", "/info", _Info)).store.graph_root)
 
     # -- containers
 
@@ -262,6 +311,11 @@ class Podman:
                     at = datetime.fromtimestamp(event.time_nano / 1e9, UTC)
                     yield Happening(event.actor.id, at)
 
+    async def shares_namespaces(self, pod: str) -> bool:
+        """Whether the containers of a pod (its id) share any. Raises NoSuchError."""
+        found = await self._ask("GET", f"/pods/{pod}/json", _Pod, timeout=_LOOK_S)
+        return found.create_infra or bool(found.shared_namespaces)
+
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
         return (await self._ask("POST", "/containers/create", _Id, json=spec, timeout=_SLOW_S)).id
@@ -297,6 +351,23 @@ class Podman:
         async with self._stream("GET", f"/containers/{name}/logs", params=params, timeout=_QUICK_S) as response:
             return await _printed(response)
 
+    async def logs(self, container: str, since: int | None, tail: int | None) -> list[tuple[int, bytes]]:
+        """What a container printed after ``since`` (seconds since the epoch): the stream (1 stdout, 2 stderr), and
+        podman's time and a line. At most `_MAX_LOG_BYTES` of it.
+        """
+        params = {"stdout": "true", "stderr": "true", "timestamps": "true"}
+        if since is not None:
+            params["since"] = str(since)
+        if tail is not None:
+            params["tail"] = str(tail)
+        frames = bytearray()
+        async with self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_QUICK_S) as response:
+            async for chunk in response.aiter_raw():
+                frames += chunk
+                if len(frames) > _MAX_LOG_BYTES:
+                    break
+        return list(_split(bytes(frames)))
+
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
@@ -326,6 +397,22 @@ class Podman:
     async def image_defaults(self, reference: str) -> ImageDefaults:
         """What an image sets for its containers. Raises NoSuchError."""
         return await self._ask("GET", f"/images/{reference}/json", ImageDefaults)
+
+    async def images(self) -> tuple[Image, ...]:
+        """Every image that is not just a layer of another, the oldest first."""
+        listed = await self._ask("GET", "/images/json", tuple[_ListedImage, ...])
+        found = (
+            Image(each.id, each.names or (), each.size, datetime.fromtimestamp(each.created, UTC), each.read_only)
+            for each in listed
+        )
+        return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+    async def remove_image(self, name: str) -> None:
+        """Takes a name from an image, and removes the image with its last one; ``name`` may be an id.
+
+        Raises PodmanError when a container uses it, NoSuchError.
+        """
+        await self._do("DELETE", f"/images/{name}", params={"force": "false"}, timeout=_SLOW_S)
 
     async def pull(self, reference: str) -> AsyncGenerator[str, None]:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
@@ -394,20 +481,34 @@ class Podman:
                 yield response
 
     def _translated(self, method: str, path: str) -> _Translated:
-        return _Translated(self._socket, f"{method} {path}")
+        return _Translated(self._socket, method, path, self._observe)
+
+
+def _unobserved(method: str, path: str, seconds: float, answered: bool) -> None:
+    """Nobody wants to know."""
 
 
 class _Translated:
     """Turns httpx's errors into ours. A class, since a generator would see a `yield` cross a cancel scope."""
 
-    def __init__(self, socket: Path, call: str) -> None:
+    def __init__(self, socket: Path, method: str, path: str, observe: Observe) -> None:
         self._socket = socket
-        self._call = call
+        self._method = method
+        self._path = path
+        self._observe = observe
+        self._began = 0.0
+
+    @property
+    def _call(self) -> str:
+        return f"{self._method} {self._path}"
 
     def __enter__(self) -> None:
-        return None
+        self._began = time.monotonic()
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, Exception):
+            seconds = time.monotonic() - self._began
+            self._observe(self._method, self._path, seconds, not isinstance(error, httpx.HTTPError))
         if isinstance(error, httpx.TimeoutException):
             raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node show` tells more")
         if isinstance(error, httpx.HTTPError):
@@ -474,10 +575,13 @@ def _ever(when: datetime | None) -> datetime | None:
 
 def _demultiplex(frames: bytes) -> bytes:
     """The payload of Docker's stream format: an 8-byte header (stream, 3 zeros, big-endian length), then the data."""
-    payload = bytearray()
+    return b"".join(payload for _, payload in _split(frames))
+
+
+def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
+    """The stream and the payload of each frame."""
     position = 0
     while position + 8 <= len(frames):
         length = int.from_bytes(frames[position + 4 : position + 8], "big")
-        payload += frames[position + 8 : position + 8 + length]
+        yield frames[position], frames[position + 8 : position + 8 + length]
         position += 8 + length
-    return bytes(payload)

@@ -152,10 +152,12 @@ async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "folder" in await refusal(tmp_path / "none" / "mcp.db")
 
 
-async def test_an_empty_file_becomes_a_registry(tmp_path: Path) -> None:
+async def test_an_empty_file_is_not_taken_for_a_new_registry(tmp_path: Path) -> None:
+    """A disk that was full, or a crash of the machine, may leave one: forgetting everything is no way to go on."""
     (tmp_path / "mcp.db").touch()
-    async with Registry.open(tmp_path / "mcp.db") as registry:
-        assert await registry.services() == ()
+    with pytest.raises(RegistryError, match=r"is empty: restore a snapshot"):
+        async with Registry.open(tmp_path / "mcp.db"):
+            pass
 
 
 @pytest.mark.parametrize(
