@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,49 +21,21 @@ from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
 from monitor.alerts.model import Alert, Delivery, Execution
-from monitor.model import Desired, Fact, Known, Observed, Sighting, Wanted
-from monitor.ports import Happening, NewAlert, Ran, Target
+from monitor.model import Fact, Known, Observed, Sighting
+from monitor.ports import NewAlert
 from monitor.watch import Monitor, Settings
+from tests.still import StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE_S = 30.0
 
 
-class World:
-    """One container of one component, as runtime and as intent."""
+class World(StillRuntime, StillIntent):
+    """One container of one component."""
 
     def __init__(self, state: Observed) -> None:
         code, end = (137, datetime(2026, 1, 2, tzinfo=UTC)) if state is Observed.EXITED else (None, None)
-        self._seen = Sighting(0, "c1", "web", "web", "web", state, START, end, code)
-
-    async def listed(self) -> Sequence[Sighting]:
-        return (self._seen,)
-
-    async def look(self, container: str) -> Sighting | None:
-        return self._seen if container == "c1" else None
-
-    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
-        await trio.sleep_forever()
-        yield Happening("c1", START)
-
-    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
-        return Ran(0, "")
-
-    async def targets(self) -> Sequence[Target]:
-        return (Target(Wanted("web", "web", Desired.RUNNING, "", ""), "web"),)
-
-    def is_busy(self, service: str) -> bool:
-        return False
-
-    async def changed(self) -> None:
-        await trio.sleep_forever()
-
-    async def started(self) -> Sighting:
-        await trio.sleep_forever()
-        raise AssertionError
-
-    async def heal(self, service: str, component: str) -> None:
-        raise AssertionError("nothing is healed here")
+        self.seen = Sighting(0, "c1", "web", "web", "web", state, START, end, code)
 
 
 class DyingLedger(MonitorLedger):

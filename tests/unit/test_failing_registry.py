@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -40,10 +40,11 @@ from monitor.alerts.dispatch import Dispatcher
 from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
 from monitor.keeper import Keeper
 from monitor.model import Desired, Fact, Known, Observed, Sighting, Wanted
-from monitor.ports import Happening, NewAlert, Ran
+from monitor.ports import NewAlert
 from monitor.ports import Target as Declared
 from monitor.watch import Monitor, Settings
 from protos.spec import Service
+from tests.still import StillIntent, StillRuntime
 
 from .make import component, container, service
 from .test_deploy import PretendedPodman
@@ -239,8 +240,11 @@ async def test_calls_wait_for_the_audit_table_and_are_said_to_once(
 # --------------------------------------------------------------------------------------------- what the monitor does
 
 
-class World:
-    """One container of one component, as runtime and as intent; the test says what becomes of it."""
+class World(StillRuntime, StillIntent):
+    """One container of one component; the test says what becomes of it."""
+
+    wanted = Declared(Wanted("web", "api", Desired.RUNNING, "", ""), "web-api")
+    seen: Sighting
 
     def __init__(self) -> None:
         self.seen = Sighting(0, "c1", "web-api", "web", "api", Observed.RUNNING, NOW)
@@ -252,34 +256,6 @@ class World:
 
     def starts(self) -> None:
         self.seen = Sighting(0, "c1", "web-api", "web", "api", Observed.RUNNING, datetime.now(UTC))
-
-    async def listed(self) -> Sequence[Sighting]:
-        await trio.lowlevel.checkpoint()
-        return (self.seen,)
-
-    async def look(self, container: str) -> Sighting | None:
-        await trio.lowlevel.checkpoint()
-        return self.seen if container == "c1" else None
-
-    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
-        await trio.sleep_forever()
-        yield Happening("c1", NOW)
-
-    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
-        return Ran(0, "")
-
-    async def targets(self) -> Sequence[Declared]:
-        return (Declared(Wanted("web", "api", Desired.RUNNING, "", ""), "web-api"),)
-
-    def is_busy(self, service: str) -> bool:
-        return False
-
-    async def changed(self) -> None:
-        await trio.sleep_forever()
-
-    async def started(self) -> Sighting:
-        await trio.sleep_forever()
-        raise AssertionError
 
     async def heal(self, service: str, component: str) -> None:
         self.healed += 1

@@ -1,18 +1,18 @@
 """When the resync lists: now and then, soon after a poke, and again and again until what it announced must be over."""
 
-from collections.abc import AsyncGenerator, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 
 import trio
 from trio.testing import MockClock
 
 from monitor.model import Observation, Sighting
-from monitor.ports import Happening, OutsideError, Ran
+from monitor.ports import OutsideError
 from monitor.sources.eyes import Eyes
 from monitor.sources.resync import Resync
+from tests.still import StillRuntime
 
 
-class Lists:
+class Lists(StillRuntime):
     """A podman without containers; ``at`` are the times of its lists, in seconds."""
 
     def __init__(self, clock: MockClock) -> None:
@@ -25,16 +25,6 @@ class Lists:
         if self.down:
             raise OutsideError("podman does not answer")
         return ()
-
-    async def look(self, container: str) -> Sighting | None:
-        return None
-
-    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
-        await trio.sleep_forever()
-        yield Happening("", datetime.min)
-
-    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
-        return Ran(0, "")
 
 
 async def resyncing(podman: Lists, nursery: trio.Nursery) -> Resync:

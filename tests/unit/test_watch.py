@@ -1,6 +1,5 @@
 """The monitor over a podman whose events come too late: what an operation has started is known all the same."""
 
-from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 
 import trio
@@ -8,52 +7,27 @@ import trio
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
-from monitor.model import Desired, Observed, Sighting, Wanted
-from monitor.ports import Happening, Ran, Target
+from monitor.model import Observed, Sighting
 from monitor.watch import Monitor, Settings
+from tests.still import StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # No process can have it (proc(5): at most 2^22), so its run has ended as soon as it is watched.
 NO_PID = 2**22 + 1
 
 
-class Late:
-    """A container that was started and removed before podman told of either, as runtime and as intent."""
+class Late(StillRuntime, StillIntent):
+    """A container that was started and removed before podman told of either."""
 
     def __init__(self) -> None:
         self._was_started = Sighting(0, "c1", "web", "web", "web", Observed.RUNNING, START, pid=NO_PID)
         self._told = False
-
-    async def listed(self) -> Sequence[Sighting]:
-        return ()
-
-    async def look(self, container: str) -> Sighting | None:
-        return None
-
-    async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
-        await trio.sleep_forever()
-        yield Happening("c1", START)
-
-    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
-        return Ran(0, "")
-
-    async def targets(self) -> Sequence[Target]:
-        return (Target(Wanted("web", "web", Desired.RUNNING, "", ""), "web"),)
-
-    def is_busy(self, service: str) -> bool:
-        return False
-
-    async def changed(self) -> None:
-        await trio.sleep_forever()
 
     async def started(self) -> Sighting:
         if self._told:
             await trio.sleep_forever()
         self._told = True
         return self._was_started
-
-    async def heal(self, service: str, component: str) -> None:
-        raise AssertionError("nothing is healed here")
 
 
 async def test_what_an_operation_started_is_known_though_it_was_gone_before_podman_told(
