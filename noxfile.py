@@ -16,6 +16,10 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.11", "3.12", "3.13"]
+PODMAN5_TESTS = [
+    f"tests/podman/test_{name}.py"
+    for name in ("demo", "lifecycle", "inspect", "check", "export", "adopt", "pull", "monitor", "failures")
+]
 GENERATED = ("__init__.py", "agent.binpb")
 
 
@@ -28,7 +32,9 @@ def install(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The quick tests: no podman, under three minutes."""
     install(session)
-    session.run("pytest", "-m", "not podman", *session.posargs)
+    # Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them.
+    chosen = "not podman and not systemd and not bootstrap"
+    session.run("pytest", "-m", chosen, "-n", "2", "--dist", "loadfile", *session.posargs)
 
 
 @nox.session
@@ -36,6 +42,30 @@ def podman(session: nox.Session) -> None:
     """The tests that drive real podman, a real registry and real daemons. Needs root."""
     install(session)
     session.run("pytest", "-m", "podman", *session.posargs)
+
+
+@nox.session
+def podman5(session: nox.Session) -> None:
+    """The tests of what podman's version may change, under podman 5 in a Debian 13 tree. Needs root."""
+    install(session)
+    inside = ("contrib/podman5", "run")
+    session.run(*inside, "podman", "--version", external=True)
+    chosen = session.posargs or [name for name in PODMAN5_TESTS if Path(name).exists()]
+    session.run(*inside, "python", "-m", "pytest", "-m", "podman", *chosen, external=True)
+
+
+@nox.session
+def systemd(session: nox.Session) -> None:
+    """The units and contrib/install, under a real systemd in a container. Needs root."""
+    install(session)
+    session.run("pytest", "-m", "systemd", *(session.posargs or ["tests/systemd"]))
+
+
+@nox.session
+def bootstrap(session: nox.Session) -> None:
+    """docs/bootstrap.md to the letter, on a bare Debian 12 and a bare Debian 13. Needs root and Debian's archive."""
+    install(session)
+    session.run("pytest", "-m", "bootstrap", *session.posargs)
 
 
 @nox.session

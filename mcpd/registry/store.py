@@ -383,6 +383,7 @@ def put_service(db: sqlite3.Connection, service: Service, hashes: Mapping[str, s
             _put_component(db, service, component, position, hashes[component.name])
     _refresh_desired(db, service.name)
     _ignore_others(db, service)
+    _recall_observed(db, service.name)
 
 
 def add_event(
@@ -447,6 +448,21 @@ def _ignore_others(db: sqlite3.Connection, service: Service) -> None:
     db.execute(
         f"UPDATE components SET desired = ? WHERE service = ? AND name NOT IN ({marks})",
         (Desired.IGNORE, service.name, *service.component_names),
+    )
+
+
+def _recall_observed(db: sqlite3.Connection, service: str) -> None:
+    """What the monitor knows of a container since before its component was recorded, as it does in a first deploy."""
+    known = (
+        "FROM containers WHERE json_extract(known, '$.service') = service "
+        "AND json_extract(known, '$.component') = components.name AND json_extract(known, '$.name') = container"
+    )
+    db.execute(
+        f"UPDATE components SET observed = (SELECT json_extract(known, '$.state') {known}), "
+        f"container_id = (SELECT id {known}), "
+        "observed_at = (SELECT updated_at FROM services WHERE services.name = service) "
+        f"WHERE service = ? AND observed_at IS NULL AND EXISTS (SELECT 1 {known})",
+        (service,),
     )
 
 

@@ -362,3 +362,14 @@ async def test_an_alert_that_is_acknowledged_or_silenced_is_told_no_more(registr
         f"silence 1 until {NOW + timedelta(hours=1):%Y-%m-%d %H:%M} UTC",
         "",
     ]
+
+
+async def test_what_was_seen_before_a_component_was_recorded_is_known_when_it_is(registry: Registry) -> None:
+    """A first deploy starts the container before it commits what was deployed."""
+    ledger = MonitorLedger(registry, "rift")
+    await ledger.record((), [known(RUNNING)], (), NOW)
+    await declare(registry, "api", "db")
+    found = await registry.service("web")
+    assert found
+    assert [each.observed for each in found.components] == [RUNNING, Observed.UNKNOWN]
+    assert found.components[0].container_id == "c1"

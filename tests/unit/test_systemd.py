@@ -13,9 +13,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from mcpd.registry.monitoring import MonitorLedger
+from mcpd.registry.store import Registry
 from mcpd.rpc.probe import answers
 from mcpd.systemd import Manager, Supervision, sentence
+from monitor.alerts.dispatch import Dispatcher
 from monitor.model import SourceState
+from monitor.ports import Silence
+from monitor.watch import Monitor, Settings
+from tests.unit.test_watch import Late
 from tests.waiting import free_port
 
 UP = SourceState("podman", True, "podman 4.3.1", datetime(2026, 1, 1, tzinfo=UTC))
@@ -144,6 +150,24 @@ async def refuse() -> None:
     raise ConnectionRefusedError(111, "Connection refused")
 
 
+async def test_a_server_that_does_not_answer_yet_is_asked_again_and_gets_no_more_time(
+    systemd: tuple[Systemd, str],
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
+    other, path = systemd
+    probe = refuse
+    supervision = Supervision(Manager(path, 30.0), at_once, well)
+    nursery.start_soon(supervision.ready, lambda: probe())
+    await trio.sleep(0.5)
+    nursery.start_soon(supervision.run)
+    await trio.sleep(60)
+    assert other.heard() == []
+    probe = at_once
+    await trio.sleep(2)
+    assert {"READY": "1", "STATUS": "all is well", "WATCHDOG": "1"} in other.heard()
+
+
 @pytest.mark.parametrize("stuck", [hang, refuse])
 @pytest.mark.parametrize("part", ["the monitor", "the gRPC server"])
 async def test_it_hears_nothing_while_a_part_is_stuck_and_again_when_it_goes_on(
@@ -252,6 +276,38 @@ def test_the_sentence_counts_and_names() -> None:
     assert sentence(fallen, DOWN) == expected
     many = {("web", str(number)): "exited 1" for number in range(9)}
     assert "9 not as declared: web/0 (exited 1), web/1 (exited 1), web/2 (exited 1), ...; podman" in sentence(many, UP)
+
+
+# -- whether the monitor moves
+
+
+class StuckLedger(MonitorLedger):
+    async def silences(self, now: datetime) -> tuple[Silence, ...]:
+        await trio.sleep_forever()
+        raise AssertionError("nobody wakes it")
+
+
+def monitor_with(ledger: MonitorLedger) -> Monitor:
+    late = Late()
+    return Monitor("n1", late, late, ledger, Dispatcher(ledger, lambda: ("/bin/true",), 10.0), Settings())
+
+
+async def test_the_monitor_comes_round_and_knows_how_everything_drifts(
+    registry: Registry, nursery: trio.Nursery
+) -> None:
+    monitor = monitor_with(MonitorLedger(registry, "n1"))
+    await nursery.start(monitor.run)
+    with trio.fail_after(30):
+        await monitor.progressed()
+        while monitor.drifts()["web", "web"] != "missing: no such container":
+            await monitor.progressed()
+
+
+async def test_a_monitor_whose_reducer_is_stuck_does_not_come_round(registry: Registry, nursery: trio.Nursery) -> None:
+    monitor = monitor_with(StuckLedger(registry, "n1"))
+    await nursery.start(monitor.run)
+    with pytest.raises(trio.TooSlowError), trio.fail_after(0.2):
+        await monitor.progressed()
 
 
 # -- whether a server answers
