@@ -1,7 +1,11 @@
-"""The entry point: runs a command, and turns every way to fail into a sentence and an exit status."""
+"""The entry point: runs a command, and turns every way to fail into a sentence and an exit status.
+
+``--debug``, anywhere on the command line, or ``MCP_DEBUG=1``: the traceback, too.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,12 +15,21 @@ from mcpctl.errors import DONE, FAILED, INTERRUPTED, CliError
 # cyclopts it starts in three quarters of the time (`nox -s bench`).
 _PLAIN = {"list": "list_services", "ps": "ps", "status": "status", "events": "events"}
 
+_DEBUG = "--debug"
+_BUG = "Please report it where you found mcpctl; `--debug` shows what to send along."
+
 
 def main() -> None:
     """Exit status as in `mcpctl.errors`."""
+    words, is_debugging = _debugging(sys.argv[1:])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal of another encoding than UTF-8 shows what it can.
+        sys.stdout.reconfigure(errors="replace")
     try:
-        status = _run(sys.argv[1:])
+        status = _run(words)
     except CliError as error:
+        if is_debugging:
+            _trace(error)
         status = _failed(str(error), error.status)
     except KeyboardInterrupt:
         status = _failed("interrupted; what a node was doing ends there by itself", INTERRUPTED)
@@ -25,15 +38,21 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = DONE
     except OSError as error:
+        if is_debugging:
+            _trace(error)
         status = _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
     except Exception as error:
-        if os.environ.get("MCP_DEBUG"):
-            raise
-        status = _failed(f"a bug of mcpctl: {type(error).__name__}: {error}\nMCP_DEBUG=1 shows where it is.", FAILED)
+        if is_debugging:
+            _trace(error)
+        status = _failed(f"a bug of mcpctl: {type(error).__name__}: {error}\n{_BUG}", FAILED)
     sys.exit(status)
 
 
 def _run(words: list[str]) -> int:
+    if words and words[0] == "__complete":  # a shell asks, and its user waits
+        from mcpctl import completion
+
+        return completion.answer(words[1:])
     if words and words[0] in _PLAIN and len(words) <= 2 and not any(word.startswith("-") for word in words):
         from mcpctl import looking
 
@@ -43,6 +62,26 @@ def _run(words: list[str]) -> int:
     from mcpctl import app
 
     return app.run(words)
+
+
+def _debugging(words: list[str]) -> tuple[list[str], bool]:
+    """The command line without ``--debug``, and whether errors show where they come from."""
+    end = words.index("--") if "--" in words else len(words)
+    found = _DEBUG in words[:end]
+    kept = [word for word in words[:end] if word != _DEBUG] + words[end:]
+    return kept, found or bool(os.environ.get("MCP_DEBUG"))
+
+
+def _trace(error: BaseException) -> None:
+    """Shows where ``error`` comes from, and the errors that it was made of."""
+    import traceback
+
+    each: BaseException | None = error
+    while each is not None:
+        # `from None` is for people who only want the sentence.
+        each.__suppress_context__ = each.__cause__ is not None
+        each = each.__cause__ or each.__context__
+    traceback.print_exception(error)
 
 
 def _failed(message: str, status: int) -> int:

@@ -54,17 +54,30 @@ class NodeState(StrEnum):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """Relative paths, here and below, start at the configuration file's folder."""
+    """Your services.
+
+    ``dir``: the folder with their definitions.
+    """
 
     dir: FilePath = Path("services")
 
 
 class Tls(msgspec.Struct, frozen=True):
+    """Whom mcpctl believes.
+
+    ``ca_cert``: who signed the nodes' certificates, in PEM; a node may have its own.
+    """
+
     ca_cert: FilePath = Path("ca.pem")
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    """``ca_cert`` None: the same as for nodes."""
+    """The server that `mcpctl login` asks for a token.
+
+    ``server_url``: `https://HOST[:PORT][/PATH]`.
+    ``service_name``: as what mcp is known there.
+    ``ca_cert``: who signed its certificate; the same as for nodes when not given.
+    """
 
     server_url: _HttpsUrl
     service_name: _Words = "mcp"
@@ -72,7 +85,13 @@ class Mcias(msgspec.Struct, frozen=True):
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """``username`` is whom `mcpctl login` logs in; with ``password_file`` any command does so by itself (audit S3)."""
+    """Who you are to the nodes.
+
+    ``token_path``: where the token is kept, readable by you alone. ``MCP_TOKEN`` in the environment goes before it.
+    ``username``: whom `mcpctl login` logs in.
+    ``password_file``: with it any command logs in by itself, for what runs unattended (audit S3); needs ``username``
+        and [mcias].
+    """
 
     token_path: FilePath = Path("token")
     username: _Words | None = None
@@ -80,7 +99,14 @@ class Auth(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """``ca_cert`` and ``token_path`` are for nodes with a CA and tokens of their own, as `mcpd init` makes them."""
+    """One node.
+
+    ``name``: as definitions say it.
+    ``address``: where its mcpd listens.
+    ``state``: commands skip what is not active, and say so.
+    ``ca_cert``: for a node with a CA of its own, as `mcpd init` makes it.
+    ``token_path``: for a node with tokens of its own, as `mcpd init` makes them.
+    """
 
     name: Name
     address: NetworkAddress
@@ -94,6 +120,8 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Config(msgspec.Struct, frozen=True):
+    """mcpctl's configuration. Relative paths start at the file's folder."""
+
     services: Services = Services()
     tls: Tls = Tls()
     mcias: Mcias | None = None

@@ -881,17 +881,21 @@ LOCAL = Account(Path("token"))
         (None, LOCAL, Step.GIVE_UP),
         ("mcp_random", UNATTENDED, Step.USE),
         ("a.b.c", UNATTENDED, Step.USE),
-        (a_token(-5, 95), UNATTENDED, Step.USE),
-        (a_token(-79, 21), UNATTENDED, Step.USE),
-        (a_token(-81, 19), UNATTENDED, Step.RENEW),
-        (a_token(-81, 19), ATTENDED, Step.RENEW),
-        (a_token(-81, 19), LOCAL, Step.USE),
-        (a_token(-100, -1), UNATTENDED, Step.LOG_IN),
-        (a_token(-100, -1), ATTENDED, Step.GIVE_UP),
-        (a_token(-100, -1), LOCAL, Step.USE),
+        ((-5, 95), UNATTENDED, Step.USE),
+        ((-79, 21), UNATTENDED, Step.USE),
+        ((-81, 19), UNATTENDED, Step.RENEW),
+        ((-81, 19), ATTENDED, Step.RENEW),
+        ((-81, 19), LOCAL, Step.USE),
+        ((-100, -1), UNATTENDED, Step.LOG_IN),
+        ((-100, -1), ATTENDED, Step.GIVE_UP),
+        ((-100, -1), LOCAL, Step.USE),
     ],
 )
-def test_what_is_done_before_a_token_is_used(token: str | None, account: Account, expected: Step) -> None:
+def test_what_is_done_before_a_token_is_used(
+    token: str | tuple[int, int] | None, account: Account, expected: Step
+) -> None:
+    """A tuple: a token of which so many seconds have gone, or are to come."""
+    token = a_token(*token) if isinstance(token, tuple) else token
     assert step(token, account, NOW) is expected
 
 

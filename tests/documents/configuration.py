@@ -1,0 +1,268 @@
+"""The files that operators write, as Markdown: read from the types that check them."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+import mcpctl.config
+import mcpd.config
+from protos import spec
+from protos.strict import Rule
+from tests.documents.markdown import WRITTEN
+
+# A field's line in its type's docstring, with lines behind it that are indented further.
+_MEANING = re.compile(r"^``(?P<name>\w+)``: (?P<text>.+(?:\n +.+)*)", re.MULTILINE)
+
+
+class Notation(NamedTuple):
+    """How something is written in a file, under a short name."""
+
+    name: str
+    how: str
+
+
+# By the function that reads or checks it.
+NOTATIONS = {
+    "_path": Notation("path", "A path; `~` is your home. What is relative starts at the configuration file's folder."),
+    "name": Notation("name", "Lower-case letters, digits and inner hyphens, 63 characters at most."),
+    "image": Notation("image", "`[REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]`"),
+    "duration": Notation("duration", "Numbers with ms, s, m, h or d: `250ms`, `10s`, `1m30s`, `2h`, `90d`."),
+    "positive_duration": Notation("duration", ""),
+    "size": Notation("size", "A number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB: `256MiB`; without any, bytes."),
+    "argument": Notation("string", "Any text in quotes, without NUL."),
+    "host_port": Notation("address", "`IP:PORT`, `HOST:PORT` or `[IPv6]:PORT`"),
+    "explicit_address": Notation(
+        "IP address", "`IP:PORT` or `[IPv6]:PORT`, of one interface: no host's name, no wildcard."
+    ),
+    "_metrics_address": Notation("IP address", ""),
+    "http_url": Notation("URL", "`http://HOST[:PORT]/PATH`, or https."),
+    "_https_url": Notation("https URL", "`https://HOST[:PORT]`"),
+    "_words": Notation("string", ""),
+    "_argv": Notation(
+        "argv", 'A program with its absolute path, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'
+    ),
+    "_threshold": Notation("integer", ""),
+    "_count": Notation("integer", ""),
+    "_retries": Notation("integer", ""),
+    "_cpus": Notation("number", ""),
+    "free_space": Notation("free space", "A share of the filesystem, `10%` (at most 90%), or a size: `5GiB`."),
+    "network": Notation("network", "A podman network's name, `host` or `none`."),
+    "user": Notation("user", "`USER[:GROUP]`, names or numbers."),
+    "restart": Notation("restart policy", "`no`, `on-failure[:N]`, `unless-stopped` or `always`."),
+    "port": Notation("port", "`[IP:]HOST:CONTAINER[/tcp|/udp]`"),
+    "volume": Notation(
+        "volume", "`SOURCE:TARGET[:OPTIONS]`: `/srv/web:/data:ro`; SOURCE is an absolute path or a volume's name."
+    ),
+    "env_name": Notation("string", ""),
+    "secret": Notation("secret", "A podman secret's name."),
+}
+_PLAIN = {str: "string", bool: "true or false", int: "integer", float: "number", timedelta: "duration"}
+
+
+class Document(NamedTuple):
+    """One kind of file. ``example``: a whole one, that its type takes."""
+
+    title: str
+    where: str
+    type: type[msgspec.Struct]
+    example: str
+
+
+_SERVICE = """\
+name = "web"
+node = "rift"
+active = true
+
+[[components]]
+name = "api"
+image = "registry.example.net/web:v1.7.0"
+user = "1000:1000"
+restart = "unless-stopped"
+ports = ["127.0.0.1:18443:8443"]
+volumes = ["/srv/web:/data"]
+cmd = ["server", "--config", "/data/web.toml"]
+env = { LOG_LEVEL = "info" }
+secrets = ["web-unseal"]
+depends_on = ["db"]
+heal = "restart"
+[components.health]
+http = "http://127.0.0.1:18443/healthz"
+start_period = "20s"
+[components.resources]
+memory = "256MiB"
+cpus = 0.5
+
+[[components]]
+name = "db"
+image = "registry.example.net/db:v3"
+"""
+_MCP = """\
+[services]
+dir = "services"
+
+[[nodes]]
+name = "rift"
+address = "100.95.252.120:9444"
+ca_cert = "nodes/rift/ca.pem"
+token_path = "nodes/rift/token"
+"""
+_MCPD = """\
+[node]
+name = "rift"
+
+[server]
+grpc_addr = "100.95.252.120:9444"
+tls_cert = "certs/cert.pem"
+tls_key = "certs/key.pem"
+
+[monitor]
+alert_command = ["/usr/bin/logger", "-t", "mcp"]
+heal = "restart"
+
+[metrics]
+address = "127.0.0.1:9445"
+"""
+DOCUMENTS = (
+    Document("A service's definition", "`SERVICE.toml` in the folder that `mcp.toml` names", spec.Service, _SERVICE),
+    Document(
+        "`mcp.toml`", "mcpctl's: `--config`, `MCP_CONFIG`, or `~/.config/mcp/mcp.toml`", mcpctl.config.Config, _MCP
+    ),
+    Document("`mcpd.toml`", "the daemon's: `--config`, or `/srv/mcp/mcpd.toml`", mcpd.config.Config, _MCPD),
+)
+
+_HEAD = """\
+# The files that you write
+
+All of them are TOML. A key that is not known, a value of another type or out of its range is an error that names the
+file, the key, what was found and what is allowed; all of a file's are told at once. Nothing is changed before a file is
+right. `mcpctl service list` checks the definitions, `mcpd check` the daemon's configuration and the machine.
+"""
+
+
+def page() -> str:
+    lines = [WRITTEN, "", *_HEAD.splitlines(), ""]
+    for document in DOCUMENTS:
+        lines += [f"## {document.title}", "", f"Where it is: {document.where}.", ""]
+        lines += ["```toml", *document.example.splitlines(), "```", ""]
+        lines += _tables(document.type, "")
+    lines += ["## Notations", "", "| | |", "| --- | --- |"]
+    lines += [f"| {each.name} | {_cell(each.how)} |" for each in NOTATIONS.values() if each.how]
+    return "\n".join(lines) + "\n"
+
+
+def _tables(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
+    """The struct's own fields, and below them the tables that it has."""
+    meanings = documented(struct)
+    rows, below = [], []
+    for field in msgspec.structs.fields(struct):
+        inner = table_of(field.type)
+        if inner is None or meanings.get(field.name):
+            rows.append(_row(field, meanings.get(field.name, "")))
+        if inner is not None:
+            below.append((inner, f"{path}.{field.encode_name}".lstrip("."), typing.get_origin(field.type) is tuple))
+    if path:
+        yield from (_about(struct), "")
+    if rows:
+        yield from ("| key | notation | default | meaning |", "| --- | --- | --- | --- |", *rows, "")
+    for inner, where, is_list in below:
+        yield from (f"### `[[{where}]]`" if is_list else f"### `[{where}]`", "")
+        yield from _tables(inner, where)
+
+
+def documented(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """What the struct's docstring says of its fields."""
+    text = inspect.getdoc(struct) or ""
+    return {match["name"]: _plain_code(" ".join(match["text"].split())) for match in _MEANING.finditer(text)}
+
+
+def _about(struct: type[msgspec.Struct]) -> str:
+    paragraphs = _MEANING.sub("", inspect.getdoc(struct) or "").split("\n\n")
+    return _plain_code(" ".join(" ".join(paragraphs).split()))
+
+
+def _plain_code(text: str) -> str:
+    return re.sub(r"``([^`]+)``", r"`\1`", re.sub(r" \(audit [A-Z]\d\)", "", text))
+
+
+def _row(field: msgspec.structs.FieldInfo, meaning: str) -> str:
+    cells = (f"`{field.encode_name}`", notation(field.type), _default(field), meaning[:1].upper() + meaning[1:])
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def table_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a field of ``kind`` holds, or a list of such."""
+    for each in (kind, *typing.get_args(kind)):
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return each
+    return None
+
+
+def notation(kind: Any) -> str:
+    """How a value of ``kind`` is written. Raises KeyError for a rule that NOTATIONS lacks."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if table_of(kind) is not None:
+        return "list of tables" if origin is tuple else "table"
+    if origin is Annotated:
+        rule = next(each for each in args if isinstance(each, Rule))
+        return NOTATIONS[_function(rule).__name__].name
+    if origin is tuple:
+        return f"list: {notation(args[0])}"
+    if origin is not None and issubclass(origin if isinstance(origin, type) else object, Mapping):
+        return f"table: {notation(args[1])}"
+    if args:  # a union with None
+        return notation(next(each for each in args if each is not type(None)))
+    if issubclass(kind, Enum):
+        return " or ".join(f'`"{each.value}"`' for each in kind)
+    return _PLAIN[kind]
+
+
+def _function(rule: Rule) -> Callable[..., object]:
+    """The function behind a rule, also behind one of `protos.strict.checked`."""
+    found: Callable[..., object] = inspect.getclosurevars(rule.parse).nonlocals.get("parse", rule.parse)
+    return found
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return "required"
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+    if value is None or isinstance(value, msgspec.Struct):
+        return ""
+    return f"`{_written(value)}`"
+
+
+def _written(value: Any) -> str:
+    """As a file says it."""
+    if isinstance(value, mcpd.config.FreeSpace):
+        return json.dumps(value.text)
+    if isinstance(value, timedelta):
+        return json.dumps(_span(value))
+    if isinstance(value, Path):
+        return json.dumps(str(value))
+    if isinstance(value, Enum):
+        return json.dumps(value.value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 2**20 and value % 2**30 == 0:
+        return json.dumps(f"{value // 2**30}GiB")
+    return "{}" if value == {} else json.dumps(value)
+
+
+def _span(value: timedelta) -> str:
+    seconds = int(value.total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

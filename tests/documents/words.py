@@ -1,0 +1,54 @@
+"""`mcpctl/words.py`: the commands and their options, for completion."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.documents.reference import Argument, Command, Program
+
+_HEAD = '''\
+"""The commands of mcpctl and their options, for completion, which has no time to ask cyclopts.
+
+Written by `python -m tests.documents`; change the commands instead.
+"""
+
+from __future__ import annotations
+
+# What an option or argument takes: "" is nothing, "text" something that cannot be completed, "files" and "config" a
+# file's name, "node", "service" and "what" (SERVICE or SERVICE/COMPONENT) a name, and "a|b" one of these words.
+
+# The words that have commands behind them.
+'''
+_FILES = ("LOCAL", "FILE", "COMPOSE", "--to")
+_NODES = ("--node", "NODE")
+
+
+def text(program: Program) -> str:
+    commands = {" ".join(each.words): _entry(each) for each in program.commands}
+    code = (
+        f"{_HEAD}GROUPS: dict[str, str] = {program.groups!r}\n\n"
+        "# Each with its line in the list, its options (what each takes, and its help), and what its arguments are.\n"
+        f"COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {commands!r}\n"
+    )
+    formatted = ["ruff", "format", "--stdin-filename", "mcpctl/words.py", "-"]
+    return subprocess.run(formatted, input=code, capture_output=True, text=True, check=True).stdout
+
+
+def _entry(command: Command) -> tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]:
+    options = {name: (_kind(command, each), each.help) for each in command.options for name in each.names}
+    return command.summary, options, tuple(_kind(command, each) for each in command.arguments)
+
+
+def _kind(command: Command, argument: Argument) -> str:
+    name = argument.names[0]
+    if not argument.takes or argument.takes.startswith("["):
+        return ""
+    if argument.choices:
+        return "|".join(argument.choices)
+    if name == "--config":
+        return "config"
+    if name in _FILES or argument.takes == "FILE":
+        return "files"
+    if name in _NODES or (command.words[0] == "node" and name == "NAME" and command.words[1] != "add"):
+        return "node"
+    return {"SERVICE": "service", "WHAT": "what"}.get(name, "text")
