@@ -45,10 +45,6 @@ class UnavailableError(McpdError):
     """Something that is needed does not answer; trying again later may help."""
 
 
-class UnbuiltError(McpdError):
-    """The contract has it, this version does not."""
-
-
 class ConfigError(McpdError):
     """The daemon's own files are not usable."""
 

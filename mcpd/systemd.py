@@ -24,6 +24,9 @@ _SEND_S = 1.0
 _STATUS_EVERY_S = 15.0
 # How often a start that takes long asks for more time, when no watchdog sets the pace.
 _EXTEND_EVERY_S = 10.0
+# A server that has just begun to listen answers in milliseconds; one that does not is asked again.
+_READY_WITHIN_S = 10.0
+_READY_AGAIN_S = 1.0
 # One message may be late for this many rounds.
 _EXTEND_ROUNDS = 3
 # Drifting components that the sentence names.
@@ -98,12 +101,15 @@ class Supervision:
             nursery.start_soon(self._keep_status)
 
     async def ready(self, answers: Probe) -> None:
-        """Says so once ``answers`` has returned; from then on it is asked again for the watchdog."""
+        """Says so once ``answers`` has returned, which is asked again for the watchdog from now on."""
         if not self._manager:
             return
-        await self._progressed()  # or the sentence would not know yet what was just listed
-        await answers()
+        # From here on a server that does not answer gets no more time from systemd, which then starts us again.
         self._answers = answers
+        # The monitor is asked as well, or the sentence would not know yet what was just listed.
+        while why := await self._why_stuck(_READY_WITHIN_S):
+            log.error("not ready yet", reason=why)
+            await trio.sleep(_READY_AGAIN_S)
         self._was_ready = True
         self._status = self._describe()
         self._manager.tell(READY=1, STATUS=self._status, WATCHDOG=1)
@@ -153,7 +159,8 @@ class Supervision:
         while True:
             await trio.sleep(_STATUS_EVERY_S)
             status = self._describe()
-            if status != self._status and self._answers is not None:
+            is_serving = self._was_ready and self._answers is not None
+            if is_serving and status != self._status:
                 self._status = status
                 self._manager.tell(STATUS=status)
 

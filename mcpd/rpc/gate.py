@@ -56,7 +56,6 @@ _STATUS: dict[type[errors.McpdError], Status] = {
     errors.RegistryError: Status.UNAVAILABLE,
     # So is a disk that is full; but what asks again and again does not free it.
     errors.UnwritableError: Status.FAILED_PRECONDITION,
-    errors.UnbuiltError: Status.UNIMPLEMENTED,
     errors.BugError: Status.INTERNAL,
 }
 
@@ -105,10 +104,10 @@ class Gate:
     def agent(
         self, contract: Mapping[str, Handler], methods: Mapping[str, Method], from_memory: Mapping[str, FromMemory]
     ) -> dict[str, Handler]:
-        """Handlers for every RPC of ``contract``: answered by ``methods`` (by RPC name), or told to be unbuilt."""
+        """Handlers for every RPC of ``contract``, each answered by one of ``methods`` (by RPC name)."""
         names = {path: path.rpartition("/")[2] for path in contract}
         return {
-            path: self._handler(path, declared, methods.get(names[path]), from_memory.get(names[path]))
+            path: self._handler(path, declared, methods[names[path]], from_memory.get(names[path]))
             for path, declared in contract.items()
         }
 
@@ -142,14 +141,13 @@ class Gate:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace)
 
-    def _handler(self, path: str, declared: Handler, method: Method | None, from_memory: FromMemory | None) -> Handler:
+    def _handler(self, path: str, declared: Handler, method: Method, from_memory: FromMemory | None) -> Handler:
         async def serve(stream: Stream[Any, Any]) -> None:
             name = path.rpartition("/")[2]
             counted = contextlib.nullcontext() if name in _ENDLESS else self._in_flight_counted()
             with self._accounted(path, stream) as call, counted:
                 await self._admit(call, stream)
-                if method is None or call.caller is None:
-                    raise errors.UnbuiltError(f"this mcpd does not do {name} yet; a later version will")
+                assert call.caller, "every RPC of ours needs a role"
                 await _answer(method, from_memory, declared.cardinality, stream, call.caller, call)
 
         return declared._replace(func=serve)
