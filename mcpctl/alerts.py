@@ -12,6 +12,7 @@ from mcpctl.config import Node
 from mcpctl.errors import DONE
 from mcpctl.fanout import ask
 from mcpctl.looking import LONG_AGO, Query, what
+from mcpctl.output import View, listing, structured
 from mcpctl.rows import AlertRow, SilenceRow, alert_row, silence_row
 from protos.mcp import v1
 
@@ -36,13 +37,12 @@ def list_alerts(query: Query, *, closed: bool = False, limit: int = DEFAULT_ALER
     if len(found.answers) > 1:
         alerts.sort(key=lambda row: row.opened_at or LONG_AGO)
     if query.json:
-        render.as_json(Ledger(alerts, silences))
+        structured(Ledger(alerts, silences), query.how, [*alerts, *silences])
         return found.status
-    headers = ("ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON")
-    render.table(headers, map(_alert_cells, alerts))
-    if silences:
+    listing(alerts, query.how, _ALERTS)
+    if silences and not query.how.quiet:
         print()
-        render.table(("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"), map(_silence_cells, silences))
+        listing(silences, query.how, _SILENCES)
     return found.status
 
 
@@ -57,8 +57,8 @@ def ack(query: Query, node: Node, alert: int, note: str) -> int:
 
     row = alert_row(node.name, asyncio.run(command()).alert)
     if query.json:
-        render.as_json(row)
-    else:
+        structured(row, query.how, [row])
+    elif not query.how.quiet:
         render.say(f"alert {row.id} on {row.node}, {row.kind} of {_what(row)}, is acked by {row.acked_by}")
     return DONE
 
@@ -75,8 +75,8 @@ def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
 
     row = silence_row(node.name, asyncio.run(command()).silence)
     if query.json:
-        render.as_json(row)
-    else:
+        structured(row, query.how, [row])
+    elif not query.how.quiet:
         render.say(f"alerts of {_what(row)} on {row.node} are silent until {render.moment(row.until)}")
     return DONE
 
@@ -108,3 +108,20 @@ def _reason(row: AlertRow) -> str:
 def _what(row: AlertRow | SilenceRow) -> str:
     """An alert that is about the node itself has no service."""
     return what(row.service, row.component) or "the node"
+
+
+def _wide_cells(row: AlertRow) -> tuple[str, ...]:
+    exit_status = "" if row.exit_status is None else str(row.exit_status)
+    return row.desired, row.observed, str(row.transitions), str(row.attempts), exit_status, row.output_tail
+
+
+_ALERTS: View[AlertRow] = View(
+    ("ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON"),
+    _alert_cells,
+    lambda row: str(row.id),
+    ("DESIRED", "OBSERVED", "TRANSITIONS", "ATTEMPTS", "EXIT", "PRINTED"),
+    _wide_cells,
+)
+_SILENCES: View[SilenceRow] = View(
+    ("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"), _silence_cells, lambda row: str(row.id)
+)

@@ -29,8 +29,14 @@ COMMANDS = {
     "list": ("status:list_services", "List deployed services, from the nodes' registries."),
     "ps": ("status:ps", "Show components as podman sees them now."),
     "status": ("status:status", "Show what should run against what runs, and why they disagree."),
+    "dash": ("dash:dash", "Show the fleet on one screen: services, drift, alerts; and of each its history and logs."),
+    "logs": ("logs:logs", "Show what a service's components print, in the order of time."),
     "events": ("status:events", "Show what happened, and what happens."),
     "audit": ("audit:audit", "Show who called what on the nodes, and how it ended."),
+    "push": ("files:push", "Copy a file to a service's folder on its node."),
+    "pull": ("files:pull", "Copy a file from a service's folder on its node."),
+    "ls": ("files:ls", "List a service's files on its node."),
+    "diff-file": ("files:diff_file", "Compare a file here with one on a service's node."),
     "timeline": ("status:timeline", "Draw the states of each component over time, with deploys and alerts."),
 }
 ALERT_COMMANDS = {
@@ -39,11 +45,29 @@ ALERT_COMMANDS = {
     "silence": ("alerts:silence", "Keep the alerts of a service or component quiet for a while."),
 }
 NODE_COMMANDS = {
-    "list": ("node:list_nodes", "List the nodes in the configuration."),
+    "list": ("node:list_nodes", "List the nodes in the configuration, and how they are."),
     "show": ("node:show", "Show one node: versions, podman, load, memory, disk."),
     "add": ("node:add", "Add a node to the configuration; comments are kept."),
     "remove": ("node:remove", "Remove a node from the configuration. What runs there runs on."),
+    "snapshot": (
+        "snapshot:snapshot",
+        "Bring a snapshot of a node's registry here: whole, checked, and readable by you alone.",
+    ),
     "set-state": ("node:set_state", "Set a node's state; commands skip nodes that are not active."),
+    "prune": ("images:prune", "Remove the images that nothing on a node uses, but for the newest."),
+}
+SERVICE_COMMANDS = {
+    "list": ("service:list_definitions", "List the definitions, also those that are wrong; ask no node."),
+    "show": ("service:show", "Show a definition as it is effective, defaults included."),
+    "edit": ("service:edit", "Edit a definition: checked, compared with what runs, and replaced as a whole."),
+    "export": ("service:export", "Write a service for another program: a definition, quadlet, kube or compose."),
+    "import": ("service:import_service", "Make a definition of a compose file."),
+}
+COMPLETION_COMMANDS = {
+    "bash": ("completion:bash", "Print the script for bash."),
+    "zsh": ("completion:zsh", "Print the script for zsh."),
+    "fish": ("completion:fish", "Print the script for fish."),
+    "install": ("completion:install", "Put the script where your shell finds it, and say what is left to do."),
 }
 
 
@@ -59,10 +83,20 @@ def build(words: list[str]) -> App:
     )
     node = App(name="node", help="The nodes in the configuration.")
     alerts = App(name="alerts", help="What the nodes had to tell, and whether anybody has seen it.")
+    service = App(name="service", help="The definitions of your services: what they say, and other notations of it.")
     app.command(node)
     app.command(alerts)
+    app.command(service)
+    completion = App(name="completion", help="What makes bash, zsh or fish complete mcpctl's command lines.")
+    app.command(completion)
     app.command(version)
-    for group, commands in ((app, COMMANDS), (alerts, ALERT_COMMANDS), (node, NODE_COMMANDS)):
+    for group, commands in (
+        (app, COMMANDS),
+        (alerts, ALERT_COMMANDS),
+        (node, NODE_COMMANDS),
+        (service, SERVICE_COMMANDS),
+        (completion, COMPLETION_COMMANDS),
+    ):
         for name, (place, summary) in commands.items():
             # A command that is asked for is imported anyway, and shows its whole docstring.
             known = {} if name in words else {"help": summary}

@@ -16,6 +16,7 @@ from mcpctl.errors import INTERRUPTED
 from mcpctl.fanout import ask
 from mcpctl.following import Follower, Printer, follow_all
 from mcpctl.looking import LONG_AGO, Query
+from mcpctl.output import View, listing
 from mcpctl.rows import AuditRow, audit_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -54,10 +55,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def audit(query: Query, wanted: Wanted) -> int:
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_audit(wanted.request())))
     rows = _in_order([[audit_row(answer.node, each) for each in answer.entries] for answer in found.answers])
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(HEADERS, map(_cells, rows))
+    listing(rows, query.how, _CALLS)
     return found.status
 
 
@@ -72,7 +70,7 @@ def follow(query: Query, wanted: Wanted) -> int:
 async def _follow(query: Query, wanted: Wanted) -> int:
     settings = query.settings()
     found = await ask(settings, query.nodes, lambda stub: _list(stub, wanted))
-    printer = Printer(query.json, HEADERS, _cells)
+    printer = Printer(query.how, _CALLS)
     printer.begin(_in_order([[audit_row(each.node, info) for info in each.entries] for each in found.answers]))
     if not found.answers:
         return found.status
@@ -150,3 +148,6 @@ def _cells(row: AuditRow) -> tuple[str, ...]:
     who = row.caller or "-", row.role or "-", row.peer
     took = render.took(row.took_ms)
     return render.moment(row.at), row.node, *who, row.method, row.target or "-", row.status, took
+
+
+_CALLS: View[AuditRow] = View(HEADERS, _cells, lambda row: str(row.id), ("ID",), lambda row: (str(row.id),))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpclib.client import Channel
@@ -13,21 +16,22 @@ from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
-from mcpctl import trust
+from mcpctl import __version__, resolving, trust
 from mcpctl.config import Node, Settings
 from mcpctl.errors import (
     BusyError,
     CliError,
     MciasUnreachableError,
+    SilentError,
     UnknownServiceError,
     UnreachableError,
     UsageError,
 )
-from protos.mcp.v1 import AgentServiceStub
+from protos.mcp.v1 import AgentServiceStub, NodeStatusRequest
 
 if TYPE_CHECKING:
     from betterproto import Message
-    from betterproto.grpc.grpclib_client import MetadataLike
+    from betterproto.grpc.grpclib_client import MessageSource, MetadataLike
     from grpclib.metadata import Deadline
 
 A = TypeVar("A", bound="Message")
@@ -36,6 +40,8 @@ A = TypeVar("A", bound="Message")
 READ_DEADLINE_S = 10.0
 # Pulls and stop timeouts are honest work; an operation ends by itself on the node, however long we watch.
 CHANGE_DEADLINE_S = 3600.0
+# A file takes as long as it takes; but when nothing of it moved for so long, nothing will.
+SILENCE_S = 60.0
 # A node that lost its power closes no connection: whoever follows it for days finds out by asking. Ten seconds are
 # what a node has to answer in anyhow.
 _KEEPALIVE = Configuration(
@@ -44,26 +50,35 @@ _KEEPALIVE = Configuration(
     _http2_max_pings_without_data=0,
     _http2_min_sent_ping_interval_without_data=5.0,
 )
+# On a slow line a question waits behind the megabytes that were sent before it.
+_PATIENT = Configuration(_keepalive_time=10.0, _keepalive_timeout=SILENCE_S)
 
 _DEFINITION_ERRORS = (Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS)
 
 
 @asynccontextmanager
-async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIterator[AgentServiceStub]:
-    """The agent of ``node``; every call has ``deadline`` seconds. Raises UnreachableError, UsageError, CliError."""
+async def agent(settings: Settings, node: Node, *, deadline: float | None) -> AsyncIterator[AgentServiceStub]:
+    """The agent of ``node``; every call has ``deadline`` seconds. Raises UnreachableError, UsageError, CliError.
+
+    ``deadline`` None: as long as it takes; whoever wants that looks for silence (`SILENCE_S`) himself.
+    """
     host, port = node.host_port
     # What is wrong on our own side is told before a node is bothered.
     await _token(settings, node)
-    channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE)
+    resolving.aside(asyncio.get_running_loop())
+    channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE if deadline else _PATIENT)
     # Who may take an hour for an answer has ten seconds to be there: the kernel would try for two minutes.
-    patience = min(deadline, READ_DEADLINE_S)
+    patience = min(deadline or READ_DEADLINE_S, READ_DEADLINE_S)
     is_connected = False
+    stub = _Agent(settings, node, channel, deadline)
     try:
         async with asyncio.timeout(patience):
             await channel.__connect__()
-        patience, is_connected = deadline, True
-        yield _Agent(settings, node, channel, deadline)
+        patience, is_connected = deadline or patience, True
+        yield stub
     except GRPCError as error:
+        if error.status is Status.UNIMPLEMENTED:
+            raise CliError(f"node {node.name}: {error.message}; {await _apart(node, stub)}") from None
         raise _refused(settings, node, error) from None
     except ssl.SSLCertVerificationError as error:
         raise UnreachableError(
@@ -71,14 +86,16 @@ async def agent(settings: Settings, node: Node, *, deadline: float) -> AsyncIter
             f"{trust.why_not_trusted(error, settings.ca_cert(node))}"
         ) from None
     except TimeoutError:
-        raise UnreachableError(f"node {node.name}: {node.address} did not answer within {patience:g} s") from None
+        raise SilentError(f"node {node.name}: {node.address} did not answer within {patience:g} s") from None
     except (StreamTerminatedError, ProtocolError, ssl.SSLError) as error:
         raise UnreachableError(f"node {node.name}: the connection to {node.address} broke: {error}") from None
     except OSError as error:
         # A connection that breaks is told otherwise: this is whoever read our output, and has enough of it.
         if is_connected and isinstance(error, BrokenPipeError):
             raise
-        reason = error.strerror or str(error)
+        # What asyncio says instead names the address once more, and not what was wrong.
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise UnreachableError(
             f"node {node.name}: {node.address} cannot be reached: {reason}; is mcpd running there?"
         ) from None
@@ -94,7 +111,7 @@ def run(coroutine: object) -> int:
 class _Agent(AgentServiceStub):
     """Each call goes with the token of its time, and a second time with another when the first one is refused."""
 
-    def __init__(self, settings: Settings, node: Node, channel: Channel, timeout: float) -> None:
+    def __init__(self, settings: Settings, node: Node, channel: Channel, timeout: float | None) -> None:
         super().__init__(channel, timeout=timeout)
         self._settings = settings
         self._node = node
@@ -148,6 +165,44 @@ class _Agent(AgentServiceStub):
         ):
             yield each
 
+    async def _stream_unary(
+        self,
+        route: str,
+        request_iterator: MessageSource,
+        request_type: type[Any],
+        response_type: type[A],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> A:
+        """Raises TypeError for an iterator: what is sent may have to be sent from its beginning again."""
+        if isinstance(request_iterator, (AsyncIterator, Iterator)):
+            raise TypeError(f"{type(request_iterator).__name__} cannot be gone through twice")
+        token = await _token(self._settings, self._node)
+        call = super()._stream_unary
+
+        def begin(token: str) -> asyncio.Task[A]:
+            # The node may refuse before it has read everything. grpclib then cancels the task that sends, and never
+            # takes that back, so that Ctrl-C and deadlines would be miscounted in it: it has a task of its own.
+            return asyncio.create_task(
+                call(
+                    route,
+                    request_iterator,
+                    request_type,
+                    response_type,
+                    timeout=timeout,
+                    deadline=deadline,
+                    metadata=_bearer(token),
+                )
+            )
+
+        try:
+            return await begin(token)
+        except GRPCError as error:
+            token = await self._another(token, error)
+        return await begin(token)
+
     async def _another(self, token: str, error: GRPCError) -> str:
         """What to try instead of a token that was refused with ``error``, which is raised when there is nothing.
 
@@ -176,6 +231,24 @@ def _bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
+async def _apart(node: Node, stub: AgentServiceStub) -> str:
+    """How the versions of a node that lacks an RPC, and of ours, compare, and which to update."""
+    try:
+        theirs = (await stub.node_status(NodeStatusRequest(), timeout=READ_DEADLINE_S)).mcpd_version
+    except (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError, CliError):
+        theirs = ""
+    versions = f"mcpd there is {theirs or 'of an unknown version'}, mcpctl here is {__version__}"
+    if theirs == __version__:
+        return f"{versions}: neither update changes that"
+    older = "mcpctl" if theirs and _ordered(theirs) > _ordered(__version__) else f"mcpd on {node.name}"
+    return f"{versions}: update {older}"
+
+
+def _ordered(version: str) -> tuple[int, ...]:
+    """A version as numbers, to compare by: 0.10.0 comes after 0.9.1."""
+    return tuple(int(each) for each in re.findall(r"\d+", version))
+
+
 def _refused(settings: Settings, node: Node, error: GRPCError) -> CliError:
     message = f"node {node.name}: {error.message or error.status.name}"
     if error.status is Status.UNAUTHENTICATED and settings.session.account.server and not settings.fixed_token(node):
@@ -191,7 +264,21 @@ def _refused(settings: Settings, node: Node, error: GRPCError) -> CliError:
     return CliError(message)
 
 
+# By the CA's file and the time of its last change (nanoseconds): many nodes share one, and who follows for days
+# meets another.
+_contexts: dict[tuple[Path, int], ssl.SSLContext] = {}
+
+
 def _tls(settings: Settings, node: Node) -> ssl.SSLContext:
-    context = trust.context(settings.ca_cert(node), f"node {node.name}", ssl.TLSVersion.TLSv1_3)
-    context.set_alpn_protocols(["h2"])
-    return context
+    """Raises UsageError."""
+    path = settings.ca_cert(node)
+    try:
+        key = path, path.stat().st_mtime_ns
+    except OSError:
+        # `trust` says what is wrong with it.
+        key = path, 0
+    if key not in _contexts:
+        context = trust.context(path, f"node {node.name}", ssl.TLSVersion.TLSv1_3)
+        context.set_alpn_protocols(["h2"])
+        _contexts[key] = context
+    return _contexts[key]

@@ -16,6 +16,8 @@ from mcpctl import render
 from mcpctl import timeline as history
 from mcpctl.fanout import ask
 from mcpctl.looking import Query, what
+from mcpctl.output import names as print_names
+from mcpctl.output import structured
 from mcpctl.rows import alert_row, component_row, event_row
 from mcpctl.timeline import Cell, History, Window
 from protos.mcp import v1
@@ -50,11 +52,13 @@ class _Told(NamedTuple):
 def timeline(query: Query, window: Window, width: int) -> int:
     """Lines of ``width`` characters at most. Raises CliError as `fanout.ask` does."""
     name = query.service()
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: _tell(stub, name, window)))
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: _tell(stub, name, window), service=name))
     components = [each for answer in found.answers for each in _histories(answer, window)]
     components.sort(key=lambda each: (each.service, each.component, each.node))
     if query.json:
-        render.as_json(Timeline(*window, components))
+        structured(Timeline(*window, components), query.how, components)
+    elif query.how.quiet:
+        print_names(what(each.service, each.component) for each in components)
     else:
         _draw(components, window, width)
     return found.status

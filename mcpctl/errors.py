@@ -24,7 +24,13 @@ class UsageError(CliError):
 
 
 class UnreachableError(CliError):
-    """A node did not answer, or not in time."""
+    """A node did not answer, or not in time. ``waited_s``: seconds until that was known, where they were counted."""
+
+    waited_s: float = 0.0
+
+
+class SilentError(UnreachableError):
+    """A node did not answer in time, which the message says."""
 
 
 class MciasError(CliError):

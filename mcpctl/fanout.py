@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -15,10 +16,12 @@ from mcpctl.errors import (
     CliError,
     MciasError,
     MciasUnreachableError,
+    SilentError,
     UnknownServiceError,
     UnreachableError,
     UsageError,
 )
+from protos import grammar
 from protos.mcp.v1 import AgentServiceStub
 
 T = TypeVar("T")
@@ -41,14 +44,24 @@ Said = list[tuple[Node, T | CliError]]
 
 
 async def ask(
-    settings: Settings, names: tuple[str, ...], question: Callable[[AgentServiceStub], Awaitable[T]]
+    settings: Settings,
+    names: tuple[str, ...],
+    question: Callable[[AgentServiceStub], Awaitable[T]],
+    *,
+    service: str = "",
 ) -> Answers[T]:
-    """Asks the nodes called ``names``, or every active one.
+    """Asks the nodes called ``names``, or every active one. ``service``: what is asked about, when it is one.
 
     Says on stderr which nodes were skipped or did not answer. Raises as `settled` does, and UsageError when there is no
     node to ask.
     """
-    return settled(await ask_each(settings, chosen(settings, names), lambda stub, _: question(stub)))
+    said = await ask_each(settings, chosen(settings, names), lambda stub, _: question(stub))
+    try:
+        return settled(said)
+    except UnknownServiceError as error:
+        from mcpctl import definition
+
+        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
 
 
 async def ask_each(
@@ -56,14 +69,24 @@ async def ask_each(
     nodes: Sequence[Node],
     question: Callable[[AgentServiceStub, Node], Awaitable[T]],
     *,
-    deadline: float = READ_DEADLINE_S,
+    deadline: float | None = None,
 ) -> Said[T]:
-    """Asks ``nodes``, each with ``deadline`` seconds for its answer."""
+    """Asks ``nodes``, each with ``deadline`` seconds for everything, from the connection on; None: `read_deadline`.
+
+    Raises UsageError.
+    """
+    patience = read_deadline() if deadline is None else deadline
+    now = asyncio.get_running_loop().time
+    # One clock for all: a node that answers late because ours was busy with the others has as long as they have.
+    start = now()
 
     async def one(node: Node) -> T | CliError:
         try:
-            async with agent(settings, node, deadline=deadline) as stub:
+            async with agent(settings, node, deadline=patience) as stub, asyncio.timeout_at(start + patience):
                 return await question(stub, node)
+        except UnreachableError as error:
+            error.waited_s = now() - start
+            return error
         except CliError as error:
             return error
 
@@ -73,6 +96,17 @@ async def ask_each(
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
     return [(node, task.result()) for node, task in zip(nodes, tasks, strict=True)]
+
+
+def read_deadline() -> float:
+    """Seconds that a node has for what changes nothing: ``MCP_TIMEOUT``, else `READ_DEADLINE_S`. Raises UsageError."""
+    text = os.environ.get("MCP_TIMEOUT", "")
+    if not text:
+        return READ_DEADLINE_S
+    try:
+        return grammar.positive_duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"MCP_TIMEOUT: {error}") from None
 
 
 def settled(said: Said[T]) -> Answers[T]:
@@ -89,13 +123,26 @@ def settled(said: Said[T]) -> Answers[T]:
     # 1. Our own side is wrong (no token, no login, no CA): nothing that a node says changes that.
     # 2. Every node refused: the refusal is the answer.
     # 3. The nodes answered, and none knows the service.
-    wrong = [each for each in failed if isinstance(each, (UsageError, MciasError, MciasUnreachableError))]
+    wrong = [each for each in failed if on_our_side(each)]
     refused = [] if answers or any(isinstance(each, UnreachableError) for each in failed) else failed
     for error in (*wrong, *refused, *([] if answers or failed else unknown)):
         raise error
     for error in failed:
-        render.note(f"mcpctl: {error}")
+        render.note(f"mcpctl: {error}{_waited(error)}")
     return Answers(answers, PARTIAL if failed else DONE, answered, unreachable)
+
+
+def on_our_side(error: CliError) -> bool:
+    """Whether we could not ask: no token, no login, no CA, nobody to tell who we are."""
+    is_ours = isinstance(error, (UsageError, MciasError, MciasUnreachableError))
+    return is_ours and not isinstance(error, UnknownServiceError)
+
+
+def _waited(error: CliError) -> str:
+    """How long a node was waited for, where its error does not say so itself."""
+    if not isinstance(error, UnreachableError) or isinstance(error, SilentError):
+        return ""
+    return f" (waited {render.took(1000 * error.waited_s)})"
 
 
 def chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:

@@ -19,7 +19,7 @@ import msgspec
 from mcpctl import definition, output, render
 from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, INTERRUPTED, PARTIAL, CliError
+from mcpctl.errors import DONE, INTERRUPTED, PARTIAL, CliError, UnknownServiceError
 from mcpctl.fanout import ask_each, chosen, settled
 from mcpctl.following import WITHOUT_END_S, Follower, Printer, follow_all
 from mcpctl.looking import Query
@@ -88,7 +88,11 @@ def _nodes(settings: Settings, query: Query) -> tuple[list[Node], int]:
         return [settings.usable_node(definition.load(settings, service).service.node)], DONE
     request = v1.ListServicesRequest(service=service)
     nodes = chosen(settings, query.nodes)
-    found = settled(asyncio.run(ask_each(settings, nodes, lambda stub, _: stub.list_services(request))))
+    said = asyncio.run(ask_each(settings, nodes, lambda stub, _: stub.list_services(request)))
+    try:
+        found = settled(said)
+    except UnknownServiceError as error:
+        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
     return found.answered, found.status
 
 

@@ -16,6 +16,7 @@ from mcpctl import render
 from mcpctl.config import Settings, load
 from mcpctl.errors import DONE, DRIFT, UsageError
 from mcpctl.fanout import ask
+from mcpctl.output import How, View, listing, structured
 from mcpctl.rows import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
 from protos import naming
 from protos.mcp import v1
@@ -33,7 +34,12 @@ class Query(msgspec.Struct, frozen=True):
     target: str = ""
     nodes: tuple[str, ...] = ()
     config: Path | None = None
-    json: bool = False
+    how: How = How()
+
+    @property
+    def json(self) -> bool:
+        """Whether a program reads it."""
+        return self.how.structured
 
     def settings(self) -> Settings:
         return load(self.config)
@@ -55,24 +61,20 @@ class Query(msgspec.Struct, frozen=True):
 
 def list_services(query: Query) -> int:
     request = v1.ListServicesRequest(service=query.service())
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_services(request)))
-    rows = [service_row(each) for answer in found.answers for each in answer.services]
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(("SERVICE", "NODE", "ACTIVE", "COMPONENTS", "VERSION", "UPDATED"), map(_service_cells, rows))
+    found = asyncio.run(
+        ask(query.settings(), query.nodes, lambda stub: stub.list_services(request), service=request.service)
+    )
+    listing([service_row(each) for answer in found.answers for each in answer.services], query.how, _SERVICES)
     return found.status
 
 
 def ps(query: Query, *, undeclared: bool = False) -> int:
     request = v1.LiveCheckRequest(service=query.service(), all=undeclared)
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.live_check(request)))
+    found = asyncio.run(
+        ask(query.settings(), query.nodes, lambda stub: stub.live_check(request), service=request.service)
+    )
     rows = [component_row(answer.node, each) for answer in found.answers for each in answer.components]
-    if query.json:
-        render.as_json(rows)
-    else:
-        headers = ("NODE", "SERVICE", "COMPONENT", "CONTAINER", "VERSION", "STATE", "UP", "PORTS")
-        render.table(headers, map(_container_cells, rows))
+    listing(rows, query.how, _CONTAINERS)
     return found.status
 
 
@@ -82,20 +84,23 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
     request = v1.GetStatusRequest(service=name, events=_RECENT_EVENTS if name else 0)
     if at:
         request.at = at
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.get_status(request)))
+    found = asyncio.run(
+        ask(query.settings(), query.nodes, lambda stub: stub.get_status(request), service=request.service)
+    )
     rows = [service_row(each) for answer in found.answers for each in answer.services]
     for answer in found.answers:
         if answer.warning:
             render.note(f"mcpctl: node {answer.node}: {answer.warning}")
     if at:
         render.note(f"mcpctl: as it was at {render.moment(at)}, not as it is now")
+    components = [each for row in rows for each in row.components]
     if query.json:
-        render.as_json(rows)
+        structured(rows, query.how, rows)
     else:
-        headers = ("SERVICE", "COMPONENT", "NODE", "VERSION", "DESIRED", "STATE", "FOR", "DRIFT")
-        render.table(headers, (_status_cells(each, at) for row in rows for each in row.components))
-        _print_recent([event_row(answer.node, each) for answer in found.answers for each in answer.events])
-    drifts = any(each.drift for row in rows for each in row.components)
+        listing(components, query.how, _STATES._replace(cells=lambda row: _status_cells(row, at)))
+        if not query.how.quiet:
+            _print_recent([event_row(answer.node, each) for answer in found.answers for each in answer.events])
+    drifts = any(each.drift for each in components)
     return DRIFT if exit_code and drifts and found.status == DONE else found.status
 
 
@@ -103,12 +108,11 @@ def events(
     query: Query, *, since: datetime | None = None, until: datetime | None = None, limit: int = DEFAULT_EVENTS
 ) -> int:
     request = events_request(query, since=since, until=until, limit=limit)
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_events(request)))
+    found = asyncio.run(
+        ask(query.settings(), query.nodes, lambda stub: stub.list_events(request), service=request.service)
+    )
     rows = in_order([[event_row(answer.node, each) for each in answer.events] for answer in found.answers])
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(EVENT_HEADERS, map(event_cells, rows))
+    listing(rows, query.how, EVENTS)
     return found.status
 
 
@@ -141,18 +145,28 @@ def _service_cells(row: ServiceRow) -> tuple[str, ...]:
 def _container_cells(row: ComponentRow) -> tuple[str, ...]:
     up = render.age(row.started_at) if row.pid else ""
     ports = " ".join(row.ports)
-    return row.node, row.service or "-", row.component or "-", row.container, row.version, _state(row), up, ports
+    return row.node, row.service or "-", row.component or "-", row.container, row.version, state(row), up, ports
 
 
 def _status_cells(row: ComponentRow, at: datetime | None) -> tuple[str, ...]:
     since = row.started_at if row.pid else row.finished_at
     # What is folded from the events of the past knows when a state began, and little else.
     lasting = render.age(since or row.observed_at, at) if at else render.age(since)
-    return row.service, row.component, row.node, row.version, row.desired, _state(row), lasting, row.drift
+    return row.service, row.component, row.node, row.version, row.desired, state(row), lasting, row.drift
 
 
 def event_cells(row: EventRow) -> tuple[str, ...]:
     return render.moment(row.at), row.node, what(row.service, row.component), row.kind, row.caller, row.message
+
+
+def _short(text: str) -> str:
+    """As many digits of a hash or an id as podman shows."""
+    return text.removeprefix("sha256:")[:12]
+
+
+def _runtime_cells(row: ComponentRow) -> tuple[str, ...]:
+    pid = str(row.pid) if row.pid else ""
+    return row.image, pid, _short(row.container_id), _short(row.spec_hash)
 
 
 def what(service: str, component: str) -> str:
@@ -167,5 +181,35 @@ def _print_recent(rows: Iterable[EventRow]) -> None:
         render.table(("RECENT EVENT", "COMPONENT", "WHAT", "BY", "DETAIL"), cells)
 
 
-def _state(row: ComponentRow) -> str:
+def state(row: ComponentRow) -> str:
+    """How what was observed is written in a table."""
     return f"exited {row.exit_code}" if row.observed == "exited" and row.exit_code is not None else row.observed
+
+
+_RUNTIME = ("IMAGE", "PID", "CONTAINER ID", "SPEC HASH")
+_SERVICES: View[ServiceRow] = View(
+    ("SERVICE", "NODE", "ACTIVE", "COMPONENTS", "VERSION", "UPDATED"),
+    _service_cells,
+    lambda row: row.name,
+    ("REVISION", "NAMES", "IMAGES"),
+    lambda row: (
+        str(row.revision),
+        ", ".join(each.component for each in row.components),
+        ", ".join(sorted({each.image for each in row.components})),
+    ),
+)
+_CONTAINERS: View[ComponentRow] = View(
+    ("NODE", "SERVICE", "COMPONENT", "CONTAINER", "VERSION", "STATE", "UP", "PORTS"),
+    _container_cells,
+    lambda row: row.container,
+    _RUNTIME,
+    _runtime_cells,
+)
+_STATES: View[ComponentRow] = View(
+    ("SERVICE", "COMPONENT", "NODE", "VERSION", "DESIRED", "STATE", "FOR", "DRIFT"),
+    lambda row: _status_cells(row, None),
+    lambda row: what(row.service, row.component),
+    ("CONTAINER", *_RUNTIME),
+    lambda row: (row.container, *_runtime_cells(row)),
+)
+EVENTS: View[EventRow] = View(EVENT_HEADERS, event_cells, lambda row: str(row.id), ("ID",), lambda row: (str(row.id),))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,31 +11,45 @@ from cyclopts import Parameter
 
 from mcpctl.config import Settings, load
 from mcpctl.errors import UsageError
+from mcpctl.output import How, Output, structured
 from protos import grammar, naming
 
 # SQLite's.
 _LARGEST_ID = 2**63 - 1
 
 
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Common:
-    """``--config`` and ``--output``, flattened into a command's own options."""
+    """The options that every command has, flattened into its own."""
 
     config: Annotated[
         Path | None,
         Parameter(help="Configuration file. [default: the one that MCP_CONFIG names, or ~/.config/mcp/mcp.toml]"),
     ] = None
     output: Annotated[Output, Parameter(help="How to print the answer.")] = Output.TABLE
+    quiet: Annotated[
+        bool,
+        Parameter(
+            name=("--quiet", "-q"), negative="", help="Of a listing only the names, of a change only what went wrong."
+        ),
+    ] = False
+    # `mcpctl.__main__` takes it off the command line, wherever it is: this is for --help.
+    debug: Annotated[bool, Parameter(negative="", help="Show where in mcpctl an error comes from.")] = False
+
+    @property
+    def how(self) -> How:
+        """How the answer is printed."""
+        return How(self.output, self.quiet)
 
     @property
     def json(self) -> bool:
-        return self.output is Output.JSON
+        """Whether a program reads it: JSON, or another form of the same."""
+        return self.how.structured
+
+    def put(self, row: object) -> None:
+        """Prints the one row that is the answer, for a program."""
+        structured(row, self.how, [row])
 
     def settings(self) -> Settings:
         return load(self.config)

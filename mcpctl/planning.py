@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from mcpctl import client, definition, render
-from mcpctl.config import NodeState, Settings
+from mcpctl import client, definition, moved, output, render
+from mcpctl.config import Node, NodeState, Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError, UsageError
 from mcpctl.looking import what
+from mcpctl.output import How
 from mcpctl.rows import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
 from protos.mcp import v1
 from protos.wire import service_spec
@@ -55,12 +57,12 @@ class Wanted(msgspec.Struct, frozen=True):
         return f"mcpctl deploy {self.name}{self.options}{force}"
 
 
-def plan_one(settings: Settings, wanted: Wanted, *, json: bool) -> int:
+def plan_one(settings: Settings, wanted: Wanted, *, how: How) -> int:
     """Raises CliError."""
-    return _plan(settings, [wanted], DONE, json=json)
+    return _plan(settings, [wanted], DONE, how=how)
 
 
-def plan_all(settings: Settings, *, force: bool, json: bool) -> int:
+def plan_all(settings: Settings, *, force: bool, how: How) -> int:
     """Every service that is defined rightly and lives on an active node. Raises CliError when no node answered."""
     found, wrong = definition.every(settings)
     for error in wrong:
@@ -74,27 +76,22 @@ def plan_all(settings: Settings, *, force: bool, json: bool) -> int:
             render.note(f"mcpctl: {each.service.name}: node {node.name} is {node.state}: skipped")
     if not wanted:
         raise UsageError(f"{settings.services_dir} has no definition that can be planned")
-    return _plan(settings, wanted, FAILED if wrong else DONE, json=json)
+    return _plan(settings, wanted, FAILED if wrong else DONE, how=how)
 
 
-def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, json: bool) -> int:
+def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: How) -> int:
     """``status``: what it comes to when every node answers."""
-    rows, failed = asyncio.run(_ask(settings, several))
+    rows, failed, elsewhere = asyncio.run(_ask(settings, several))
     if not rows:
         raise next(iter(failed.values()))
     for error in dict.fromkeys(map(str, failed.values())):
         render.note(f"mcpctl: {error}")
-    if json:
-        render.as_json(rows)
-    else:
-        commands = {each.service.service.name: each.command() for each in several}
-        for index, row in enumerate(rows):
-            if index:
-                print()
-            _print(row, commands[row.service])
+    _show(rows, {each.service.service.name: each.command() for each in several}, how)
     for row in rows:
         for warning in row.warnings:
             render.note(f"mcpctl: node {row.node}: {warning}")
+    for warning in elsewhere:
+        render.note(f"mcpctl: {warning}")
     # 1. Something is wrong, or was refused: asking again does not help.
     # 2. A node could not be asked.
     if status == DONE and failed:
@@ -102,25 +99,78 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, json: b
     return status
 
 
-async def _ask(settings: Settings, several: Sequence[Wanted]) -> tuple[list[PlanRow], dict[str, CliError]]:
-    """The plans, one after the other, and why there is none, by service."""
-    rows: list[PlanRow] = []
-    failed: dict[str, CliError] = {}
-    # A node that is down costs its deadline once.
-    down: dict[str, UnreachableError] = {}
-    for each in several:
-        node = settings.usable_node(each.node)
+def _show(rows: Sequence[PlanRow], commands: Mapping[str, str], how: How) -> None:
+    """``commands``: what does exactly that, by service. ``quiet``: what there is to do something about."""
+    if how.structured:
+        output.structured(rows, how, rows)
+        return
+    if how.quiet:
+        parts = [(row.service, each) for row in rows for each in row.components]
+        output.names(what(service, each.component) for service, each in parts if each.action not in _SUMMARY)
+        return
+    for index, row in enumerate(rows):
+        if index:
+            print()
+        _print(row, commands[row.service])
+
+
+class _Answers(NamedTuple):
+    """The plans in the order that was asked for, why there is none, by service, and who else has a service."""
+
+    rows: list[PlanRow]
+    failed: dict[str, CliError]
+    moved: list[str]
+
+
+async def _ask(settings: Settings, several: Sequence[Wanted]) -> _Answers:
+    """Nodes at once, and each service of a node in turn."""
+    nodes = {each.node: settings.usable_node(each.node) for each in several}
+    homes = {each.service.service.name: each.node for each in several}
+    found: dict[str, PlanRow | CliError] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(moved.warnings(settings, homes, but=nodes))]
+            for node in nodes.values():
+                ours = [each for each in several if each.node == node.name]
+                tasks.append(group.create_task(_ask_node(settings, node, ours, homes, found)))
+    except BaseExceptionGroup as exceptions:
+        raise exceptions.exceptions[0] from None
+    answers = [(each.name, found[each.name]) for each in several]
+    rows = [answer for _, answer in answers if isinstance(answer, PlanRow)]
+    failed = {name: answer for name, answer in answers if isinstance(answer, CliError)}
+    return _Answers(rows, failed, [line for task in tasks for line in task.result()])
+
+
+async def _ask_node(
+    settings: Settings,
+    node: Node,
+    several: Sequence[Wanted],
+    homes: Mapping[str, str],
+    found: dict[str, PlanRow | CliError],
+) -> list[str]:
+    """Puts into ``found``, by service, the plan or why there is none. Returns what the node has and should not have.
+
+    A refusal ends the connection, and the next service is asked about over another one.
+    """
+    waiting = list(several)
+    while waiting:
+        each = waiting[0]
         try:
-            if error := down.get(node.name):
-                raise error
             async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
-                answer = await stub.plan(each.request())
-            rows.append(plan_row(node.name, each.service.service.name, answer))
+                while waiting:
+                    each = waiting[0]
+                    found[each.name] = plan_row(node.name, each.service.service.name, await stub.plan(each.request()))
+                    del waiting[0]
+                is_alone = all(home == node.name for home in homes.values())
+                return [] if is_alone else await moved.told(stub, node, homes)
         except UnreachableError as error:
-            down[node.name] = failed[each.name] = error
+            # A node that is down costs its deadline once.
+            found.update((other.name, error) for other in waiting)
+            break
         except CliError as error:
-            failed[each.name] = error
-    return rows, failed
+            found[each.name] = error
+            del waiting[0]
+    return []
 
 
 def _print(row: PlanRow, command: str) -> None:

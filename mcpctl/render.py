@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,6 +14,12 @@ from typing import TextIO
 import msgspec
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "grey": "90", "bold": "1"}
+_COLOURS |= {"cyan": "36", "magenta": "35", "blue": "34"}
+_GAP = "  "
+# What stands for the rest of a cell that is cut; and what a column of text keeps.
+_MORE = "…"
+_NARROWEST = 8
+_NUMBER = re.compile(r"[0-9 .:%/+-]*|([0-9]+[dhms])+|[0-9.]+ ([KMGT]i)?B|[0-9.]+ ms")
 _STATE_COLOUR = {
     "running": "green",
     "healthy": "green",
@@ -26,23 +35,54 @@ _STATE_COLOUR = {
 }
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[int]:
-    """Prints columns as wide as their widest cell; state words coloured on a terminal. The last column may wrap.
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> list[int]:
+    """Prints columns as wide as their widest cell; state words coloured on a terminal.
 
-    Returns the columns' widths.
+    On a terminal that is narrower the widest columns of text are cut, unless ``wide``. Returns the columns' widths.
     """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    if not wide and is_terminal(sys.stdout):
+        fixed = [all(map(_is_number, column)) for column in zip(*cells, strict=True)] or [True] * len(headers)
+        widths = fitted(headers, widths, fixed, shutil.get_terminal_size().columns)
     print(_style(_line(headers, widths, {}), "bold" if colourful() else ""))
     for row in cells:
         _print_row(row, widths)
     return widths
 
 
-def later_row(row: Sequence[str], widths: Sequence[int]) -> list[int]:
+def fitted(headers: Sequence[str], widths: Sequence[int], fixed: Sequence[bool], columns: int) -> list[int]:
+    """Widths with which a table fits into ``columns``, where it can: the widest columns give first.
+
+    A column that is ``fixed`` stays as it is, and none becomes narrower than its header.
+    """
+    room = columns - len(_GAP) * (len(widths) - 1)
+    floors = [
+        width if keeps else min(width, max(len(header), _NARROWEST))
+        for header, width, keeps in zip(headers, widths, fixed, strict=True)
+    ]
+
+    def below(level: int) -> list[int]:
+        """No column wider than ``level``, where that can be."""
+        return [max(floor, min(width, level)) for floor, width in zip(floors, widths, strict=True)]
+
+    levels = range(max(widths) + 1)
+    return below(max(0, bisect.bisect_right(levels, room, key=lambda level: sum(below(level))) - 1))
+
+
+def _is_number(cell: str) -> bool:
+    """Whether it is a number, an age or a time: cut it would be another one."""
+    return bool(_NUMBER.fullmatch(cell))
+
+
+def later_row(row: Sequence[str], widths: Sequence[int], *, wide: bool = False) -> list[int]:
     """Prints a row that a table of ``widths`` did not have yet, at once. Returns the widths that the next one needs."""
     cells = [one_line(cell) for cell in row]
-    widths = [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
+    before, widths = widths, [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
+    if not wide and is_terminal(sys.stdout):
+        # The columns stay where they are; what is wider than the line is cut.
+        headers = [" " * width for width in before]
+        widths = fitted(headers, widths, list(map(_is_number, cells)), shutil.get_terminal_size().columns)
     _print_row(cells, widths)
     sys.stdout.flush()
     return widths
@@ -62,6 +102,13 @@ def painted(pieces: Iterable[tuple[str, str]], *, coloured: bool) -> str:
 def as_json(value: object) -> None:
     """One JSON document, indented for people, in a shape that stays."""
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def as_yaml(value: object) -> None:
+    """One YAML document, or a part of a list of them, of the same shape as the JSON."""
+    import msgspec.yaml
+
+    print(msgspec.yaml.encode(value).decode(), end="", flush=True)
 
 
 def as_json_line(value: object) -> None:
@@ -96,6 +143,11 @@ def moment(when: datetime | None) -> str:
     return f"{when.astimezone():%Y-%m-%d %H:%M:%S}" if when else ""
 
 
+def stamp() -> str:
+    """Now, as a part of a file's name."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
+
+
 def took(milliseconds: float) -> str:
     """How long something took, in three digits or so: 0.4 ms, 12 ms, 3.4 s, 1m5s."""
     if milliseconds < 10:
@@ -116,6 +168,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def state_colour(word: str) -> str:
+    """The colour of a state or a result; "" for every other word."""
+    return _STATE_COLOUR.get(word, "")
+
+
 def _print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
     coloured = colourful()
     colours = {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(cells) if coloured}
@@ -126,9 +183,17 @@ def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) 
     last = len(cells) - 1
     padded = []
     for index, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        space = "" if index == last else " " * (width - len(cell))
-        padded.append(_style(cell, colours.get(index, "")) + space)
-    return "  ".join(padded).rstrip()
+        text = _cut(cell, width)
+        space = "" if index == last else " " * (width - len(text))
+        padded.append(_style(text, colours.get(index, "")) + space)
+    return _GAP.join(padded).rstrip()
+
+
+def _cut(cell: str, width: int) -> str:
+    if len(cell) <= width:
+        return cell
+    mark = _MORE if is_shown(_MORE, sys.stdout) else "~"
+    return cell[: width - 1] + mark
 
 
 def _style(text: str, colour: str) -> str:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from mcpctl import client, render
+from mcpctl import client, output, render
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, InterruptedByUserError, UnreachableError
+from mcpctl.errors import DONE, CliError, InterruptedByUserError, UnreachableError
 from mcpctl.looking import what
+from mcpctl.output import How
 from mcpctl.progress import Board, Screen
 from mcpctl.rows import OperationRow, OutcomeRow, ReportRow
 from protos.mcp import v1
@@ -38,11 +39,13 @@ def watch(
     read: Callable[[S], ReportRow],
     *,
     subject: str,
-    json: bool,
+    how: How,
     operation: str = "",
+    beside: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> int:
     """Follows one operation on ``node`` to its end, and prints how it ended for each component.
 
+    ``beside``: asked at the same time; what it warns of is told at the end, and it is no reason for anything to fail.
     ``operation``: its id, where that is known beforehand; ``subject``: what it is called until then. Raises CliError,
     which says how to follow it again when it is not over.
     """
@@ -56,7 +59,11 @@ def watch(
         show(row)
 
     async def command() -> None:
-        async with shown(json=json) as show, client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
+        async with (
+            _asked(beside),
+            shown(how) as show,
+            client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub,
+        ):
             await follow(call(stub), read, lambda row: keep(row, show), ended_early(node, subject))
 
     try:
@@ -76,9 +83,25 @@ def watch(
             f"{error}\noperation {operation} ends there by itself, completed or undone: `{again}` tells how"
         ) from None
     finally:
-        if outcomes and not json:
-            print_outcomes(outcomes)
+        if not how.structured:
+            print_outcomes(outcomes, quiet=how.quiet)
     return DONE
+
+
+@asynccontextmanager
+async def _asked(question: Callable[[], Awaitable[list[str]]] | None) -> AsyncIterator[None]:
+    """Asks beside what is done here, and tells at the end what the answer warns of."""
+    if question is None:
+        yield
+        return
+    asking = asyncio.ensure_future(question())
+    try:
+        yield
+        with contextlib.suppress(CliError):
+            for warning in await asking:
+                render.note(f"mcpctl: {warning}")
+    finally:
+        asking.cancel()
 
 
 async def follow(stream: AsyncIterator[S], read: Callable[[S], ReportRow], show: Show, early: UnreachableError) -> None:
@@ -98,10 +121,12 @@ def ended_early(node: Node, subject: str) -> UnreachableError:
 
 
 @asynccontextmanager
-async def shown(*, json: bool, several: bool = False) -> AsyncIterator[Show]:
+async def shown(how: How, *, several: bool = False) -> AsyncIterator[Show]:
     """How reports are shown here. ``several``: nodes, so that each line names its own."""
-    if json:
-        yield render.as_json_line
+    if how.structured:
+        yield lambda row: output.later(row, how)
+    elif how.quiet:
+        yield lambda _: None
     elif render.is_terminal(sys.stderr):
         screen = Screen(Board(), sys.stderr)
         ticking = asyncio.create_task(_tick(screen))
@@ -114,8 +139,13 @@ async def shown(*, json: bool, several: bool = False) -> AsyncIterator[Show]:
         yield lambda row: _write(row, several)
 
 
-def print_outcomes(rows: Iterable[OutcomeRow]) -> None:
-    render.table(("COMPONENT", "RESULT", "DETAIL"), [(row.component, row.result, row.message) for row in rows])
+def print_outcomes(rows: Iterable[OutcomeRow], *, quiet: bool = False) -> None:
+    """``quiet``: only what went wrong."""
+    rows = [row for row in rows if row.result in BAD or not quiet]
+    if rows:
+        cells = [(row.component, row.result, row.message) for row in rows]
+        # Why something failed is what one came for: it is never cut.
+        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, wide=True)
 
 
 def _draw(screen: Screen, row: ReportRow, several: bool) -> None:

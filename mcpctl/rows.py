@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 
@@ -135,6 +136,15 @@ class ServiceOutcomeRow(msgspec.Struct, frozen=True):
     error: str
 
 
+class SnapshotRow(msgspec.Struct, frozen=True):
+    """A node's registry, brought to ``file``; ``size`` in bytes, ``sha256`` in hexadecimal digits."""
+
+    node: str
+    file: str
+    size: int
+    sha256: str
+
+
 class OperationRow(msgspec.Struct, frozen=True):
     """``component`` empty: the whole service. ``ended_at`` None: it still runs."""
 
@@ -186,6 +196,82 @@ class WhoRow(msgspec.Struct, frozen=True):
     expires_at: datetime | None
 
 
+class FileRow(msgspec.Struct, frozen=True):
+    """What lies on a node. ``kind``: file, folder, symlink or other; ``size`` in bytes; ``mode`` in octal digits.
+
+    ``owner``: UID:GID in the container; empty when no container can have them. ``target``: of a symlink.
+    """
+
+    name: str
+    kind: str
+    size: int
+    mode: str
+    owner: str
+    modified_at: datetime | None
+    target: str
+
+
+class MovedRow(msgspec.Struct, frozen=True):
+    """One file that was moved: ``local`` is its path here, ``path`` the one on the node; ``size`` in bytes."""
+
+    local: str
+    path: str
+    size: int
+    mode: str
+    sha256: str
+
+
+class TransferRow(msgspec.Struct, frozen=True):
+    """``skipped``: what is neither file nor folder."""
+
+    node: str
+    service: str
+    files: tuple[MovedRow, ...]
+    folders: int
+    bytes: int
+    seconds: float
+    skipped: tuple[str, ...]
+
+
+class ContentRow(msgspec.Struct, frozen=True):
+    size: int
+    mode: str
+    sha256: str
+
+
+class ComparisonRow(msgspec.Struct, frozen=True):
+    """``differs``: of size, sha256 and mode, those that are not the same."""
+
+    node: str
+    service: str
+    path: str
+    local: str
+    same: bool
+    differs: tuple[str, ...]
+    here: ContentRow
+    there: ContentRow
+
+
+class ImageRow(msgspec.Struct, frozen=True):
+    """``names`` is empty for one that lost its last one; ``size`` in bytes. ``removed``: it is, or would be, gone."""
+
+    names: tuple[str, ...]
+    id: str
+    size: int
+    created_at: datetime | None
+    removed: bool
+    reason: str
+
+
+class PruneRow(msgspec.Struct, frozen=True):
+    """What pruning did, or with ``dry_run`` would do; ``bytes`` of what is gone, less where images share layers."""
+
+    node: str
+    dry_run: bool
+    images: tuple[ImageRow, ...]
+    bytes: int
+
+
 class LinkRow(msgspec.Struct, frozen=True):
     name: str
     ok: bool
@@ -207,7 +293,63 @@ class NodeRow(msgspec.Struct, frozen=True):
     memory_total_bytes: int
     load_average: float
     cpus: int
+    certificate_expires_at: datetime | None
     links: tuple[LinkRow, ...]
+
+
+class ListedNodeRow(msgspec.Struct, frozen=True):
+    """A node of the configuration, and how it is. ``status`` None: it was not asked, or did not answer.
+
+    ``reachable`` None: it was not asked. ``problem``: why there is no status; ``waited_s``: how long it was waited for.
+    """
+
+    name: str
+    address: str
+    state: str
+    reachable: bool | None = None
+    problem: str = ""
+    waited_s: float = 0.0
+    status: NodeRow | None = None
+
+
+class GrantRow(msgspec.Struct, frozen=True):
+    """A login. ``expires_at`` None: the token has no end, or does not say it."""
+
+    username: str
+    expires_at: datetime | None
+
+
+class LogoutRow(msgspec.Struct, frozen=True):
+    """``revoked``: whether MCIAS made the token worthless; it is forgotten here in any case."""
+
+    revoked: bool
+
+
+class DefinitionRow(msgspec.Struct, frozen=True):
+    """One definition file. ``error`` not empty: it is wrong, and nothing else of it is known."""
+
+    name: str
+    node: str
+    active: bool | None
+    components: tuple[str, ...]
+    file: str
+    error: str = ""
+
+
+class EffectiveRow(msgspec.Struct, frozen=True):
+    """A definition as it is effective: every field of it, defaults included, in a definition's own notations."""
+
+    file: str
+    service: dict[str, Any]
+
+
+class EditRow(msgspec.Struct, frozen=True):
+    file: str
+    changed: bool
+
+
+class WrittenRow(msgspec.Struct, frozen=True):
+    file: str
 
 
 def component_row(node: str, info: v1.ComponentInfo) -> ComponentRow:
@@ -357,6 +499,24 @@ def _report(response: v1.DeployResponse | v1.RecoverResponse | v1.WatchOperation
     return row
 
 
+def file_row(info: v1.FileInfo) -> FileRow:
+    modified = _instant(info.modified_at)
+    return FileRow(info.name, info.kind, info.size, octal(info.mode), info.owner, modified, info.target)
+
+
+def octal(mode: int) -> str:
+    """A file's mode as chmod takes it: 0640."""
+    return f"{mode & 0o7777:04o}"
+
+
+def prune_row(node: str, answer: v1.PruneImagesResponse, *, dry_run: bool) -> PruneRow:
+    images = tuple(
+        ImageRow(tuple(each.names), each.id, each.size, _instant(each.created_at), each.removed, each.reason)
+        for each in answer.images
+    )
+    return PruneRow(node, dry_run, images, answer.bytes)
+
+
 def node_row(status: v1.NodeStatusResponse) -> NodeRow:
     return NodeRow(
         node=status.node,
@@ -372,6 +532,7 @@ def node_row(status: v1.NodeStatusResponse) -> NodeRow:
         memory_total_bytes=status.memory_total_bytes,
         load_average=status.load_average,
         cpus=status.cpus,
+        certificate_expires_at=_instant(status.certificate_expires_at),
         links=tuple(LinkRow(each.name, each.ok, each.detail, _instant(each.since)) for each in status.links),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -56,14 +57,16 @@ def adopt(
     name = Query(service).service()
     settings = common.settings()
     others = [each for each in definition.defined(settings) if each != name] if settings.services_dir.is_dir() else []
-    request = v1.AdoptRequest(service=name, dry_run=True, defined=others)
-    where = _the_node(_ask(settings, _nodes(settings, name, node), request), name)
-    found = where[1]
-    if found.adopts and not dry_run:
-        request.dry_run = False
-        (found,) = settled(_ask(settings, [where[0]], request)).answers
+    asking = v1.AdoptRequest(service=name, dry_run=True, defined=others)
+    telling = v1.AdoptRequest(service=name, defined=others)
+    nodes = _nodes(settings, name, node)
+    # Of several nodes one has to be chosen first; one alone is asked and told over one connection.
+    is_chosen = len(nodes) == 1 and not dry_run
+    where, found = _the_node(_ask(settings, nodes, (asking, telling) if is_chosen else (asking,)), name)
+    if found.adopts and not dry_run and not is_chosen:
+        (found,) = settled(_ask(settings, [where], (telling,))).answers
     if common.json:
-        render.as_json(found)
+        common.put(found)
     else:
         _print(settings, found)
     return DONE if found.adopts or all(each.result == "unchanged" for each in found.outcomes) else FAILED
@@ -75,11 +78,17 @@ def _nodes(settings: Settings, service: str, node: str) -> list[Node]:
     return changeable(settings, (node,) if node else ())
 
 
-def _ask(settings: Settings, nodes: list[Node], request: v1.AdoptRequest) -> Said[AdoptionRow]:
+def _ask(settings: Settings, nodes: list[Node], requests: Sequence[v1.AdoptRequest]) -> Said[AdoptionRow]:
+    """The answer to the last of ``requests``, or to the first one with which nothing is adopted."""
+
     async def question(stub: AgentServiceStub, node: Node) -> AdoptionRow:
-        answer = await stub.adopt(request)
-        outcomes = tuple(outcome_row(each) for each in answer.outcomes)
-        return AdoptionRow(node.name, request.service, request.dry_run, outcomes, tuple(answer.losses))
+        for request in requests:
+            answer = await stub.adopt(request)
+            outcomes = tuple(outcome_row(each) for each in answer.outcomes)
+            found = AdoptionRow(node.name, request.service, request.dry_run, outcomes, tuple(answer.losses))
+            if not found.adopts:
+                break
+        return found
 
     return asyncio.run(ask_each(settings, nodes, question, deadline=client.CHANGE_DEADLINE_S))
 

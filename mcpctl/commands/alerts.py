@@ -30,7 +30,7 @@ def list_alerts(
     """
     if limit < 1:
         raise UsageError(f"--limit: {limit} is not a number of alerts")
-    return alerts.list_alerts(Query(what, node, common.config, common.json), closed=closed, limit=limit)
+    return alerts.list_alerts(Query(what, node, common.config, common.how), closed=closed, limit=limit)
 
 
 def ack(
@@ -49,7 +49,7 @@ def ack(
     """
     ledger_id(alert, "alert")
     where = common.settings().one_node(node, "alerts")
-    return alerts.ack(Query(config=common.config, json=common.json), where, alert, note)
+    return alerts.ack(Query(config=common.config, how=common.how), where, alert, note)
 
 
 def silence(
@@ -74,7 +74,7 @@ def silence(
     end = _end(lasting, until)
     settings = common.settings()
     where = settings.usable_node(node or _defined_node(settings, name, component))
-    return alerts.silence(Query(what, (), common.config, common.json), where, end, reason)
+    return alerts.silence(Query(what, (), common.config, common.how), where, end, reason)
 
 
 def _defined_node(settings: Settings, service: str, component: str) -> str:

@@ -33,6 +33,6 @@ def audit(
     """
     if limit < 1:
         raise UsageError(f"--limit: {limit} is not a number of calls")
-    query = Query("", node, common.config, common.json)
+    query = Query("", node, common.config, common.how)
     wanted = calls.Wanted(past(since, "--since"), caller, method, limit)
     return calls.follow(query, wanted) if follow else calls.audit(query, wanted)

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from mcpctl import client, definition, render
+from mcpctl import client, definition, moved, render
 from mcpctl.config import Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
 from mcpctl.looking import what as called
 from mcpctl.options import COMMON, Common, DryRun, Force, What, target
+from mcpctl.output import structured
 from mcpctl.planning import Wanted, plan_one
 from mcpctl.reports import BAD, print_outcomes, watch
 from mcpctl.rows import deploy_report, outcome_row
@@ -52,12 +53,18 @@ def deploy(
         found = _with_image(found, component, image, verb="planning" if dry_run else "deploying")
     if dry_run:
         options = f" --image {image}" if image else ""
-        return plan_one(settings, Wanted(found, component, force, options), json=common.json)
+        return plan_one(settings, Wanted(found, component, force, options), how=common.how)
     request = v1.DeployRequest(
         service=service_spec(found.service), component=component, force=force, plan_id=plan, wait=wait
     )
     return watch(
-        settings, node, lambda stub: stub.deploy(request), deploy_report, subject="the deploy", json=common.json
+        settings,
+        node,
+        lambda stub: stub.deploy(request),
+        deploy_report,
+        subject="the deploy",
+        how=common.how,
+        beside=lambda: moved.warnings(settings, {name: node.name}),
     )
 
 
@@ -129,7 +136,7 @@ def undeploy(
         node = found.service.node
         settings.usable_node(node)
         if not component:
-            _write_active(found, "", False)
+            _write_active(found, "", False, quiet=common.quiet)
     request = v1.UndeployServiceRequest(service=name, component=component, wait=wait)
     return _outcomes(settings, node, lambda stub: stub.undeploy_service(request), common)
 
@@ -143,7 +150,7 @@ def _switch(
     found = definition.load(settings, name)
     found.check_component(component)
     settings.usable_node(found.service.node)
-    _write_active(found, component, active)
+    _write_active(found, component, active, quiet=common.quiet)
     try:
         return _outcomes(settings, found.service.node, lambda stub: call(stub, name, component), common)
     except UnreachableError as error:
@@ -163,9 +170,9 @@ def _outcomes(
             response = await call(stub)
         rows = [outcome_row(each) for each in response.outcomes]
         if common.json:
-            render.as_json(rows)
+            structured(rows, common.how, rows)
         else:
-            print_outcomes(rows)
+            print_outcomes(rows, quiet=common.quiet)
         return FAILED if any(row.result in BAD for row in rows) else DONE
 
     return client.run(command())
@@ -194,7 +201,7 @@ def _with_image(found: Definition, component: str, image: str, *, verb: str) -> 
     return msgspec.structs.replace(found, service=msgspec.structs.replace(service, components=components))
 
 
-def _write_active(found: Definition, component: str, active: bool) -> None:
-    if definition.set_active(found, component, active):
+def _write_active(found: Definition, component: str, active: bool, *, quiet: bool) -> None:
+    if definition.set_active(found, component, active) and not quiet:
         where = f" for {component}" if component else ""
         render.note(f"{found.path}: active = {str(active).lower()}{where}")

@@ -16,6 +16,7 @@ from mcpctl.errors import FAILED, InterruptedByUserError, UsageError
 from mcpctl.fanout import Answers, ask_each, changeable, settled
 from mcpctl.looking import Query, what
 from mcpctl.options import COMMON, Common, DryRun, Nodes
+from mcpctl.output import structured
 from mcpctl.reports import BAD, ended_early, follow, shown
 from mcpctl.rows import OutcomeRow, ReportRow, ServiceOutcomeRow, recover_report, service_outcome_row
 from protos.mcp import v1
@@ -43,8 +44,8 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
         return [service_outcome_row(node.name, each) for each in answer.services]
 
     answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
-    rows = _print_services(answers, json=common.json)
-    if not common.json:
+    rows = _print_services(answers, common)
+    if not common.json and not common.quiet:
         _print_pending(rows)
     return FAILED if _has(rows, BAD) else answers.status
 
@@ -75,7 +76,7 @@ def purge(
         return [service_outcome_row(node.name, each) for each in (await stub.purge(request)).services]
 
     answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
-    rows = _print_services(answers, json=common.json)
+    rows = _print_services(answers, common)
     # Who names something wants it gone; without a name, what cannot go is as it should be.
     return FAILED if _has(rows, (*BAD, "skipped") if target else BAD) else answers.status
 
@@ -99,7 +100,7 @@ def recover(
     nodes = changeable(settings, node)
     rows: list[ReportRow] = []
     try:
-        answers = settled(asyncio.run(_recover(settings, nodes, request, rows, json=common.json)))
+        answers = settled(asyncio.run(_recover(settings, nodes, request, rows, common)))
     except KeyboardInterrupt:
         raise InterruptedByUserError(
             "interrupted; what was begun goes on by itself: `mcpctl operations --running` lists it"
@@ -107,14 +108,15 @@ def recover(
     finally:
         outcomes = [(each, each.outcome) for each in rows if each.outcome]
         if outcomes and not common.json:
-            render.table(_HEADERS, [_cells(row.node, row.service, outcome) for row, outcome in outcomes])
+            cells = [_cells(row.node, row.service, outcome) for row, outcome in outcomes]
+            _table(cells, quiet=common.quiet)
     return FAILED if any(outcome.result in BAD for _, outcome in outcomes) else answers.status
 
 
 async def _recover(
-    settings: Settings, nodes: Sequence[Node], request: v1.RecoverRequest, rows: list[ReportRow], *, json: bool
+    settings: Settings, nodes: Sequence[Node], request: v1.RecoverRequest, rows: list[ReportRow], common: Common
 ) -> list[tuple[Node, object]]:
-    async with shown(json=json, several=len(nodes) > 1) as show:
+    async with shown(common.how, several=len(nodes) > 1) as show:
 
         def keep(row: ReportRow) -> None:
             rows.append(row)
@@ -133,18 +135,25 @@ def _sync_request(definitions: Iterable[Definition], node: Node, *, dry_run: boo
     return v1.SyncRequest(services=[service_spec(each) for each in ours], dry_run=dry_run)
 
 
-def _print_services(answers: Answers[list[ServiceOutcomeRow]], *, json: bool) -> list[ServiceOutcomeRow]:
+def _print_services(answers: Answers[list[ServiceOutcomeRow]], common: Common) -> list[ServiceOutcomeRow]:
     rows = [row for answer in answers.answers for row in answer]
-    if json:
-        render.as_json(rows)
+    if common.json:
+        structured(rows, common.how, rows)
     else:
         cells = []
         for row in rows:
             cells += [_cells(row.node, row.service, outcome) for outcome in row.outcomes]
             if row.error:
                 cells.append(_cells(row.node, row.service, OutcomeRow("", "failed", row.error)))
-        render.table(_HEADERS, cells)
+        _table(cells, quiet=common.quiet)
     return rows
+
+
+def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
+    """``quiet``: only what went wrong."""
+    cells = [each for each in cells if each[3] in BAD or not quiet]
+    if cells or not quiet:
+        render.table(_HEADERS, cells, wide=True)
 
 
 def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:

@@ -19,7 +19,8 @@ from mcpctl.fanout import ask
 from mcpctl.looking import Query
 from mcpctl.mcias import Grant
 from mcpctl.options import COMMON, Common, Nodes
-from mcpctl.rows import WhoRow, who_row
+from mcpctl.output import View, listing
+from mcpctl.rows import GrantRow, LogoutRow, WhoRow, who_row
 from protos.mcp import v1
 
 
@@ -47,8 +48,8 @@ def login(
         raise CliError(f"the token cannot be kept: {account.token_path} cannot be written: {error.strerror}") from None
     end = _end(grant)
     if common.json:
-        render.as_json({"username": name, "expires_at": end})
-    else:
+        common.put(GrantRow(name, end))
+    elif not common.quiet:
         render.say(f"logged in as {name}{f' until {render.moment(end)}' if end else ''}")
     _mention_environment()
     return DONE
@@ -76,8 +77,8 @@ def logout(*, common: Common = COMMON) -> int:
     if problem:
         render.note(f"mcpctl: the token is forgotten here, and MCIAS was not told to make it worthless: {problem}")
     if common.json:
-        render.as_json({"revoked": not problem})
-    else:
+        common.put(LogoutRow(not problem))
+    elif not common.quiet:
         render.say(f"logged out: {path} is removed")
     _mention_environment()
     return DONE
@@ -88,13 +89,10 @@ def whoami(*, node: Nodes = (), common: Common = COMMON) -> int:
 
     For example: `mcpctl whoami --node rift`
     """
-    query = Query("", node, common.config, common.json)
+    query = Query("", node, common.config, common.how)
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.who_am_i(v1.WhoAmIRequest())))
     rows = [who_row(answer) for answer in found.answers]
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(("NODE", "NAME", "ROLE", "EXPIRES"), map(_cells, rows))
+    listing(rows, query.how, View(("NODE", "NAME", "ROLE", "EXPIRES"), _cells, lambda row: row.name))
     return found.status
 
 

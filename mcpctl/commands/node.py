@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from mcpctl import client, render
+from cyclopts import Parameter
+
+from mcpctl import client, nodes, render
 from mcpctl.config import NodeState, Settings
 from mcpctl.errors import DONE, CliError, UsageError
 from mcpctl.fanout import ask
 from mcpctl.options import COMMON, Common
+from mcpctl.output import names, structured
 from mcpctl.rows import node_row
 from protos import atomic, grammar
 from protos.mcp import v1
 
 
-def list_nodes(*, common: Common = COMMON) -> int:
-    """List the nodes in the configuration.
+def list_nodes(
+    *,
+    offline: Annotated[bool, Parameter(negative="", help="Ask no node: only what the configuration says.")] = False,
+    common: Common = COMMON,
+) -> int:
+    """List the nodes in the configuration, and how they are.
 
-    For example: `mcpctl node list`
+    Active nodes are asked, all at once. One that does not answer is a row that says why.
+
+    For example: `mcpctl node list --offline`
     """
-    nodes = common.settings().nodes
-    if common.json:
-        render.as_json([{"name": each.name, "address": each.address, "state": each.state} for each in nodes])
-    else:
-        render.table(("NODE", "ADDRESS", "STATE"), [(each.name, each.address, each.state) for each in nodes])
-    return DONE
+    return nodes.list_nodes(common.settings(), common.how, offline=offline)
 
 
 def show(name: str, /, *, common: Common = COMMON) -> int:
@@ -34,12 +38,16 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
 
     For example: `mcpctl node show rift`
     """
+    how = common.how
 
     async def command() -> int:
         found = await ask(common.settings(), (name,), lambda stub: stub.node_status(v1.NodeStatusRequest()))
         rows = [node_row(answer) for answer in found.answers]
-        if common.json:
-            render.as_json(rows)
+        if how.structured:
+            structured(rows, how, rows)
+            return found.status
+        if how.quiet:
+            names(row.node for row in rows)
             return found.status
         for row in rows:
             facts = [
@@ -54,6 +62,8 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
                 ("memory", f"{render.size(row.memory_available_bytes)} free of {render.size(row.memory_total_bytes)}"),
                 ("disk", f"{render.size(row.disk_free_bytes)} free of {render.size(row.disk_total_bytes)}"),
             ]
+            if row.certificate_expires_at:
+                facts.append(("certificate", f"until {render.moment(row.certificate_expires_at)}"))
             facts += [
                 (f"link {each.name}", f"{'ok' if each.ok else 'DOWN'} for {render.age(each.since)}: {each.detail}")
                 for each in row.links

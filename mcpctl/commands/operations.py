@@ -12,12 +12,14 @@ from mcpctl.errors import UsageError
 from mcpctl.fanout import ask
 from mcpctl.looking import LONG_AGO, Query, what
 from mcpctl.options import COMMON, Common, Nodes, OneNode, ledger_id
+from mcpctl.output import View, listing
 from mcpctl.reports import watch
 from mcpctl.rows import OperationRow, operation_row, watch_report
 from protos.mcp import v1
 
 _DEFAULT_OPERATIONS = 20
 _HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
+_WIDE_HEADERS = ("ENDED", "STEP", "WHY")
 
 
 def operations(
@@ -35,17 +37,14 @@ def operations(
     """
     if limit < 1:
         raise UsageError(f"--limit: {limit} is not a number of operations")
-    query = Query(service, node, common.config, common.json)
+    query = Query(service, node, common.config, common.how)
     request = v1.ListOperationsRequest(service=query.service(), running_only=running, limit=limit)
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_operations(request)))
     rows = [operation_row(answer.node, each) for answer in found.answers for each in answer.operations]
     # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
     if len(found.answers) > 1:
         rows.sort(key=lambda row: row.started_at or LONG_AGO)
-    if query.json:
-        render.as_json(rows)
-    else:
-        render.table(_HEADERS, map(_cells, rows))
+    listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells))
     return found.status
 
 
@@ -71,9 +70,13 @@ def attach(
         lambda stub: stub.watch_operation(v1.WatchOperationRequest(id=operation)),
         lambda response: watch_report(where.name, operation, response),
         subject=f"operation {operation}",
-        json=common.json,
+        how=common.how,
         operation=str(operation),
     )
+
+
+def _wide_cells(row: OperationRow) -> tuple[str, ...]:
+    return render.moment(row.ended_at), row.step, row.message
 
 
 def _cells(row: OperationRow) -> tuple[str, ...]:

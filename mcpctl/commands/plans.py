@@ -24,8 +24,8 @@ def plan(
     """
     settings = common.settings()
     if not what:
-        return plan_all(settings, force=force, json=common.json)
+        return plan_all(settings, force=force, how=common.how)
     name, component = target(what)
     found = definition.load(settings, name)
     found.check_component(component)
-    return plan_one(settings, Wanted(found, component, force), json=common.json)
+    return plan_one(settings, Wanted(found, component, force), how=common.how)

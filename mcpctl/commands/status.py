@@ -17,6 +17,17 @@ from mcpctl.timeline import Window
 # Of a timeline: narrower has no place for a name and a picture, wider is no terminal, shorter no history.
 _NARROWEST, _WIDEST = 30, 1000
 _SHORTEST = timedelta(seconds=1)
+# Between refreshes of what is watched: faster than anybody reads, slower than anybody watches.
+_EVERY_S, _FASTEST_S, _SLOWEST_S = 2.0, 0.2, 3600.0
+
+Watch = Annotated[
+    bool | float,
+    Parameter(
+        name=("--watch", "-w"),
+        negative="",
+        help="Go on showing it, refreshed every SECONDS (2), until Ctrl-C. Say the service first.",
+    ),
+]
 
 
 def list_services(service: str = "", /, *, node: Nodes = (), common: Common = COMMON) -> int:
@@ -34,14 +45,23 @@ def ps(
     undeclared: Annotated[
         bool, Parameter(name=("--all", "-a"), negative="", help="Containers that nobody declared, too.")
     ] = False,
+    watch: Watch = False,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
     """Show components as podman sees them now.
 
+    With --watch also what they use: CPU is in percent of one, over the last interval. What is no terminal gets a table
+    when something changed; with --output json, a line of JSON a refresh.
+
     For example: `mcpctl ps --all --node rift`
     """
-    return looking.ps(_query(service, node, common), undeclared=undeclared)
+    query, every = _query(service, node, common), _every(watch)
+    if every is None:
+        return looking.ps(query, undeclared=undeclared)
+    from mcpctl import watching
+
+    return watching.ps(query, every, undeclared=undeclared)
 
 
 def status(
@@ -50,17 +70,28 @@ def status(
     *,
     exit_code: Annotated[bool, Parameter(negative="", help="Exit with 3 when anything drifts.")] = False,
     at: Annotated[str, Parameter(help="As it was this long ago (2h), or at a time (2026-01-31T12:00).")] = "",
+    watch: Watch = False,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
     """Show what should run against what runs, and why they disagree.
 
+    With --watch also open alerts and the last events. What is no terminal gets a table when something changed; with
+    --output json, a line of JSON a refresh.
+
     For example: `mcpctl status web --exit-code`
     """
-    when = past(at, "--at")
+    when, every = past(at, "--at"), _every(watch)
     if when and when > datetime.now(UTC):
         raise UsageError(f"--at: {at!r} is in the future")
-    return looking.status(_query(service, node, common), exit_code=exit_code, at=when)
+    query = _query(service, node, common)
+    if every is None:
+        return looking.status(query, exit_code=exit_code, at=when)
+    if exit_code or when:
+        raise UsageError("--watch has no end and shows what is now, so it cannot be given with --exit-code or --at")
+    from mcpctl import watching
+
+    return watching.status(query, every)
 
 
 def events(
@@ -123,5 +154,14 @@ def timeline(
     return drawing.timeline(_query(service, node, common), Window(first, now), columns)
 
 
+def _every(watch: bool | float) -> float | None:
+    """Seconds between refreshes; None: it is not watched. Raises UsageError."""
+    if isinstance(watch, bool):
+        return _EVERY_S if watch else None
+    if not _FASTEST_S <= watch <= _SLOWEST_S:
+        raise UsageError(f"--watch: {watch:g} s is not between {_FASTEST_S:g} and {_SLOWEST_S:g} s")
+    return watch
+
+
 def _query(service: str, nodes: tuple[str, ...], common: Common) -> Query:
-    return Query(service, nodes, common.config, common.json)
+    return Query(service, nodes, common.config, common.how)

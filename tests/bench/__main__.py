@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, monitor
+from tests.bench import changes, files, fleet, monitor
 from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -149,6 +149,7 @@ def main() -> None:
         rows += files.both_ways(node, node.folder / "srv")
         rows += [*monitor.deaths(node), monitor.heals(node)]
         figures = [*changes.unchanged(node), *monitor.idle(node)]
+    rows.append(fleet.hundred())
     figures += monitor.large_ledger()
     show(rows, figures)
     OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({"rows": rows, "figures": figures}), indent=2) + b"\n")

@@ -1,6 +1,7 @@
 """Agents that say what a test prepared, as real servers with TLS; and the program that asks them."""
 
 import asyncio
+import hashlib
 import json
 import os
 import queue
@@ -9,11 +10,12 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Container, Coroutine
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import betterproto
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
@@ -37,6 +39,13 @@ class Ran(NamedTuple):
 Run = Callable[..., Ran]
 
 
+class Pushed(NamedTuple):
+    """What a push brought."""
+
+    header: v1.FileHeader
+    content: bytearray
+
+
 class Agent(v1.AgentServiceBase):
     """Keeps a ledger of events; answers everything else with what was prepared, by the name of the method."""
 
@@ -47,6 +56,19 @@ class Agent(v1.AgentServiceBase):
         self.requests: list[Any] = []
         # The next calls are refused with these.
         self.refusals: list[GRPCError] = []
+        # Calls that were let in, and are not over.
+        self.calls_running = 0
+        # What was pushed, in order; without its bytes where those are not kept.
+        self.pushed: list[Pushed] = []
+        self.keeps_content = True
+        # What a push that came to its end is answered with, instead of the truth.
+        self.wrong_answer: v1.PushFileResponse | None = None
+        # Where pushes stop being read for as long as the caller stays: at their first "chunk", or at their "end".
+        self.stuck_at = ""
+        self.is_stuck = False
+        # The folders of every service, by path; a listing has at most so many entries on a page.
+        self.folders: dict[str, list[v1.FileInfo]] = {}
+        self.page = 1000
         # Written when somebody begins to watch, just too late for a listing.
         self.late: list[v1.EventInfo] = []
         # What was called, for ListAudit.
@@ -54,6 +76,8 @@ class Agent(v1.AgentServiceBase):
         # The tokens that are good; None: every one. What came with each call that was let in, or not.
         self.good_tokens: Container[str] | None = None
         self.seen_tokens: list[str] = []
+        # Tokens are refused when the caller has sent as much as it may, and waits.
+        self.refuses_late = False
         self._news = asyncio.Event()
 
     def __mapping__(self) -> dict[str, Any]:
@@ -64,8 +88,14 @@ class Agent(v1.AgentServiceBase):
             token = stream.metadata.get("authorization", "").removeprefix("Bearer ")
             self.seen_tokens.append(token)
             if self.good_tokens is not None and token not in self.good_tokens:
+                while self.refuses_late and not _is_window_full(stream):  # noqa: ASYNC110 (nothing tells when it is)
+                    await asyncio.sleep(0.01)
                 raise GRPCError(Status.UNAUTHENTICATED, "the token is not known here")
-            await handler.func(stream)
+            self.calls_running += 1
+            try:
+                await handler.func(stream)
+            finally:
+                self.calls_running -= 1
 
         return handler._replace(func=serve)
 
@@ -122,8 +152,17 @@ class Agent(v1.AgentServiceBase):
     async def plan(self, plan_request: v1.PlanRequest) -> v1.PlanResponse:
         return self._answer(plan_request) or v1.PlanResponse()
 
+    async def list_services(self, list_services_request: v1.ListServicesRequest) -> v1.ListServicesResponse:
+        return self._answer(list_services_request) or v1.ListServicesResponse()
+
+    async def get_service_spec(self, get_service_spec_request: v1.GetServiceSpecRequest) -> v1.GetServiceSpecResponse:
+        return self._answer(get_service_spec_request) or v1.GetServiceSpecResponse()
+
     async def sync(self, sync_request: v1.SyncRequest) -> v1.SyncResponse:
         return self._answer(sync_request) or v1.SyncResponse()
+
+    async def prune_images(self, prune_images_request: v1.PruneImagesRequest) -> v1.PruneImagesResponse:
+        return self._answer(prune_images_request) or v1.PruneImagesResponse()
 
     async def purge(self, purge_request: v1.PurgeRequest) -> v1.PurgeResponse:
         return self._answer(purge_request) or v1.PurgeResponse()
@@ -146,13 +185,71 @@ class Agent(v1.AgentServiceBase):
             yield each
 
     async def _stream(self, request: Any) -> AsyncIterator[Any]:
+        async for each in self._each(self._answer(request) or ()):
+            yield each
+
+    async def _each(self, prepared: Iterable[Any]) -> AsyncIterator[Any]:
         """What was prepared: messages; an error is raised; at ... it says nothing more."""
-        for each in self._answer(request) or ():
+        for each in prepared:
             if isinstance(each, GRPCError):
                 raise each
             if each is ...:
                 await asyncio.Event().wait()
             yield each
+
+    async def push_file(self, push_file_request_iterator: AsyncIterator[v1.PushFileRequest]) -> v1.PushFileResponse:
+        parts = push_file_request_iterator
+        header = (await anext(parts)).header
+        self._answer(header)
+        found = Pushed(header, bytearray())
+        self.pushed.append(found)
+        digest, size, announced = hashlib.sha256(), 0, b""
+        async for part in parts:
+            await self._perhaps_stuck("chunk")
+            kind, value = betterproto.which_one_of(part, "part")
+            if kind == "sha256":
+                announced = value
+                continue
+            digest.update(value)
+            size += len(value)
+            if self.keeps_content:
+                found.content.extend(value)
+        await self._perhaps_stuck("end")
+        if not header.is_folder and (announced, size) != (digest.digest(), header.size):
+            raise GRPCError(Status.DATA_LOSS, "it did not arrive as it was sent")
+        return self.wrong_answer or v1.PushFileResponse(header.path, size, announced)
+
+    async def _perhaps_stuck(self, where: str) -> None:
+        self.is_stuck = self.stuck_at == where
+        if self.is_stuck:
+            await asyncio.Event().wait()
+
+    async def pull_file(self, pull_file_request: v1.PullFileRequest) -> AsyncIterator[v1.PullFileResponse]:
+        """What was prepared for the path, or for every path."""
+        prepared = self._answer(pull_file_request)
+        if isinstance(prepared, dict):
+            prepared = prepared[pull_file_request.path]
+        async for each in self._each(prepared or ()):
+            yield each
+
+    async def list_files(self, list_files_request: v1.ListFilesRequest) -> v1.ListFilesResponse:
+        asked = list_files_request
+        self._answer(asked)
+        found = self._listed(asked.path)
+        if found is None:
+            raise GRPCError(Status.NOT_FOUND, f"{asked.path} does not exist")
+        rest = [each for each in found if not asked.after or each.name > asked.after]
+        limit = min(asked.limit or self.page, self.page)
+        return v1.ListFilesResponse(rest[:limit], len(rest) > limit)
+
+    def _listed(self, path: str) -> list[v1.FileInfo] | None:
+        if path in self.folders:
+            return self.folders[path]
+        folder, _, name = path.rpartition("/")
+        return [each for each in self.folders.get(folder, ()) if each.name == name] or None
+
+    async def digest_file(self, digest_file_request: v1.DigestFileRequest) -> v1.DigestFileResponse:
+        return self._answer(digest_file_request)
 
     async def watch_events(self, watch_events_request: v1.WatchEventsRequest) -> AsyncIterator[v1.WatchEventsResponse]:
         asked = watch_events_request
@@ -170,6 +267,11 @@ class Agent(v1.AgentServiceBase):
 
     def _matches(self, event: v1.EventInfo, asked: v1.ListEventsRequest | v1.WatchEventsRequest) -> bool:
         return asked.service in ("", event.service) and asked.component in ("", event.component)
+
+
+def _is_window_full(stream: Any) -> bool:
+    inner = stream._stream
+    return bool(inner._h2_connection.remote_flow_control_window(inner.id) <= 0)
 
 
 class Tracking(Server):
@@ -208,6 +310,11 @@ class Node:
         self._thread.start()
         self.agent = Agent(name)
         self._server: Tracking | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many there have been since it listens."""
+        return len(self._server.transports) if self._server else 0
 
     def listen(self) -> None:
         async def listen() -> None:

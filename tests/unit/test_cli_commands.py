@@ -20,7 +20,7 @@ import pytest
 
 from mcpctl import __main__ as program
 from mcpctl import __version__, client
-from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS
+from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
 from mcpd import pki
 
 DEADLINE_S = 30.0
@@ -102,6 +102,7 @@ def run_process(folder: Path, *words: str) -> Ran:
 ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
 ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
+ALL |= {("service", name): entry for name, entry in SERVICE_COMMANDS.items()}
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -112,7 +113,7 @@ def test_a_summary_is_the_first_line_of_the_commands_docstring(words: tuple[str,
     assert summary == (inspect.getdoc(found) or "").splitlines()[0]
 
 
-@pytest.mark.parametrize("words", [(), ("node",), ("alerts",), *ALL], ids=" ".join)
+@pytest.mark.parametrize("words", [(), ("node",), ("alerts",), ("service",), *ALL], ids=" ".join)
 def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
     status, out, err = run(*words, "--help")
     assert (status, err) == (0, "")
@@ -126,7 +127,13 @@ def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "table"), [((), COMMANDS), (("node",), NODE_COMMANDS), (("alerts",), ALERT_COMMANDS)]
+    ("words", "table"),
+    [
+        ((), COMMANDS),
+        (("node",), NODE_COMMANDS),
+        (("alerts",), ALERT_COMMANDS),
+        (("service",), SERVICE_COMMANDS),
+    ],
 )
 def test_help_lists_every_command_with_its_summary(
     run: Run, words: tuple[str, ...], table: dict[str, tuple[str, str]]
@@ -155,6 +162,11 @@ def test_the_version_is_shown(run: Run) -> None:
         (("events", "--since", "yesterday"), ("--since", "yesterday", "2h")),
         (("status", "--at", "yesterday"), ("--at", "yesterday", "2h")),
         (("timeline", "--since", "yesterday"), ("--since", "yesterday", "2h")),
+        (("push", "nowhere.ini", "web"), ("nowhere.ini",)),
+        (("pull", "web"), ("PATH",)),
+        (("pull", "web", "/etc/passwd"), ("/etc/passwd", "starts with /")),
+        (("ls", "web", "--limit", "0"), ("--limit",)),
+        (("diff-file", "app.ini"), ("SERVICE",)),
         (("alerts", "lst"), ("lst", "list")),
         (("alerts", "list", "--limit", "0"), ("--limit",)),
         (("alerts", "ack"), ("ID",)),
@@ -206,7 +218,7 @@ def comments(text: str) -> list[str]:
 
 
 def test_nodes_are_listed(run: Run) -> None:
-    assert run("node", "list").out.splitlines() == [
+    assert run("node", "list", "--offline").out.splitlines() == [
         "NODE   ADDRESS      STATE",
         "rift   127.0.0.1:1  active",
         "orion  127.0.0.2:1  active",
@@ -419,7 +431,10 @@ def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr("mcpctl.looking.ps", crash)
     status, out, err = run("ps")
     assert (status, out) == (1, "")
-    assert err == "mcpctl: a bug of mcpctl: RuntimeError: surprise\nMCP_DEBUG=1 shows where it is.\n"
+    assert err == (
+        "mcpctl: a bug of mcpctl: RuntimeError: surprise\n"
+        "Please report it where you found mcpctl; `--debug` shows what to send along.\n"
+    )
 
 
 @pytest.mark.parametrize("words", [("ps",), ("ps", "--all")], ids=" ".join)

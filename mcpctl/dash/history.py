@@ -1,0 +1,120 @@
+"""The history of a service's components, drawn as `mcpctl timeline` does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from mcpctl import timeline
+from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.config import Node, Settings
+from mcpctl.dash.tables import style
+from mcpctl.errors import CliError
+from mcpctl.rows import alert_row, component_row, event_row
+from mcpctl.timeline import Cell, History, Window
+from mcpctl.widths import fitted
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+_LENGTH = timedelta(hours=24)
+_EVERY_S = 30.0
+# As much as a node gives in one answer.
+_MOST = 10_000
+_LOOK = {
+    Cell.UP: ("█", "green"),
+    Cell.DOWN: ("█", "red"),
+    Cell.DEGRADED: ("█", "yellow"),
+    Cell.STOPPED: ("█", "grey"),
+    Cell.UNKNOWN: (" ", ""),
+}
+_GAP = "  "
+_SHARE_WIDTH = 6
+_NARROWEST = 10
+
+
+class HistoryPane(VerticalScroll):
+    """The last 24 hours; asked for when it is shown first, and every half minute."""
+
+    def __init__(self, settings: Settings, node: Node, service: str) -> None:
+        super().__init__()
+        self._settings = settings
+        self._node = node
+        self._service = service
+        self._told: tuple[list[History], Window] | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Static("asking ...", id="drawn")
+
+    def on_mount(self) -> None:
+        self.run_worker(self._follow())
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    async def _follow(self) -> None:
+        while True:
+            now = datetime.now(UTC)
+            window = Window(now - _LENGTH, now)
+            try:
+                async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+                    self._told = await _ask(stub, self._node.name, self._service, window), window
+                self._draw()
+            except CliError as error:
+                self.query_one("#drawn", Static).update(Text(str(error), style="red"))
+            await asyncio.sleep(_EVERY_S)
+
+    def _draw(self) -> None:
+        if self._told and self.size.width:
+            self.query_one("#drawn", Static).update(drawn(*self._told, self.size.width))
+
+
+async def _ask(stub: AgentServiceStub, node: str, service: str, window: Window) -> list[History]:
+    try:
+        then = await stub.get_status(v1.GetStatusRequest(service=service, at=window.start))
+    except GRPCError as error:
+        if error.status is not Status.NOT_FOUND:
+            raise
+        then = v1.GetStatusResponse()
+    since = await stub.list_events(v1.ListEventsRequest(service=service, since=window.start, limit=_MOST))
+    alerts = await stub.list_alerts(v1.ListAlertsRequest(service=service, limit=_MOST))
+    return timeline.histories(
+        node,
+        [component_row(node, each) for found in then.services for each in found.components],
+        [event_row(node, each) for each in since.events],
+        [alert_row(node, each) for each in alerts.alerts],
+        window,
+    )
+
+
+def drawn(histories: Sequence[History], window: Window, width: int) -> Text:
+    """Lines of ``width`` columns at most."""
+    margin = min(max([len("WHAT"), *(len(each.component) for each in histories)]), width // 3)
+    columns = max(_NARROWEST, width - margin - 2 * len(_GAP) - _SHARE_WIDTH)
+    lead = " " * margin + _GAP
+    lines = [Text(f"{'WHAT':{margin}}{_GAP}{'the last 24 hours':{columns}}{_GAP}{'UPTIME':>{_SHARE_WIDTH}}", "bold")]
+    for each in histories:
+        if deploys := timeline.marked(each.marks, "deployed", "v", window, columns):
+            lines.append(Text(lead + deploys))
+        line = Text(f"{fitted(each.component, margin)}{_GAP}")
+        for cell in timeline.cells(each.segments, window, columns):
+            sign, colour = _LOOK[cell]
+            line.append(sign, style(colour))
+        line.append(f"{_GAP}{timeline.percentage(each.uptime):>{_SHARE_WIDTH}}")
+        lines.append(line)
+        if alerts := timeline.marked(each.marks, "alert", "!", window, columns):
+            lines.append(Text(lead + alerts, "red"))
+    lines.append(Text(lead + timeline.axis(window, columns)))
+    lines.append(
+        Text.assemble(
+            ("█", "green"), " up  ", ("█", "red"), " down  ", ("█", "yellow"), " degraded  ", ("█", style("grey"))
+        ).append(" stopped  v deploy  ! alert")
+    )
+    return Text("\n", no_wrap=True).join(lines)
