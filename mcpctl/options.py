@@ -61,7 +61,9 @@ What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
 Force = Annotated[bool, Parameter(negative="", help="Recreate what is unchanged, too.")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
 OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
-Nodes = Annotated[tuple[str, ...], Parameter(name="--node", help="Ask only this node; may be given several times.")]
+Nodes = Annotated[
+    tuple[str, ...], Parameter(name="--node", negative="", help="Ask only this node; may be given several times.")
+]
 
 
 def past(text: str, option: str) -> datetime | None:

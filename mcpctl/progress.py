@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TextIO
 
-from mcpctl import render
+from mcpctl import render, widths
 from mcpctl.rows import OutcomeRow, ProgressRow
 
 # Text with colours, as `render.say` takes it.
@@ -83,11 +82,11 @@ class Board:
         # A terminal moves on to the next line when the last column is written, and not all do so at the same moment.
         room = max(0, width - 1)
         shown, hidden = self._chosen(max(1, height))
-        longest = max((_columns(name or _NO_NAME) for name in shown), default=0)
+        longest = max((widths.columns(name or _NO_NAME) for name in shown), default=0)
         margin = min(longest, room // _NAME_SHARE)
         lines = [_line(name or _NO_NAME, self._components[name], now, margin, room, plain) for name in shown]
         if hidden:
-            lines.append(_clipped([(f"and {hidden} more", "grey")], room))
+            lines.append(widths.clipped([(f"and {hidden} more", "grey")], room))
         return lines
 
     def _chosen(self, height: int) -> tuple[list[str], int]:
@@ -130,42 +129,9 @@ def _line(name: str, component: _Component, now: float, margin: int, room: int, 
     elapsed = f"{component.elapsed(now)}s".rjust(_ELAPSED)
     head: Line = [
         (simple if plain else fancy, colour),
-        (f" {_fitted(name, margin)}{_GAP}", ""),
-        (_fitted(component.result or component.step, _STEP), colour),
+        (f" {widths.fitted(name, margin)}{_GAP}", ""),
+        (widths.fitted(component.result or component.step, _STEP), colour),
         (_GAP, ""),
     ]
-    left = room - sum(_columns(text) for text, _ in head) - len(_GAP) - len(elapsed)
-    return _clipped([*head, (_fitted(component.message, max(0, left)), ""), (_GAP + elapsed, "grey")], room)
-
-
-def _fitted(text: str, columns: int) -> str:
-    """Exactly so wide; what is cut says so, where there is room to."""
-    text = render.one_line(text)
-    if _columns(text) > columns:
-        text = _cut(text, columns - 2) + ".." if columns > 2 else _cut(text, columns)
-    return text + " " * (columns - _columns(text))
-
-
-def _clipped(line: Line, columns: int) -> Line:
-    clipped: Line = []
-    for text, colour in line:
-        part = _cut(text, columns)
-        columns -= _columns(part)
-        clipped.append((part, colour))
-        if part != text:
-            break
-    return clipped
-
-
-def _cut(text: str, columns: int) -> str:
-    used = 0
-    for index, char in enumerate(text):
-        used += _columns(char)
-        if used > columns:
-            return text[:index]
-    return text
-
-
-def _columns(text: Sequence[str]) -> int:
-    """How many columns of a terminal it takes at most."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+    left = room - sum(widths.columns(text) for text, _ in head) - len(_GAP) - len(elapsed)
+    return widths.clipped([*head, (widths.fitted(component.message, max(0, left)), ""), (_GAP + elapsed, "grey")], room)

@@ -169,13 +169,14 @@ def size(count: int) -> str:
 
 
 def state_colour(word: str) -> str:
-    """The colour of a state or a result; "" for every other word."""
-    return _STATE_COLOUR.get(word, "")
+    """The colour of a state, with its exit status or without, or of a result; "" for everything else."""
+    state, _, status = word.partition(" ")
+    return _STATE_COLOUR.get(state, "") if not status or status.isdigit() else ""
 
 
 def _print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
     coloured = colourful()
-    colours = {index: _STATE_COLOUR.get(cell, "") for index, cell in enumerate(cells) if coloured}
+    colours = {index: state_colour(cell) for index, cell in enumerate(cells) if coloured}
     print(_line(cells, widths, colours))
 
 

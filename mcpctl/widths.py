@@ -38,9 +38,10 @@ def clipped(line: Line, room: int) -> Line:
     """As much of a line as fits into ``room`` columns."""
     found: Line = []
     for text, colour in line:
-        part = cut(render.one_line(text), room)
+        whole = render.one_line(text)
+        part = cut(whole, room)
         room -= columns(part)
         found.append((part, colour))
-        if room <= 0:
+        if part != whole:
             break
     return found

@@ -95,22 +95,29 @@ def unary(node: Node) -> list[Row]:
     return rows
 
 
-def whole_process(node: Node) -> Row:
+def whole_process(node: Node) -> list[Row]:
+    """Whole programs, from their start to their end."""
     deploy_demo(node)
     host, port = address(node)
-    ours = [str(Path(sys.executable).parent / "mcpctl"), "ps"]
-    theirs = [sys.executable, str(Path(__file__).parent / "ten_lines.py"), host, str(port)]
-    theirs += [str(node.folder / "certs/ca.pem"), str(node.folder / "admin.token")]
-    row = compare(
-        "mcpctl ps, whole process",
-        "ten-line client",
-        1.25,
-        lambda: timed(lambda: run(ours, env=node.environment)),
-        lambda: timed(lambda: run(theirs, env=node.environment)),
-        pairs=15,
-    )
+    mcpctl = str(Path(sys.executable).parent / "mcpctl")
+    client = [sys.executable, str(Path(__file__).parent / "ten_lines.py"), host, str(port)]
+    client += [str(node.folder / "certs/ca.pem"), str(node.folder / "admin.token")]
+    nothing = [sys.executable, "-c", "pass"]
+
+    def against(name: str, theirs: list[str], target: float | None, *words: str) -> Row:
+        return compare(
+            f"mcpctl {' '.join(words)}, whole process",
+            name,
+            target,
+            lambda: timed(lambda: run([mcpctl, *words], env=node.environment)),
+            lambda: timed(lambda: run(theirs, env=node.environment)),
+            pairs=15,
+        )
+
+    rows = [against("ten-line client", client, 1.25, word) for word in ("ps", "list")]
+    rows += [against("python -c pass", nothing, None, *words) for words in (("--help",), ("__complete", "status", ""))]
     node.clear()
-    return row
+    return rows
 
 
 def deploy_demo(node: Node) -> None:
@@ -143,7 +150,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="mcp-bench-") as folder,
         running(Node(Path(folder) / "node", "bench")) as node,
     ):
-        rows = [deploy_one(node), live_check(node), *unary(node), whole_process(node)]
+        rows = [deploy_one(node), live_check(node), *unary(node), *whole_process(node)]
         rows += [changes.many(node), changes.gap(node)]
         # Where the demo has the files of its services.
         rows += files.both_ways(node, node.folder / "srv")
