@@ -111,7 +111,10 @@ def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    return {str(path): b"" if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
+    while True:
+        # What is being taken back may go while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            return {str(path): b"" if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
 
 
 def peak(daemon: Daemon) -> int:
