@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -71,7 +72,17 @@ def schema(command: str) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"mcpctl {command.replace('-', ' ') if command != 'diff-file' else command} --output json{line}",
     }
-    return head | msgspec.json.schema(kind)
+    return head | _plain(msgspec.json.schema(kind))
+
+
+def _plain(value: Any) -> Any:
+    """Docstrings without their indentation, which Python 3.13 takes off by itself."""
+    if isinstance(value, dict):
+        return {
+            key: inspect.cleandoc(each) if key == "description" and isinstance(each, str) else _plain(each)
+            for key, each in value.items()
+        }
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def write(folder: Path) -> None:

@@ -8,7 +8,8 @@ import trio
 
 from mcpd.changes.node import Node
 from mcpd.errors import McpdError, RefusedError
-from mcpd.runtime.podman import Inspected, Podman
+from mcpd.runtime.answers import Inspected
+from mcpd.runtime.podman import Podman
 from monitor import pidfd, probes
 from monitor.model import Observed
 from monitor.ports import OutsideError

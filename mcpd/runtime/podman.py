@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,9 +18,10 @@ import httpx
 import msgspec
 
 from mcpd.errors import McpdError, UnavailableError
-from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Container
+from mcpd.model import LABEL_SERVICE, Container
+from mcpd.runtime import answers
 from mcpd.runtime.inspected import Details, ImageDefaults
-from monitor.model import Observed, Sighting
+from monitor.model import Sighting
 from monitor.ports import Happening, Ran
 
 T = TypeVar("T")
@@ -46,21 +47,6 @@ _MAX_PRINTED_BYTES = 64 * 1024
 # Of a log, asked for at once.
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 
-# podman's word while somebody has asked it to stop a container whose process still ends, or just has.
-_STOPPING = "stopping"
-_STATES = {
-    "configured": Observed.CREATED,
-    "created": Observed.CREATED,
-    "initialized": Observed.CREATED,
-    "running": Observed.RUNNING,
-    _STOPPING: Observed.RUNNING,
-    "paused": Observed.PAUSED,
-    "stopped": Observed.EXITED,
-    "exited": Observed.EXITED,
-    # Its process has ended. That it is gone is what a look that finds none says, and that may be a while yet.
-    "removing": Observed.EXITED,
-}
-
 
 class PodmanError(McpdError):
     """podman refused; ``status`` is its HTTP status."""
@@ -72,148 +58,6 @@ class PodmanError(McpdError):
 
 class NoSuchError(PodmanError):
     """What the call is about is not there."""
-
-
-class _Port(msgspec.Struct, frozen=True):
-    container_port: int
-    host_port: int = 0
-    host_ip: str = ""
-    range: int = 1
-    protocol: str = "tcp"
-
-
-class _Listed(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str = msgspec.field(name="Id")
-    names: tuple[str, ...]
-    image: str
-    image_id: str = msgspec.field(name="ImageID")
-    state: str
-    pid: int = 0
-    exit_code: int = 0
-    started_at: int = 0
-    exited_at: int = 0
-    labels: Mapping[str, str] | None = None
-    ports: tuple[_Port, ...] | None = None
-
-
-class _InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
-    status: str
-    pid: int = 0
-    conmon_pid: int = 0
-    exit_code: int = 0
-    oom_killed: bool = msgspec.field(name="OOMKilled", default=False)
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-
-
-class _InspectedConfig(msgspec.Struct, frozen=True, rename="pascal"):
-    labels: Mapping[str, str] | None = None
-
-
-class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
-    """One container, exactly."""
-
-    id: str = msgspec.field(name="Id")
-    name: str
-    image_name: str
-    state: _InspectedState
-    config: _InspectedConfig
-
-    @property
-    def observed(self) -> Observed:
-        return _STATES.get(self.state.status, Observed.UNKNOWN)
-
-    def sighting(self) -> Sighting:
-        """As the monitor takes it; its order is the asker's to give."""
-        state, labels, observed = self.state, self.config.labels or {}, self.observed
-        ended = observed is Observed.EXITED
-        return Sighting(
-            order=0,
-            container=self.id,
-            name=self.name,
-            service=labels.get(LABEL_SERVICE, ""),
-            component=labels.get(LABEL_COMPONENT, ""),
-            state=observed,
-            started_at=_ever(state.started_at),
-            finished_at=_ever(state.finished_at) if ended else None,
-            exit_code=state.exit_code if ended else None,
-            out_of_memory=state.oom_killed,
-            by_hand=state.status == _STOPPING,
-            pid=state.pid,
-            conmon_pid=state.conmon_pid,
-            image=self.image_name,
-            spec_hash=labels.get(LABEL_SPEC_HASH, ""),
-        )
-
-
-class _Version(msgspec.Struct, frozen=True, rename="pascal"):
-    version: str
-
-
-class _Id(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str = msgspec.field(name="Id")
-
-
-class _Actor(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str = msgspec.field(name="ID")
-
-
-class _Event(msgspec.Struct, frozen=True):
-    type: str = msgspec.field(name="Type")
-    actor: _Actor = msgspec.field(name="Actor")
-    time_nano: int = msgspec.field(name="timeNano")
-
-
-class _Session(msgspec.Struct, frozen=True, rename="pascal"):
-    exit_code: int
-
-
-class Image(msgspec.Struct, frozen=True):
-    """An image as podman lists it. ``names`` is empty for one that lost its last one to another; ``size`` in bytes.
-
-    ``is_read_only``: it is of a store that is not ours to change (containers-storage.conf(5), additionalimagestores).
-    """
-
-    id: str
-    names: tuple[str, ...]
-    size: int
-    created_at: datetime
-    is_read_only: bool = False
-
-
-class _ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
-    id: str = msgspec.field(name="Id")
-    names: tuple[str, ...] | None = None
-    size: int = 0
-    created: int = 0
-    read_only: bool = False
-
-
-class _Store(msgspec.Struct, frozen=True):
-    graph_root: str = msgspec.field(name="graphRoot")
-
-
-class _Info(msgspec.Struct, frozen=True):
-    store: _Store
-
-
-class _Failure(msgspec.Struct, frozen=True):
-    message: str = ""
-    cause: str = ""
-
-
-class _Pod(msgspec.Struct, frozen=True, rename="pascal"):
-    create_infra: bool = False
-    shared_namespaces: tuple[str, ...] | None = None
-
-
-class _Network(msgspec.Struct, frozen=True):
-    labels: Mapping[str, str] | None = None
-
-
-class _PullLine(msgspec.Struct, frozen=True):
-    stream: str = ""
-    error: str = ""
 
 
 class Podman:
@@ -243,11 +87,11 @@ class Podman:
 
     async def version(self) -> str:
         """Also the way to ask whether podman answers at all."""
-        return (await self._ask("GET", "/version", _Version, timeout=PING_S)).version
+        return (await self._ask("GET", "/version", answers.Version, timeout=PING_S)).version
 
     async def graph_root(self) -> Path:
         """Where images and containers are kept."""
-        return Path((await self._ask("GET", "/info", _Info)).store.graph_root)
+        return Path((await self._ask("GET", "/info", answers.Info)).store.graph_root)
 
     # -- containers
 
@@ -262,22 +106,21 @@ class Podman:
         adopted = [number for number, labels in self._adopted.items() if service and labels[LABEL_SERVICE] == service]
         if adopted:
             listed = {each.id: each for each in (*listed, *await self._list({"id": adopted}))}.values()
-        return tuple(sorted((_container(each, self._labels(each)) for each in listed), key=lambda each: each.name))
+        return tuple(
+            sorted((answers.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
+        )
 
-    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[_Listed]:
+    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[answers.Listed]:
         params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
-        return await self._ask("GET", "/containers/json", tuple[_Listed, ...], params=params, timeout=_LOOK_S)
+        return await self._ask("GET", "/containers/json", tuple[answers.Listed, ...], params=params, timeout=_LOOK_S)
 
-    def _labels(self, listed: _Listed) -> Mapping[str, str]:
+    def _labels(self, listed: answers.Listed) -> Mapping[str, str]:
         labels = listed.labels or {}
         return {**labels, **self._adopted[listed.id]} if listed.id in self._adopted else labels
 
-    async def inspect(self, name: str) -> Inspected:
-        found = await self._ask("GET", f"/containers/{name}/json", Inspected, timeout=_LOOK_S)
-        if found.id not in self._adopted:
-            return found
-        config = _InspectedConfig({**(found.config.labels or {}), **self._adopted[found.id]})
-        return msgspec.structs.replace(found, config=config)
+    async def inspect(self, name: str) -> answers.Inspected:
+        found = await self._ask("GET", f"/containers/{name}/json", answers.Inspected, timeout=_LOOK_S)
+        return found.labelled(self._adopted[found.id]) if found.id in self._adopted else found
 
     async def details(self, name: str) -> Details:
         """All that tells how a container was made."""
@@ -307,18 +150,16 @@ class Podman:
         async with self._stream("GET", "/events", params=params, timeout=None) as response:
             async for line in response.aiter_lines():
                 if line.strip():
-                    event = msgspec.json.decode(line, type=_Event)
-                    at = datetime.fromtimestamp(event.time_nano / 1e9, UTC)
-                    yield Happening(event.actor.id, at)
+                    yield answers.happening(msgspec.json.decode(line, type=answers.Event))
 
     async def shares_namespaces(self, pod: str) -> bool:
         """Whether the containers of a pod (its id) share any. Raises NoSuchError."""
-        found = await self._ask("GET", f"/pods/{pod}/json", _Pod, timeout=_LOOK_S)
+        found = await self._ask("GET", f"/pods/{pod}/json", answers.Pod, timeout=_LOOK_S)
         return found.create_infra or bool(found.shared_namespaces)
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
-        return (await self._ask("POST", "/containers/create", _Id, json=spec, timeout=_SLOW_S)).id
+        return (await self._ask("POST", "/containers/create", answers.Id, json=spec, timeout=_SLOW_S)).id
 
     async def start(self, name: str) -> None:
         await self._do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
@@ -366,16 +207,16 @@ class Podman:
                 frames += chunk
                 if len(frames) > _MAX_LOG_BYTES:
                     break
-        return list(_split(bytes(frames)))
+        return list(answers.split(bytes(frames)))
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-        session = await self._ask("POST", f"/containers/{container}/exec", _Id, json=body)
+        session = await self._ask("POST", f"/containers/{container}/exec", answers.Id, json=body)
         how = {"Detach": False, "Tty": False}
         async with self._stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
             output = await _printed(response)
-        ended = await self._ask("GET", f"/exec/{session.id}/json", _Session)
+        ended = await self._ask("GET", f"/exec/{session.id}/json", answers.Session)
         return Ran(ended.exit_code, output)
 
     # -- images and networks
@@ -390,7 +231,7 @@ class Podman:
     async def image_id(self, reference: str) -> str | None:
         """The id of the image that a reference names on this node; None when there is none."""
         try:
-            return (await self._ask("GET", f"/images/{reference}/json", _Id)).id
+            return (await self._ask("GET", f"/images/{reference}/json", answers.Id)).id
         except NoSuchError:
             return None
 
@@ -398,14 +239,10 @@ class Podman:
         """What an image sets for its containers. Raises NoSuchError."""
         return await self._ask("GET", f"/images/{reference}/json", ImageDefaults)
 
-    async def images(self) -> tuple[Image, ...]:
+    async def images(self) -> tuple[answers.Image, ...]:
         """Every image that is not just a layer of another, the oldest first."""
-        listed = await self._ask("GET", "/images/json", tuple[_ListedImage, ...])
-        found = (
-            Image(each.id, each.names or (), each.size, datetime.fromtimestamp(each.created, UTC), each.read_only)
-            for each in listed
-        )
-        return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+        listed = await self._ask("GET", "/images/json", tuple[answers.ListedImage, ...])
+        return tuple(sorted((answers.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
 
     async def remove_image(self, name: str) -> None:
         """Takes a name from an image, and removes the image with its last one; ``name`` may be an id.
@@ -421,7 +258,7 @@ class Podman:
             async for text in response.aiter_lines():
                 if not text.strip():
                     continue
-                line = msgspec.json.decode(text, type=_PullLine)
+                line = msgspec.json.decode(text, type=answers.PullLine)
                 if line.error:
                     raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
                 if line.stream.strip():
@@ -446,7 +283,7 @@ class Podman:
     async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
         """Removes a network that carries ``labels`` and that no container uses; whether it did."""
         try:
-            network = await self._ask("GET", f"/networks/{name}/json", _Network)
+            network = await self._ask("GET", f"/networks/{name}/json", answers.Network)
             if not labels.items() <= (network.labels or {}).items():
                 return False
             await self._do("DELETE", f"/networks/{name}")
@@ -521,41 +358,11 @@ def _raise_for(status: int, body: bytes) -> None:
     if status < httpx.codes.BAD_REQUEST:
         return
     try:
-        failure = msgspec.json.decode(body, type=_Failure)
+        failure = msgspec.json.decode(body, type=answers.Failure)
     except msgspec.DecodeError:
-        failure = _Failure(body[:500].decode(errors="replace").strip())
+        failure = answers.Failure(body[:500].decode(errors="replace").strip())
     message = failure.message or failure.cause or f"HTTP status {status}"
     raise (NoSuchError if status == httpx.codes.NOT_FOUND else PodmanError)(message, status)
-
-
-def _container(listed: _Listed, labels: Mapping[str, str]) -> Container:
-    state = _STATES.get(listed.state, Observed.UNKNOWN)
-    return Container(
-        id=listed.id,
-        name=listed.names[0] if listed.names else listed.id[:12],
-        image=listed.image,
-        image_id=listed.image_id,
-        state=state,
-        pid=listed.pid,
-        exit_code=listed.exit_code if state is Observed.EXITED else None,
-        started_at=_when(listed.started_at),
-        finished_at=_when(listed.exited_at),
-        ports=tuple(_port_text(port) for port in listed.ports or ()),
-        labels=labels,
-    )
-
-
-def _port_text(port: _Port) -> str:
-    address = f"[{port.host_ip}]:" if ":" in port.host_ip else f"{port.host_ip}:" if port.host_ip else ""
-    protocol = "" if port.protocol == "tcp" else f"/{port.protocol}"
-    last = port.range - 1
-    spread = (f"-{port.host_port + last}", f"-{port.container_port + last}") if last > 0 else ("", "")
-    return f"{address}{port.host_port}{spread[0]}:{port.container_port}{spread[1]}{protocol}"
-
-
-def _when(seconds: int) -> datetime | None:
-    """podman says the year 1 for "never"."""
-    return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
 
 
 async def _printed(response: httpx.Response) -> str:
@@ -565,23 +372,4 @@ async def _printed(response: httpx.Response) -> str:
         frames += chunk
         if len(frames) > _MAX_PRINTED_BYTES:
             break
-    return _demultiplex(bytes(frames)).decode(errors="replace")
-
-
-def _ever(when: datetime | None) -> datetime | None:
-    """podman says the year 1 for "never"."""
-    return when if when and when.year > 1 else None
-
-
-def _demultiplex(frames: bytes) -> bytes:
-    """The payload of Docker's stream format: an 8-byte header (stream, 3 zeros, big-endian length), then the data."""
-    return b"".join(payload for _, payload in _split(frames))
-
-
-def _split(frames: bytes) -> Iterator[tuple[int, bytes]]:
-    """The stream and the payload of each frame."""
-    position = 0
-    while position + 8 <= len(frames):
-        length = int.from_bytes(frames[position + 4 : position + 8], "big")
-        yield frames[position], frames[position + 8 : position + 8 + length]
-        position += 8 + length
+    return answers.demultiplex(bytes(frames)).decode(errors="replace")

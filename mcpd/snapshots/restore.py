@@ -76,9 +76,11 @@ def _prepare(copy: Path, old: Path, file: Path, now: datetime) -> None:
     with contextlib.closing(sqlite3.connect(copy)) as db, db:
         known = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         numbers = dict(db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+        # An old database that has not come as far as its own snapshot is a new one: of a machine made anew, say.
+        is_newer = given is not None and all(given.get(name, 0) >= number for name, number in numbers.items())
         for name in known.intersection(_NUMBERED):
             number = numbers.get(name, 0)
-            later = number + _IDS_SKIPPED if given is None else max(number, given.get(name, 0))
+            later = max(number, given.get(name, 0)) if given and is_newer else number + _IDS_SKIPPED
             db.execute("DELETE FROM sqlite_sequence WHERE name = ?", (name,))
             db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (name, later))
         if "facts_of_node" in known:

@@ -19,7 +19,8 @@ from mcpd.fingerprint import spec_hash
 from mcpd.model import OURSELVES, Caller, Container, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
-from mcpd.runtime.podman import Image, NoSuchError, PodmanError
+from mcpd.runtime.answers import Image
+from mcpd.runtime.podman import NoSuchError, PodmanError
 from monitor.model import Desired, Observed
 from tests.unit.make import NOW, component, recorded, recorded_service, service
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from mcpd.runtime.podman import Inspected
+from mcpd.runtime.answers import Inspected
 from monitor.model import Observed
 
 
