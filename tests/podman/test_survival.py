@@ -68,7 +68,8 @@ def test_a_deploy_that_mcpd_was_killed_in_is_undone_at_the_next_start(node: Node
     node.stop_daemon(signal.SIGKILL)
     assert deploy.wait(60) == 1
     node.up()
-    assert node.containers() == {"demo-web", "demo-worker"}
+    # The daemon serves while it undoes what was left.
+    until(lambda: node.containers() == {"demo-web", "demo-worker"}, "the deploy is undone")
     assert {row["component"]: (row["version"], row["observed"]) for row in node.json("ps")} == {
         "web": ("v1", "running"),
         "worker": ("v1", "running"),
