@@ -23,23 +23,6 @@ from tests.waiting import until
 # Debian 12 and 13, with their Pythons.
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 DOCUMENT = REPOSITORY / "docs/bootstrap.md"
-_CHECKED_OUT = "protos monitor mcpd mcpctl contrib docs pyproject.toml requirements.lock README.md LICENSE"
-# Of the podman that is the machine, where the host has cgroup v1 beside v2 and little power over limits.
-_CONTAINERS_CONF = """\
-[containers]
-default_ulimits = []
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-lock_type = "file"
-runtime = "runc"
-static_dir = "{folder}/graph/libpod"
-tmp_dir = "{folder}/tmp"
-volume_path = "{folder}/volumes"
-[network]
-network_backend = "netavark"
-"""
-_STORAGE_CONF = '[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
 # What the host's kernel does not give to a machine that is a container on it: cgroup v1 has no limits for a rootless
 # podman, and ulimits cannot be raised.
 _QUIRKS = INNER_CONTAINERS_CONF + 'cgroup_manager = "cgroupfs"\nruntime = "runc"\n'
@@ -49,15 +32,13 @@ class Bare(Machine):
     """A machine without systemd, in the state in which an installer leaves it; it has the host's network, for apt."""
 
     def boot(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "containers.conf").write_text(_CONTAINERS_CONF.format(folder=self._folder))
-        (self._folder / "storage.conf").write_text(_STORAGE_CONF.format(folder=self._folder))
+        self._set_up_podman()
         self._podman(
             *("run", "--detach", "--name", self._name, "--init", "--privileged", "--network=host"),
             *(f"--volume={REPOSITORY}:/src:ro", f"--volume={self._wheels}:/wheels:ro"),
             *("--rootfs", f"{self._tree}:O", "sleep", "infinity"),
         )
-        self.sh(f"mkdir {CHECKOUT} && cd /src && cp -r {_CHECKED_OUT} {CHECKOUT}")
+        self._check_out()
         # As udev has them; these are the machine's own.
         self.sh("for each in /dev/fuse /dev/net/tun; do [ ! -e $each ] || chmod 666 $each; done")
         self.write("/etc/containers/containers.conf", _QUIRKS)

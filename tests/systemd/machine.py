@@ -20,7 +20,7 @@ SUITE = os.environ.get("MCP_SYSTEMD_SUITE", "bookworm")
 ADDRESS = "127.0.0.1:9444"
 CHECKOUT = "/root/checkout"
 INSTALL = f"{CHECKOUT}/contrib/install"
-_CHECKED_OUT = "protos monitor mcpd mcpctl contrib pyproject.toml requirements.lock README.md LICENSE"
+_CHECKED_OUT = "protos monitor mcpd mcpctl contrib docs pyproject.toml requirements.lock README.md LICENSE"
 
 # Of the podman that boots the machine, where the host has cgroup v1 beside v2 and little power over limits.
 _CONTAINERS_CONF = """\
@@ -89,9 +89,7 @@ class Machine:
 
     def boot(self) -> None:
         self._before = {path: path.read_text() for path in _RAISED}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "containers.conf").write_text(_CONTAINERS_CONF.format(folder=self._folder))
-        (self._folder / "storage.conf").write_text(_STORAGE_CONF.format(folder=self._folder))
+        self._set_up_podman()
         boot = self._folder / "boot"
         boot.write_text(_BOOT)
         boot.chmod(0o755)
@@ -103,6 +101,14 @@ class Machine:
         )
         until(lambda: self.run("systemctl", "is-system-running", status=None).stdout.strip() == "running", "booted")
         # A checkout that does not change while somebody works on the other.
+        self._check_out()
+
+    def _set_up_podman(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "containers.conf").write_text(_CONTAINERS_CONF.format(folder=self._folder))
+        (self._folder / "storage.conf").write_text(_STORAGE_CONF.format(folder=self._folder))
+
+    def _check_out(self) -> None:
         self.sh(f"mkdir {CHECKOUT} && cd /src && cp -r {_CHECKED_OUT} {CHECKOUT}")
 
     def remove(self) -> None:
