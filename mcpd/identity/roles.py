@@ -23,6 +23,7 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "ListOperations": Role.VIEWER,
     # The end of one that failed quotes what a container printed.
     _AGENT + "WatchOperation": Role.ADMIN,
+    _AGENT + "CancelOperation": Role.ADMIN,
     _AGENT + "ListServices": Role.VIEWER,
     _AGENT + "LiveCheck": Role.VIEWER,
     _AGENT + "GetStatus": Role.VIEWER,
@@ -33,7 +34,9 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "ListAlerts": Role.VIEWER,
     _AGENT + "AckAlert": Role.ADMIN,
     _AGENT + "SilenceAlert": Role.ADMIN,
+    _AGENT + "UnsilenceAlert": Role.ADMIN,
     _AGENT + "ListAudit": Role.ADMIN,
+    _AGENT + "WatchAudit": Role.ADMIN,
     _AGENT + "PushFile": Role.ADMIN,
     _AGENT + "PullFile": Role.ADMIN,
     _AGENT + "ListFiles": Role.VIEWER,

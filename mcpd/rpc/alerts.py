@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from mcpd.errors import InvalidRequestError
+from mcpd.errors import InvalidRequestError, RefusedError
 from mcpd.model import Caller
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.rpc import convert
@@ -25,7 +25,11 @@ class AlertMethods:
             "ListAlerts": self.list_alerts,
             "AckAlert": self.ack_alert,
             "SilenceAlert": self.silence_alert,
+            "UnsilenceAlert": self.unsilence_alert,
         }
+
+    async def unsilence_alert(self, request: wire.UnsilenceAlertRequest, caller: Caller) -> wire.UnsilenceAlertResponse:
+        raise RefusedError("silences cannot be ended yet")
 
     async def list_alerts(self, request: wire.ListAlertsRequest, caller: Caller) -> wire.ListAlertsResponse:
         if request.service:

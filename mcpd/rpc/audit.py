@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
+from mcpd.errors import RefusedError
 from mcpd.model import Caller
 from mcpd.registry.audit import AuditLog
 from mcpd.rpc import convert
@@ -18,7 +21,14 @@ class AuditMethods:
 
     @property
     def methods(self) -> dict[str, Method]:
-        return {"ListAudit": self.list_audit, "WhoAmI": self.who_am_i}
+        return {"ListAudit": self.list_audit, "WatchAudit": self.watch_audit, "WhoAmI": self.who_am_i}
+
+    async def watch_audit(
+        self, request: wire.WatchAuditRequest, caller: Caller
+    ) -> AsyncGenerator[wire.WatchAuditResponse, None]:
+        if True:
+            raise RefusedError("the audit log cannot be followed yet")
+        yield wire.WatchAuditResponse()
 
     async def list_audit(self, request: wire.ListAuditRequest, caller: Caller) -> wire.ListAuditResponse:
         found = await self._audit.entries(

@@ -23,7 +23,16 @@ class OperationMethods:
 
     @property
     def methods(self) -> dict[str, Method]:
-        return {"ListOperations": self.list_operations, "WatchOperation": self.watch_operation}
+        return {
+            "ListOperations": self.list_operations,
+            "WatchOperation": self.watch_operation,
+            "CancelOperation": self.cancel_operation,
+        }
+
+    async def cancel_operation(
+        self, request: wire.CancelOperationRequest, caller: Caller
+    ) -> wire.CancelOperationResponse:
+        raise RefusedError("operations cannot be cancelled yet")
 
     async def list_operations(self, request: wire.ListOperationsRequest, caller: Caller) -> wire.ListOperationsResponse:
         found = await self._journal.newest(

@@ -137,6 +137,10 @@ class ComponentSpec(betterproto.Message):
 
     health: "Health" = betterproto.message_field(15)
     resources: "Resources" = betterproto.message_field(16)
+    settle: timedelta = betterproto.message_field(17)
+    """
+    How long a container without a probe must stay up to count as started. Unset: 0.5 s replaced, 20 ms new.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -210,6 +214,12 @@ class ComponentInfo(betterproto.Message):
 
     usage: "Usage" = betterproto.message_field(17)
     """Set when it was asked for and the component runs."""
+
+    definition_hash: str = betterproto.string_field(18)
+    """
+    Of everything that the registry has declared of it (protos/fingerprint.py), to be compared with a definition file's.
+     Empty for what nobody declared, and for a viewer: values can be guessed and confirmed by it.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -285,6 +295,12 @@ class PlanResponse(betterproto.Message):
     warnings: List[str] = betterproto.string_field(3)
     """What a deploy would not change, and an operator should know."""
 
+    losses: List[str] = betterproto.string_field(4)
+    """
+    What adopted containers have that no definition can say, and that this deploy would drop: each a sentence that
+     begins with SERVICE/COMPONENT. A deploy of it needs accept_losses.
+    """
+
 
 @dataclass(eq=False, repr=False)
 class ComponentPlan(betterproto.Message):
@@ -329,6 +345,11 @@ class DeployRequest(betterproto.Message):
     wait: bool = betterproto.bool_field(5)
     """
     Wait for an operation that holds the service instead of failing at once.
+    """
+
+    accept_losses: bool = betterproto.bool_field(6)
+    """
+    Drop what PlanResponse.losses names. Without it such a deploy is refused before anything is touched.
     """
 
 
@@ -565,6 +586,19 @@ class WatchOperationResponse(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
+class CancelOperationRequest(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class CancelOperationResponse(betterproto.Message):
+    operation: "OperationInfo" = betterproto.message_field(1)
+    """
+    As it ended. One that had passed its point of no return, or was over, is not touched: FAILED_PRECONDITION.
+    """
+
+
+@dataclass(eq=False, repr=False)
 class ListServicesRequest(betterproto.Message):
     service: str = betterproto.string_field(1)
     limit: int = betterproto.uint32_field(2)
@@ -630,6 +664,11 @@ class ListEventsResponse(betterproto.Message):
     node: str = betterproto.string_field(1)
     events: List["EventInfo"] = betterproto.message_field(2)
     """Oldest first."""
+
+    newest_id: int = betterproto.uint64_field(3)
+    """
+    Of the newest event of all, whatever the filters; 0 when there is none.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -697,6 +736,10 @@ class AlertInfo(betterproto.Message):
     ack_note: str = betterproto.string_field(15)
     desired: str = betterproto.string_field(16)
     observed: str = betterproto.string_field(17)
+    silenced_until: datetime = betterproto.message_field(18)
+    """
+    The end of the silence that is in force for its component; unset when there is none.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -754,6 +797,23 @@ class SilenceAlertResponse(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
+class UnsilenceAlertRequest(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+    """
+    One silence by its id; or, with 0, all those that are in force for exactly this service and component.
+    """
+
+    service: str = betterproto.string_field(2)
+    component: str = betterproto.string_field(3)
+
+
+@dataclass(eq=False, repr=False)
+class UnsilenceAlertResponse(betterproto.Message):
+    silences: List["SilenceInfo"] = betterproto.message_field(1)
+    """Those that were ended."""
+
+
+@dataclass(eq=False, repr=False)
 class AuditInfo(betterproto.Message):
     id: int = betterproto.uint64_field(1)
     at: datetime = betterproto.message_field(2)
@@ -779,6 +839,23 @@ class ListAuditRequest(betterproto.Message):
 class ListAuditResponse(betterproto.Message):
     node: str = betterproto.string_field(1)
     entries: List["AuditInfo"] = betterproto.message_field(2)
+    newest_id: int = betterproto.uint64_field(3)
+    """
+    Of the newest entry of all, whatever the filters; 0 when there is none.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class WatchAuditRequest(betterproto.Message):
+    caller: str = betterproto.string_field(1)
+    method: str = betterproto.string_field(2)
+    after_id: int = betterproto.uint64_field(3)
+    """Entries after this id first; 0: only new ones."""
+
+
+@dataclass(eq=False, repr=False)
+class WatchAuditResponse(betterproto.Message):
+    entry: "AuditInfo" = betterproto.message_field(1)
 
 
 @dataclass(eq=False, repr=False)
@@ -1211,6 +1288,23 @@ class AgentServiceStub(betterproto.ServiceStub):
         ):
             yield response
 
+    async def cancel_operation(
+        self,
+        cancel_operation_request: "CancelOperationRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "CancelOperationResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/CancelOperation",
+            cancel_operation_request,
+            CancelOperationResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def list_services(
         self,
         list_services_request: "ListServicesRequest",
@@ -1366,6 +1460,23 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def unsilence_alert(
+        self,
+        unsilence_alert_request: "UnsilenceAlertRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "UnsilenceAlertResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/UnsilenceAlert",
+            unsilence_alert_request,
+            UnsilenceAlertResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def list_audit(
         self,
         list_audit_request: "ListAuditRequest",
@@ -1382,6 +1493,24 @@ class AgentServiceStub(betterproto.ServiceStub):
             deadline=deadline,
             metadata=metadata,
         )
+
+    async def watch_audit(
+        self,
+        watch_audit_request: "WatchAuditRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[WatchAuditResponse]:
+        async for response in self._unary_stream(
+            "/mcp.v1.AgentService/WatchAudit",
+            watch_audit_request,
+            WatchAuditResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
 
     async def push_file(
         self,
@@ -1587,6 +1716,11 @@ class AgentServiceBase(ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield WatchOperationResponse()
 
+    async def cancel_operation(
+        self, cancel_operation_request: "CancelOperationRequest"
+    ) -> "CancelOperationResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def list_services(
         self, list_services_request: "ListServicesRequest"
     ) -> "ListServicesResponse":
@@ -1632,10 +1766,21 @@ class AgentServiceBase(ServiceBase):
     ) -> "SilenceAlertResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def unsilence_alert(
+        self, unsilence_alert_request: "UnsilenceAlertRequest"
+    ) -> "UnsilenceAlertResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def list_audit(
         self, list_audit_request: "ListAuditRequest"
     ) -> "ListAuditResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def watch_audit(
+        self, watch_audit_request: "WatchAuditRequest"
+    ) -> AsyncIterator[WatchAuditResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield WatchAuditResponse()
 
     async def push_file(
         self, push_file_request_iterator: AsyncIterator[PushFileRequest]
@@ -1782,6 +1927,14 @@ class AgentServiceBase(ServiceBase):
             request,
         )
 
+    async def __rpc_cancel_operation(
+        self,
+        stream: "grpclib.server.Stream[CancelOperationRequest, CancelOperationResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.cancel_operation(request)
+        await stream.send_message(response)
+
     async def __rpc_list_services(
         self, stream: "grpclib.server.Stream[ListServicesRequest, ListServicesResponse]"
     ) -> None:
@@ -1851,12 +2004,30 @@ class AgentServiceBase(ServiceBase):
         response = await self.silence_alert(request)
         await stream.send_message(response)
 
+    async def __rpc_unsilence_alert(
+        self,
+        stream: "grpclib.server.Stream[UnsilenceAlertRequest, UnsilenceAlertResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.unsilence_alert(request)
+        await stream.send_message(response)
+
     async def __rpc_list_audit(
         self, stream: "grpclib.server.Stream[ListAuditRequest, ListAuditResponse]"
     ) -> None:
         request = await stream.recv_message()
         response = await self.list_audit(request)
         await stream.send_message(response)
+
+    async def __rpc_watch_audit(
+        self, stream: "grpclib.server.Stream[WatchAuditRequest, WatchAuditResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        await self._call_rpc_handler_server_stream(
+            self.watch_audit,
+            stream,
+            request,
+        )
 
     async def __rpc_push_file(
         self, stream: "grpclib.server.Stream[PushFileRequest, PushFileResponse]"
@@ -2000,6 +2171,12 @@ class AgentServiceBase(ServiceBase):
                 WatchOperationRequest,
                 WatchOperationResponse,
             ),
+            "/mcp.v1.AgentService/CancelOperation": grpclib.const.Handler(
+                self.__rpc_cancel_operation,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                CancelOperationRequest,
+                CancelOperationResponse,
+            ),
             "/mcp.v1.AgentService/ListServices": grpclib.const.Handler(
                 self.__rpc_list_services,
                 grpclib.const.Cardinality.UNARY_UNARY,
@@ -2054,11 +2231,23 @@ class AgentServiceBase(ServiceBase):
                 SilenceAlertRequest,
                 SilenceAlertResponse,
             ),
+            "/mcp.v1.AgentService/UnsilenceAlert": grpclib.const.Handler(
+                self.__rpc_unsilence_alert,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                UnsilenceAlertRequest,
+                UnsilenceAlertResponse,
+            ),
             "/mcp.v1.AgentService/ListAudit": grpclib.const.Handler(
                 self.__rpc_list_audit,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListAuditRequest,
                 ListAuditResponse,
+            ),
+            "/mcp.v1.AgentService/WatchAudit": grpclib.const.Handler(
+                self.__rpc_watch_audit,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                WatchAuditRequest,
+                WatchAuditResponse,
             ),
             "/mcp.v1.AgentService/PushFile": grpclib.const.Handler(
                 self.__rpc_push_file,
