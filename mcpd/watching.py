@@ -11,12 +11,15 @@ from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BusyError, McpdError
-from mcpd.model import OURSELVES, Target
+from mcpd.model import OURSELVES, Result, Target
 from mcpd.view import wanted_of
 from monitor import ports
 from monitor.model import Sighting
 
 log = structlog.get_logger()
+
+# A healing that failed may have come as far as to end what was ill.
+_TOUCHED = (Result.STARTED, Result.RESTARTED, Result.FAILED)
 
 
 class NodeIntent:
@@ -27,6 +30,8 @@ class NodeIntent:
         self._operations = operations
         self._started = started
         self._changes = 0
+        # Those of our healings that end what runs.
+        self._restarts: set[Operation] = set()
         self.is_booting = False
 
     async def targets(self) -> Sequence[ports.Target]:
@@ -37,8 +42,11 @@ class NodeIntent:
         ]
 
     def is_busy(self, service: str) -> bool:
-        """Not while we heal it: whether that helps is to be judged. All are busy until a boot has started them."""
-        at_work = (each for each in self._operations.running if each.kind != "heal")
+        """Not while we start what died: whether that helps is to be judged. A restart of ours ends something, though.
+
+        All are busy until a boot has started them.
+        """
+        at_work = (each for each in self._operations.running if each.kind != "heal" or each in self._restarts)
         return self.is_booting or any(each.target.service == service for each in at_work)
 
     async def changed(self) -> None:
@@ -47,16 +55,24 @@ class NodeIntent:
     async def started(self) -> Sighting:
         return await self._started.receive()
 
-    async def heal(self, service: str, component: str) -> None:
-        """Starts it as an operation, so that it meets no other; a service that is busy is left to who is at work."""
+    async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
+        """Heals it as an operation, so that it meets no other; a service that is busy is left to who is at work."""
 
         async def body(operation: Operation) -> None:
-            await Lifecycle(self._node, operation).heal()
+            if ill:
+                self._restarts.add(operation)
+            await Lifecycle(self._node, operation).heal(ill)
 
+        operation: Operation | None = None
         try:
             operation = await self._operations.start("heal", Target(service, component), OURSELVES, body, anyhow=True)
-            await operation.finished()
+            outcomes = await operation.finished()
+            return any(each.result in _TOUCHED for each in outcomes)
         except BusyError:
-            return
+            return False
         except McpdError as error:
             log.warning("a component could not be healed", service=service, component=component, error=str(error))
+            return False
+        finally:
+            if operation:
+                self._restarts.discard(operation)

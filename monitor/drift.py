@@ -41,7 +41,8 @@ def mends_itself(wanted: Wanted, seen: Seen) -> bool:
 
 def podman_restarts(wanted: Wanted, seen: Seen) -> bool:
     """Whether podman's own policy starts an ended container again; ours then waits for it."""
-    if seen.state is not Observed.EXITED or seen.by_hand:
+    # What we stopped ourselves podman leaves alone, as it does what a person stopped.
+    if seen.state is not Observed.EXITED or seen.by_hand or seen.by_us:
         return False
     if wanted.restart == "on-failure":
         return seen.exit_code != 0

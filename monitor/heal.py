@@ -1,4 +1,4 @@
-"""When a dead component is started again: at once, then with ever longer pauses, so that a crash loop stays cheap."""
+"""When a component is healed: at once, then with ever longer pauses, so that one that cannot be healed stays cheap."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ class Healing(msgspec.Struct, frozen=True):
     pause: float = FIRST_PAUSE_S
     tried_at: float | None = None
 
-    def wait(self, now: float) -> float:
-        """Seconds until the next attempt may be made."""
-        return max(0.0, self._forgiven(now).not_before - now)
+    def wait(self, now: float, hidden: float = 0.0) -> float:
+        """Seconds until the next attempt may be made; it may be ill for ``hidden`` seconds before anybody knows."""
+        return max(0.0, self._forgiven(now, hidden).not_before - now)
 
-    def attempted(self, now: float) -> Healing:
+    def attempted(self, now: float, hidden: float = 0.0) -> Healing:
         """After an attempt that begins ``now``."""
-        last = self._forgiven(now)
+        last = self._forgiven(now, hidden)
         return Healing(now + last.pause, min(last.pause * 2, MAX_PAUSE_S), now)
 
-    def _forgiven(self, now: float) -> Healing:
-        proven = self.tried_at is not None and now - self.tried_at > max(PROVEN_AFTER_S, 2 * self.pause)
+    def _forgiven(self, now: float, hidden: float) -> Healing:
+        # Time in which it may have been ill, and its probe had not found out, proves nothing.
+        proven = self.tried_at is not None and now - self.tried_at > max(PROVEN_AFTER_S, 2 * self.pause) + hidden
         return Healing() if proven else self

@@ -57,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True):
 class Seen(msgspec.Struct, frozen=True):
     """What is known of a component's container. ``exit_code`` is that of the last run, None before the first end.
 
-    ``words`` are a probe's, when it is unhealthy.
+    ``words`` are a probe's, when it is unhealthy. ``by_us``: mcpd itself ended it, to heal it.
     """
 
     state: Observed
@@ -68,6 +68,9 @@ class Seen(msgspec.Struct, frozen=True):
     out_of_memory: bool = False
     by_hand: bool = False
     words: str = ""
+    by_us: bool = False
+    # It has a probe, which has said nothing of this run yet.
+    awaits_probe: bool = False
     # Whether somebody looked, and there was none; or it has only not been seen yet.
     looked_for: bool = True
 
@@ -83,7 +86,8 @@ class Sighting(msgspec.Struct, frozen=True):
     """One container, as podman described it when asked.
 
     ``started_at`` names the run: a container that runs again has another one. None: it never ran. ``order`` grows with
-    every question to podman, so that of two sightings of one run the newer is known whatever way they came.
+    every question to podman, so that of two sightings of one run the newer is known whatever way they came. ``at`` is
+    when podman was asked; None: nobody kept it, and what only that time could tell is not told.
     """
 
     order: int
@@ -101,6 +105,7 @@ class Sighting(msgspec.Struct, frozen=True):
     conmon_pid: int = 0
     image: str = ""
     spec_hash: str = ""
+    at: datetime | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -133,7 +138,11 @@ class Gone(msgspec.Struct, frozen=True):
 
 
 class Probed(msgspec.Struct, frozen=True):
-    """The probe of one run changed its mind; ``order`` counts how often it has."""
+    """The probe of one run changed its mind. ``order`` grows with every such word of any probe, as long as mcpd lives.
+
+    ``probe`` says which probe it was (`monitor.probes.identity`); empty: unknown. ``is_first``: whoever asked has only
+    begun to, so that it may be no news.
+    """
 
     container: str
     started_at: datetime
@@ -141,9 +150,26 @@ class Probed(msgspec.Struct, frozen=True):
     healthy: bool
     words: str
     order: int = 1
+    probe: str = ""
+    is_first: bool = False
 
 
-Observation = Sighting | Ended | Missed | Gone | Probed
+class Reprobed(msgspec.Struct, frozen=True):
+    """From now on this probe is asked, and no other; empty: none is."""
+
+    container: str
+    at: datetime
+    probe: str
+
+
+class Ours(msgspec.Struct, frozen=True):
+    """mcpd has ended this run itself, to heal the component: whatever podman says, nobody stopped it by hand."""
+
+    container: str
+    started_at: datetime | None
+
+
+Observation = Sighting | Ended | Missed | Gone | Probed | Reprobed | Ours
 
 
 class SourceState(msgspec.Struct, frozen=True):
@@ -159,7 +185,10 @@ class SourceState(msgspec.Struct, frozen=True):
 
 
 class Known(msgspec.Struct, frozen=True):
-    """All that is known of one container. ``since`` is when it went into ``state``; ``by_hand`` as in `Ended`."""
+    """All that is known of one container. ``since`` is when it went into ``state``; ``by_hand`` as in `Ended`.
+
+    ``is_paused``: it was when it was last seen, which the ledger knows.
+    """
 
     container: str
     name: str
@@ -180,6 +209,10 @@ class Known(msgspec.Struct, frozen=True):
     probed: Observed | None = None
     probed_order: int = 0
     words: str = ""
+    # Which probe said that (`monitor.probes.identity`); empty: an mcpd that did not keep it.
+    probe: str = ""
+    is_paused: bool = False
+    by_us: bool = False
 
     def seen(self) -> Seen:
         finished = self.since if self.state is Observed.EXITED else None
@@ -190,8 +223,9 @@ class Known(msgspec.Struct, frozen=True):
             self.exit_code,
             finished,
             self.out_of_memory,
-            bool(self.by_hand),
+            bool(self.by_hand) and not self.by_us,
             self.words,
+            self.by_us,
         )
 
 

@@ -77,8 +77,11 @@ class Intent(Protocol):
         podman's events come up to a quarter of a second late. What ends before that would never have been known.
         """
 
-    async def heal(self, service: str, component: str) -> None:
-        """Starts a component that should run. Returns when it was tried; what went wrong is in the event ledger."""
+    async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
+        """Starts a component that should run; ``ill`` is its container that does run, and is to be restarted.
+
+        Returns when it was tried, with whether a container was touched; what went wrong is in the event ledger.
+        """
 
 
 class AlertLedger(Protocol):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Probed, Sighting
+from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)
 # A container that was created and never started: podman does not say since when.
@@ -41,11 +41,15 @@ def observe(known: Known | None, observation: Observation) -> Step:
         return _ended(known, observation)
     if isinstance(observation, Probed):
         return _probed(known, observation)
+    if isinstance(observation, Reprobed):
+        return _reprobed(known, observation)
+    if isinstance(observation, Ours):
+        return _ours(known, observation)
     return _absent(known, observation)
 
 
 def _sighted(known: Known | None, seen: Sighting) -> Step:
-    facts = _facts_of(seen)
+    facts = _facts_of(seen, known)
     # 1. It is gone already, and this is from before.
     if known and known.state is Observed.REMOVED and seen.order < known.order:
         return Step(known, facts)
@@ -54,14 +58,16 @@ def _sighted(known: Known | None, seen: Sighting) -> Step:
         return Step(known, facts)
     # 3. It is of another run than what is known, or the first that is known at all.
     if known is None or seen.started_at != known.started_at or known.state is Observed.REMOVED:
-        return Step(_described(None, seen), facts)
+        first = _described(None, seen)
+        return Step(first, (*facts, *_pause(first, False, seen.at)))
     # 4. It is of this run, and of a time before what is known: asked before, or podman does not know of the end yet.
     ends = seen.state is Observed.EXITED
     if not ends and (seen.order < known.order or (known.state is Observed.EXITED and seen.state in _LIVE)):
         name = seen.name if seen.order > known.order else known.name
         return Step(msgspec.structs.replace(known, name=name, by_hand=_by_hand(known.by_hand, seen.by_hand)), facts)
     # 5. It is news of this run; its end is, whenever it was asked for.
-    return Step(_described(known, seen), facts)
+    after = _described(known, seen)
+    return Step(after, (*facts, *_pause(after, known.is_paused, seen.at)))
 
 
 def _described(before: Known | None, seen: Sighting) -> Known:
@@ -76,7 +82,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         service=seen.service,
         component=seen.component,
         state=state,
-        since=before.since if before and before.state is state else _since(seen),
+        since=before.since if before and before.state is state else _since(seen, before),
         started_at=seen.started_at,
         order=newer.order,
         # The exit file and the kernel are first; podman may not know the code when it first says that it ended.
@@ -90,11 +96,16 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         probed=probed,
         probed_order=before.probed_order if before else 0,
         words=before.words if before else "",
+        probe=before.probe if before else "",
+        is_paused=seen.state is Observed.PAUSED,
+        by_us=bool(before and before.by_us),
     )
 
 
 def _ended(known: Known, end: Ended) -> Step:
-    facts: tuple[Fact, ...] = (_fact(known, Observed.RUNNING, end.started_at, end.started_at),)
+    facts: tuple[Fact, ...] = ()
+    if end.started_at != known.started_at:  # else that it started was told when it was first known
+        facts += (_fact(known, Observed.RUNNING, end.started_at, end.started_at),)
     if end.exit_code is not None:  # else the sighting that knows it tells it
         facts += (_fact(known, Observed.EXITED, end.started_at, end.at, _exit_words(end.exit_code)),)
     # 1. Another run than the present one, or a container that is gone.
@@ -118,21 +129,40 @@ def _ended(known: Known, end: Ended) -> Step:
 
 def _probed(known: Known, probe: Probed) -> Step:
     verdict = Observed.HEALTHY if probe.healthy else Observed.UNHEALTHY
-    # A run may get well and ill many times: each time is a fact of its own.
-    fact = _fact(known, verdict, probe.started_at, probe.at, probe.words)
-    fact = msgspec.structs.replace(fact, key=f"{fact.key}/{probe.at.isoformat()}")
+    fact = _timed_fact(known, verdict, probe.started_at, probe.at, probe.words)
     # 1. Of another run, or of an earlier time.
     if probe.started_at != known.started_at or probe.order <= known.probed_order:
         return Step(known, (fact,))
-    # 2. What an earlier daemon knew already.
-    if not known.probed_order and known.probed is verdict:
-        return Step(msgspec.structs.replace(known, probed_order=probe.order), ())
-    # 3. News.
     words = "" if probe.healthy else probe.words
-    changed = msgspec.structs.replace(known, probed=verdict, probed_order=probe.order, words=words)
+    changed = msgspec.structs.replace(
+        known, probed=verdict, probed_order=probe.order, words=words, probe=probe.probe or known.probe
+    )
+    # 2. What an earlier daemon knew already, or who asked before.
+    if (probe.is_first or not known.probed_order) and known.probed is verdict:
+        return Step(changed, ())
+    # 3. News.
     if known.state in (Observed.RUNNING, Observed.HEALTHY, Observed.UNHEALTHY):
         changed = msgspec.structs.replace(changed, state=verdict, since=probe.at)
     return Step(changed, (fact,))
+
+
+def _reprobed(known: Known, change: Reprobed) -> Step:
+    """A verdict counts as long as the probe is asked that came to it."""
+    # 1. There is none, or it is of that probe; or nobody kept of which one it is.
+    if known.probed is None or known.probe == change.probe or (change.probe and not known.probe):
+        return Step(known, ())
+    changed = msgspec.structs.replace(known, probed=None, probe="", words="")
+    # 2. It was that of a run which is over, or rests.
+    if known.state not in (Observed.HEALTHY, Observed.UNHEALTHY):
+        return Step(changed, ())
+    # 3. It runs, and more is not known of it until the new probe has spoken.
+    changed = msgspec.structs.replace(changed, state=Observed.RUNNING, since=change.at)
+    words = "its probe was changed" if change.probe else "it has no probe any more"
+    return Step(changed, (_timed_fact(changed, Observed.RUNNING, known.started_at, change.at, words),))
+
+
+def _ours(known: Known, end: Ours) -> Step:
+    return Step(known if known.started_at != end.started_at else msgspec.structs.replace(known, by_us=True), ())
 
 
 def _absent(known: Known, absence: Missed | Gone) -> Step:
@@ -149,11 +179,18 @@ def _absent(known: Known, absence: Missed | Gone) -> Step:
     return Step(removed, (removal,))
 
 
-def _facts_of(seen: Sighting) -> tuple[Fact, ...]:
-    """What a sighting tells of its run: that it started, and that it ended."""
+def _facts_of(seen: Sighting, known: Known | None) -> tuple[Fact, ...]:
+    """What a sighting tells of its run: that it started, and that it ended.
+
+    Not what was told when ``known`` came to know it: the ledger forgets facts when they are old, and a container that
+    has run for longer than that would start anew in it.
+    """
     if seen.started_at is None:
         return ()
-    facts = [_fact(seen, Observed.RUNNING, seen.started_at, seen.started_at)]
+    same_run = known is not None and known.started_at == seen.started_at
+    facts = [] if same_run else [_fact(seen, Observed.RUNNING, seen.started_at, seen.started_at)]
+    if same_run and known and known.state is Observed.EXITED and known.exit_code is not None:
+        return ()
     if seen.state is Observed.EXITED and seen.finished_at and seen.exit_code is not None:
         words = _exit_words(seen.exit_code)
         facts.append(_fact(seen, Observed.EXITED, seen.started_at, seen.finished_at, words))
@@ -165,14 +202,31 @@ def _fact(of: Known | Sighting, state: Observed, run: datetime | None, at: datet
     return Fact(key, of.service, of.component, of.container, state, at, message)
 
 
+def _pause(after: Known, was_paused: bool, at: datetime | None) -> tuple[Fact, ...]:
+    """That it was paused, or goes on. podman keeps the time of neither: it is when that was first seen."""
+    if at is None or after.is_paused is was_paused or not after.state.has_process:
+        return ()
+    words = "paused" if after.is_paused else "unpaused"
+    return (_timed_fact(after, after.state, after.started_at, at, words),)
+
+
+def _timed_fact(of: Known, state: Observed, run: datetime | None, at: datetime, message: str) -> Fact:
+    """Of what may happen to one run many times: each time is a fact of its own."""
+    fact = _fact(of, state, run, at, message)
+    return msgspec.structs.replace(fact, key=f"{fact.key}/{at.isoformat()}")
+
+
 def _is_older(started_at: datetime | None, than: datetime | None) -> bool:
     return than is not None and (started_at is None or started_at < than)
 
 
-def _since(seen: Sighting) -> datetime:
-    """When it went into its state, as far as podman says."""
+def _since(seen: Sighting, before: Known | None) -> datetime:
+    """When it went into its state, as far as podman says; ``before`` is what was known of the same run."""
     if seen.state is Observed.EXITED and seen.finished_at:
         return seen.finished_at
+    is_pause = seen.state is Observed.PAUSED or (before is not None and before.is_paused)
+    if is_pause and seen.at:
+        return seen.at
     return seen.started_at or _NEVER
 
 

@@ -22,6 +22,7 @@ from typing import NoReturn
 import msgspec
 import trio
 
+from monitor import probes
 from monitor.alerts import policy
 from monitor.alerts.dispatch import Dispatcher
 from monitor.alerts.model import AlertKind
@@ -29,7 +30,7 @@ from monitor.alerts.policy import Memory, Raised, Verdict
 from monitor.drift import drift
 from monitor.heal import Healing
 from monitor.keeper import Keeper
-from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Seen, SourceState
+from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Ours, Probed, Reprobed, Seen, SourceState
 from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target, hushing
 from monitor.reducer import observe
 from monitor.sources.events import EventsWatcher
@@ -38,6 +39,7 @@ from monitor.sources.eyes import Eyes
 from monitor.sources.health import HealthPoller, Patient
 from monitor.sources.resync import Resync
 from monitor.sources.tasks import Tasks
+from protos.spec import Health
 
 # More than every container of a node changing at once; a source that meets a full channel waits.
 _CHANNEL_SIZE = 10_000
@@ -116,7 +118,7 @@ class Monitor:
             resync = Resync(eyes, send, lambda: self._known, self._reporter("resync"), self._settings.resync_interval)
             events = EventsWatcher(self._runtime, eyes, self._reporter("events"), resync.poke)
             exits = Tasks(nursery, ExitWatcher(eyes, send, resync.poke).watch, ends_itself=True)
-            health = Tasks(nursery, HealthPoller(self._runtime, send).poll)
+            health = Tasks(nursery, HealthPoller(self._runtime, eyes, send).poll)
 
             async def await_intent() -> NoReturn:
                 while True:
@@ -210,6 +212,7 @@ class Monitor:
                     break
             if None in batch:
                 await self._learn_intent()
+                batch = [*self._reprobed(), *batch]
             asking = [each for each in batch if isinstance(each, trio.Event)]
             facts, changed, news = self._apply(
                 [each for each in batch if each is not None and not isinstance(each, trio.Event)]
@@ -229,6 +232,22 @@ class Monitor:
                 raise
             return  # what was wanted is wanted still; nobody can change it now
         await self._let_go()
+
+    def _reprobed(self) -> list[Observation]:
+        """Of every container that a probe has spoken of, which probe is asked of it now."""
+        now = datetime.now(UTC)
+        return [
+            Reprobed(each.container, now, probes.identity(target.health))
+            for each in self._known.values()
+            if each.probed and (target := self._targets.get(_key_of(each)))
+        ]
+
+    def _is_answer(self, observation: Observation, known: Known | None) -> bool:
+        """False for the word of a probe that is asked no more: it may come after what took its place."""
+        if not isinstance(observation, Probed) or not known or not observation.probe:
+            return True
+        target = self._targets.get(_key_of(known))
+        return target is None or observation.probe == probes.identity(target.health)
 
     async def _let_go(self) -> None:
         """Forgets what is no longer declared; what was open of it is over."""
@@ -255,6 +274,8 @@ class Monitor:
         worth: dict[str, Known] = {}
         for observation in batch:
             before = self._known.get(observation.container)
+            if not self._is_answer(observation, before):
+                continue
             after, told = observe(before, observation)
             facts += [each for each in told if each.key not in self._kept_facts]
             if after is None or after is before:
@@ -306,7 +327,7 @@ class Monitor:
         verdict = policy.judge(
             self._memories.get(key, Memory()),
             target.wanted,
-            _seen(known),
+            _seen(known, target),
             trio.current_time(),
             self._settings,
             busy=self._is_at_work_on(target.wanted.service),
@@ -360,13 +381,22 @@ class Monitor:
         )
 
     def _heal(self, key: Key, nursery: trio.Nursery) -> None:
-        now = trio.current_time()
+        now, hidden = trio.current_time(), _hidden(self._targets[key].health, self._settings.drift_grace)
         healing = self._healing.get(key, Healing())
-        if wait := healing.wait(now):
+        if wait := healing.wait(now, hidden):
             self._look_again_at[key] = min(self._look_again_at.get(key, math.inf), now + max(wait, _SOONEST_S))
             return
-        self._healing[key] = healing.attempted(now)
-        nursery.start_soon(self._intent.heal, *key)
+        self._healing[key] = healing.attempted(now, hidden)
+        known = self._present(key)
+        if known and known.state is Observed.UNHEALTHY:
+            nursery.start_soon(self._restart, key, known)
+        else:
+            nursery.start_soon(self._intent.heal, *key)
+
+    async def _restart(self, key: Key, ill: Known) -> None:
+        """Restarts what is ill. Where only its end came of that, it is healed on: nobody stopped it by hand."""
+        if await self._intent.heal(*key, ill=ill.container):
+            await self._send.send(Ours(ill.container, ill.started_at))
 
 
 def _current(known: Iterable[Known], name: str) -> Known | None:
@@ -376,8 +406,18 @@ def _current(known: Iterable[Known], name: str) -> Known | None:
     return max(found, key=lambda each: (each.state is not Observed.REMOVED, each.order), default=None)
 
 
-def _seen(known: Known | None) -> Seen:
-    return known.seen() if known else NOT_SEEN_YET
+def _seen(known: Known | None, target: Target | None = None) -> Seen:
+    if known is None:
+        return NOT_SEEN_YET
+    awaits = target is not None and target.health is not None and known.state is Observed.RUNNING
+    return msgspec.structs.replace(known.seen(), awaits_probe=awaits)
+
+
+def _hidden(health: Health | None, grace: float) -> float:
+    """Seconds that a component may be ill from its start on before it is healed for that."""
+    if health is None:
+        return 0.0
+    return (health.start_period + health.retries * (health.interval + health.timeout)).total_seconds() + grace
 
 
 def _key(target: Target) -> Key:

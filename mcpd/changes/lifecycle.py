@@ -15,7 +15,7 @@ from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import own_network
-from monitor.model import Desired
+from monitor.model import Desired, Observed
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
 
@@ -62,9 +62,16 @@ class Lifecycle:
         """Starts what should run, stops what should not; changes no intent. Raises NotFoundError."""
         await self._each(self._settle_one)
 
-    async def heal(self) -> None:
-        """Starts one component that died. Does not wait for its probe: whether that helped is the monitor's to see."""
-        await self._each(self._heal_one)
+    async def heal(self, ill: str = "") -> None:
+        """Starts one component that died, or restarts it, when its container is the one (its id) that is ``ill``.
+
+        Does not wait for its probe: whether that helped is the monitor's to see.
+        """
+
+        async def act(component: RecordedComponent, container: Container | None) -> Outcome:
+            return await self._heal_one(component, container, ill)
+
+        await self._each(act)
 
     async def undeploy(self) -> None:
         """Removes the target's containers and forgets them, and networks of ours that nothing uses any more.
@@ -138,14 +145,23 @@ class Lifecycle:
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
 
-    async def _heal_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+    async def _heal_one(self, component: RecordedComponent, container: Container | None, ill: str) -> Outcome:
+        name = component.spec.name
         if container is None or component.desired is not Desired.RUNNING:
             return _not_startable(component)
-        if container.is_active:
-            return Outcome(component.spec.name, Result.UNCHANGED, "runs already")
-        await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
+        # Somebody may have paused or replaced it meanwhile.
+        is_ill = container.id == ill and container.state is Observed.RUNNING
+        if container.is_active and not is_ill:
+            return Outcome(name, Result.UNCHANGED, "runs already")
+        if is_ill:
+            await self._down(component, container)
+        # What was ended is started again, whatever the registry says.
+        take = self._operation.take_anyhow if is_ill else self._operation.take
+        await take(name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
-        return Outcome(component.spec.name, Result.STARTED, "healed")
+        if is_ill:
+            return Outcome(name, Result.RESTARTED, "healed, it was unhealthy")
+        return Outcome(name, Result.STARTED, "healed")
 
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name

@@ -75,13 +75,18 @@ def judge(
     reason = drift(wanted, seen)
     # 2. It is as wanted.
     if not reason:
-        return _as_wanted(msgspec.structs.replace(memory, drifting_since=None), now, rules, silenced)
+        memory = msgspec.structs.replace(memory, drifting_since=None)
+        # What its probe has not spoken of since it was started again has not recovered yet.
+        if memory.open and seen.awaits_probe:
+            return Verdict(memory, (), None, False)
+        return _as_wanted(memory, now, rules, silenced)
     since = now if memory.drifting_since is None else memory.drifting_since
     memory = msgspec.structs.replace(memory, drifting_since=since)
     left = max(0.0, since + rules.drift_grace - now)
-    # A container that is only created is one that podman, or somebody, is just about to start.
-    others_at_it = seen.state is Observed.CREATED or podman_restarts(wanted, seen)
-    heal = _is_healable(wanted, seen) and not (left and others_at_it)
+    # A container that is only created is one that podman, or somebody, is just about to start; one that is ill may be
+    # well at its probe's next answer.
+    waits = seen.state in (Observed.CREATED, Observed.UNHEALTHY) or podman_restarts(wanted, seen)
+    heal = _is_healable(wanted, seen) and not (left and waits)
     # 3. It is not, and falls again and again: one alert for all of it.
     flapping = AlertKind.FLAP in memory.open or len(memory.falls) >= rules.flap_threshold
     kind = AlertKind.FLAP if flapping else AlertKind.DRIFT
@@ -106,9 +111,12 @@ def judge(
 
 
 def _is_healable(wanted: Wanted, seen: Seen) -> bool:
-    """Whether starting it is our part: not what a person stopped by hand, nor what is not there to be started."""
-    startable = seen.state in (Observed.EXITED, Observed.CREATED) and not seen.by_hand
-    return wanted.heal == "restart" and wanted.desired is Desired.RUNNING and startable
+    """Whether starting it, or restarting what is ill, is our part.
+
+    Not what a person stopped by hand, is stopping or has paused, nor what is not there to be started.
+    """
+    states = (Observed.EXITED, Observed.CREATED, Observed.UNHEALTHY)
+    return wanted.heal == "restart" and wanted.desired is Desired.RUNNING and seen.state in states and not seen.by_hand
 
 
 def _count_falls(memory: Memory, wanted: Wanted, seen: Seen, now: float, rules: Rules) -> Memory:

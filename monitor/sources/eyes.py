@@ -27,7 +27,7 @@ class Eyes:
         if seen is None:
             await self._send.send(Gone(order, container, datetime.now(UTC)))
             return None
-        seen = msgspec.structs.replace(seen, order=order)
+        seen = msgspec.structs.replace(seen, order=order, at=datetime.now(UTC))
         if seen.service:  # nobody declared the others
             await self._send.send(seen)
         return seen

@@ -9,8 +9,9 @@ import msgspec
 import trio
 
 from monitor import probes
-from monitor.model import Observation, Probed
+from monitor.model import Observation, Observed, Probed
 from monitor.ports import Executor, OutsideError
+from monitor.sources.eyes import Eyes
 from protos.spec import Health
 
 
@@ -29,14 +30,17 @@ class Patient(NamedTuple):
 class HealthPoller:
     """Probes runs, each until it is cancelled; `poll` is to be run as a task per run."""
 
-    def __init__(self, executor: Executor, send: trio.MemorySendChannel[Observation]) -> None:
+    def __init__(self, executor: Executor, eyes: Eyes, send: trio.MemorySendChannel[Observation]) -> None:
         self._executor = executor
+        self._eyes = eyes
         self._send = send
+        # Of all probes together: one that is changed begins anew, and what it says counts against what was said before.
+        self._order = 0
 
     async def poll(self, patient: Patient) -> NoReturn:
         """Sends when the verdict changes: healthy at the first success, unhealthy after so many failures in a row.
 
-        Failures within the start period do not count.
+        Failures within the start period do not count, nor does anything that is heard of a container that is paused.
         """
         health = msgspec.json.decode(patient.probe, type=Health)
         in_grace_until = patient.started_at.timestamp() + health.start_period.total_seconds()
@@ -44,11 +48,10 @@ class HealthPoller:
         left = min(health.start_period.total_seconds(), in_grace_until - datetime.now(UTC).timestamp())
         grace_ends = trio.current_time() + max(0.0, left)
         told: bool | None = None
-        failures = changes = 0
+        failures = 0
         while True:
-            try:
-                verdict = await probes.ask(health, patient.container, self._executor)
-            except OutsideError:
+            verdict = await self._ask(health, patient, was_well=told is True)
+            if verdict is None:
                 await trio.sleep(health.interval.total_seconds())
                 continue
             if verdict.healthy:
@@ -57,7 +60,38 @@ class HealthPoller:
                 failures += 1
             sick = failures >= health.retries
             if (verdict.healthy and told is not True) or (sick and told is not False):
-                told, changes = verdict.healthy, changes + 1
-                now = datetime.now(UTC)
-                await self._send.send(Probed(patient.container, patient.started_at, now, told, verdict.words, changes))
+                is_first, told = told is None, verdict.healthy
+                await self._tell(health, patient, verdict, is_first=is_first)
             await trio.sleep(health.interval.total_seconds())
+
+    async def _ask(self, health: Health, patient: Patient, *, was_well: bool) -> probes.Verdict | None:
+        """None: podman cannot be asked, or says that it does not run, of which a probe says nothing."""
+        try:
+            verdict = await probes.ask(health, patient.container, self._executor)
+        except OutsideError:
+            return None
+        # That all is well still needs no second opinion. Of what is paused the kernel goes on to take connections,
+        # which nobody answers.
+        return verdict if (verdict.healthy and was_well) or await self._runs(patient) else None
+
+    async def _runs(self, patient: Patient) -> bool:
+        try:
+            seen = await self._eyes.look(patient.container)
+        except OutsideError:
+            return True  # podman's own trouble does not make what a probe found untrue
+        return seen is not None and seen.state is Observed.RUNNING and seen.started_at == patient.started_at
+
+    async def _tell(self, health: Health, patient: Patient, verdict: probes.Verdict, *, is_first: bool) -> None:
+        self._order += 1
+        await self._send.send(
+            Probed(
+                patient.container,
+                patient.started_at,
+                datetime.now(UTC),
+                verdict.healthy,
+                verdict.words,
+                self._order,
+                probes.identity(health),
+                is_first,
+            )
+        )
