@@ -51,5 +51,5 @@ class StillIntent:
         await trio.sleep_forever()
         raise AssertionError
 
-    async def heal(self, service: str, component: str) -> None:
+    async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
         raise AssertionError("nothing is to be healed here")

@@ -23,6 +23,10 @@ from protos.spec import Heal, Health
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PROBE = Health(cmd=("probe",), interval=timedelta(seconds=10), timeout=timedelta(seconds=2), retries=2)
+# The same question, asked otherwise; and another question, which may have another answer.
+PATIENT = msgspec.structs.replace(PROBE, interval=timedelta(seconds=15), retries=3)
+OTHER = msgspec.structs.replace(PROBE, cmd=("other",))
+PROBES = (None, PROBE, PATIENT, OTHER)
 Key = tuple[str, str]
 
 
@@ -79,25 +83,24 @@ class Container:
     image: str
     spec_hash: str
     restart: str
-    probed: bool
     state: Observed = Observed.CREATED
     started_at: datetime | None = None
     finished_at: datetime | None = None
     exit_code: int | None = None
     out_of_memory: bool = False
     stopping: bool = False
-    well: bool = True
+    # The probes that say that it is not well.
+    ill: frozenset[str] = frozenset()
 
     @property
     def runs(self) -> bool:
         return self.state in (Observed.RUNNING, Observed.PAUSED)
 
-    @property
-    def truth(self) -> Observed:
-        """Its state, with what its probe would say."""
-        if self.state is not Observed.RUNNING or not self.probed:
+    def truth(self, health: Health | None) -> Observed:
+        """Its state, with what this probe would say."""
+        if self.state is not Observed.RUNNING or not health:
             return self.state
-        return Observed.HEALTHY if self.well else Observed.UNHEALTHY
+        return Observed.UNHEALTHY if health.cmd[0] in self.ill else Observed.HEALTHY
 
     def sighting(self) -> Sighting:
         """Without a pid: there is no process to watch, so that deaths are seen by events and by listing only."""
@@ -155,7 +158,6 @@ class FakeRuntime:
             wanted.image,
             wanted.spec_hash,
             wanted.restart,
-            target.health is not None,
         )
         self.containers[made.id] = made
         self.happens(made)
@@ -249,7 +251,7 @@ class FakeRuntime:
         found = self.containers.get(container)
         if found is None or not found.runs:
             raise OutsideError(f"no running container {container}")
-        well = found.well and found.state is Observed.RUNNING
+        well = argv[0] not in found.ill and found.state is Observed.RUNNING
         return Ran(0, "") if well else Ran(1, "no answer")
 
     async def _answering(self, purpose: str) -> None:
@@ -295,13 +297,20 @@ class Node:
         self.declared: dict[Key, Target] = {}
         self.undeclared: dict[Key, Target] = {}
         self.operations: list[Span] = []
+        # When what was ill was restarted; and how likely that makes it well.
+        self.restarts: list[tuple[Key, float]] = []
+        self.cures = 0.8
+        self.settles: dict[Key, float] = {}
         self._nursery = nursery
         self._busy: dict[str, float] = {}
         self._changes, self._seen = 0, 0
         self._changed = trio.Event()
         self._versions = 1
 
-    def declare(self, service: str, component: str, *, restart: str, heal: Heal, probed: bool) -> None:
+    def declare(
+        self, service: str, component: str, *, restart: str, heal: Heal, probed: bool, settle: float = 0.5
+    ) -> None:
+        self.settles[service, component] = settle
         wanted = Wanted(service, component, Desired.RUNNING, "app:v1", "h1", restart, heal)
         self.declared[service, component] = Target(wanted, f"{service}-{component}", PROBE if probed else None)
 
@@ -324,10 +333,12 @@ class Node:
         await trio.sleep_forever()
         raise AssertionError
 
-    async def heal(self, service: str, component: str) -> None:
+    async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
         """As mcpd does it: an operation, beside which the service is not busy; nothing when another is at work."""
+        if ill:
+            return await self._restart_ill((service, component), ill)
         if service in self._busy:
-            return
+            return False
         self.notify()
         await trio.sleep(self.draws.of("heal").uniform(0.1, 0.5))
         target = self.declared.get((service, component))
@@ -336,6 +347,29 @@ class Node:
         if found and not fails and found.state in (Observed.EXITED, Observed.CREATED) and service not in self._busy:
             self.runtime.start(found)
         self.notify()
+        return True
+
+    async def _restart_ill(self, key: Key, ill: str) -> bool:
+        """An operation like any other: it stops what is ill, and may fail to start it again."""
+        if not self._begin(key[0]):
+            return False
+        draw = self.draws.of("restart what is ill")
+        await trio.sleep(draw.uniform(0.1, 0.5))
+        found = self.container(key)
+        is_ill = found is not None and found.id == ill and found.state is Observed.RUNNING and not self.runtime.down
+        if found and is_ill:
+            self.restarts.append((key, trio.current_time()))
+            found.stopping = True
+            self.runtime.happens(found)
+            await trio.sleep(draw.uniform(0, 1))
+            if found.runs:
+                self.runtime.end(found, 143)
+            if draw.random() < self.cures:
+                found.ill = frozenset()
+            if draw.random() < 0.8 and found.id in self.runtime.containers:
+                self.runtime.start(found)
+        self._end(key[0])
+        return is_ill
 
     def notify(self) -> None:
         self._changes += 1
@@ -391,11 +425,12 @@ class Node:
 
     def falls_ill(self, key: Key) -> None:
         if container := self.container(key):
-            container.well = False
+            names = self.draws.of("illness").choice([("probe",), ("other",), ("probe", "other")])
+            container.ill = container.ill | frozenset(names)
 
     def gets_well(self, key: Key) -> None:
         if container := self.container(key):
-            container.well = True
+            container.ill = frozenset()
 
     async def outage(self, seconds: float) -> None:
         self.runtime.down = True
@@ -434,7 +469,9 @@ class Node:
         self.runtime.rename(new, target.container)
         self.runtime.start(new)
         await trio.sleep(draw.uniform(0, 20))
-        if old and draw.random() < 0.2:
+        await trio.sleep(self.settles[key])
+        # It did not stay up, or something else failed.
+        if old and (not new.runs or draw.random() < 0.2):
             self.runtime.remove(new)
             self.runtime.rename(old, target.container)
             self.runtime.start(old)
@@ -442,6 +479,17 @@ class Node:
             if old:
                 self.runtime.remove(old)
             self.declared[key] = new_target
+
+    async def change_probe(self, key: Key, health: Health | None, *, asked: bool) -> None:
+        """Changes a probe in place. One that is ``asked`` first, as in a deploy, and finds fault, changes nothing."""
+        if key not in self.declared or not self._begin(key[0]):
+            return
+        await trio.sleep(self.draws.of("change probe").uniform(0, 2))
+        container = self.container(key)
+        is_ill = container is not None and container.truth(health) is Observed.UNHEALTHY
+        if not (asked and is_ill):
+            self.declared[key] = msgspec.structs.replace(self.declared[key], health=health)
+        self._end(key[0])
 
     async def set_desired(self, service: str, desired: Desired) -> None:
         if not self._begin(service):
@@ -496,14 +544,14 @@ class Node:
 
     def truth(self, key: Key) -> Observed:
         container = self.container(key)
-        return container.truth if container else Observed.REMOVED
+        return container.truth(self.declared[key].health) if container else Observed.REMOVED
 
     def seen(self, key: Key) -> Seen:
         """What a monitor that knows everything would see."""
         container = self.container(key)
         if container is None:
             return Seen(Observed.REMOVED)
-        return Seen(container.truth, container.image, container.spec_hash, container.exit_code)
+        return Seen(self.truth(key), container.image, container.spec_hash, container.exit_code)
 
 
 def _whole(when: datetime | None) -> datetime | None:
