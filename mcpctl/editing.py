@@ -41,6 +41,7 @@ image = "registry.example.net/NAME:v1"
 # secrets = ["NAME-key"]           # podman secrets, mounted at /run/secrets
 # depends_on = ["db"]              # components of this service
 # stop_timeout = "10s"
+# settle = "5s"                    # so long it must stay up to count as started
 # heal = "alert"                   # alert | restart; the node's when not said
 
 # [components.health]              # one of cmd, http, tcp

@@ -190,7 +190,7 @@ class Monitor(msgspec.Struct, frozen=True):
     ``flap_window``: see there.
     ``resync_interval``: how often podman is asked for everything, beside what it tells by itself.
     ``retention``: so long are events, closed alerts, operations and the audit log kept.
-    ``heal``: what is done about a component that should run and does not; a definition may say otherwise.
+    ``heal``: what is done when a component should run, and has ended or is unhealthy; a definition may say otherwise.
     ``disk_free_warning``: less free space than this is an alert; 0% is never.
     """
 

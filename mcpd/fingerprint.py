@@ -12,7 +12,7 @@ from protos.spec import Component
 _SCHEME = "1"
 
 # What mcpd itself uses and no container is made from: changing these never recreates anything.
-_NOT_OF_THE_CONTAINER = ("name", "active", "depends_on", "heal", "health")
+_NOT_OF_THE_CONTAINER = ("name", "active", "depends_on", "settle", "heal", "health")
 
 
 def spec_hash(component: Component) -> str:

@@ -19,12 +19,14 @@ from protos.strict import Problem, Rule, checked, examine
 
 # As podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
+# A deploy holds its service as long as it watches, and must end.
+MAX_SETTLE = timedelta(minutes=10)
 # More components than any hand-written service has; bounds the work that one request can ask for.
 MAX_COMPONENTS = 200
 
 
 class Heal(StrEnum):
-    """What mcpd does about a component that should run and does not."""
+    """What mcpd does by itself about a component that should run, and does not or is unhealthy."""
 
     ALERT = "alert"
     RESTART = "restart"
@@ -47,6 +49,13 @@ def _retries(value: int) -> int:
     if not 1 <= value <= 1000:
         raise ValueError(f"{value} is out of range: 1 to 1000")
     return value
+
+
+def _settle(value: str | timedelta) -> timedelta:
+    total = grammar.duration(value)
+    if total > MAX_SETTLE:
+        raise ValueError(f"{value!s} is too long to wait for: at most {MAX_SETTLE // timedelta(minutes=1)}m")
+    return total
 
 
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -86,6 +95,15 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     """One container, as declared. Strings keep podman's own notation, checked by `protos.grammar`.
 
+    `heal = "restart"` acts on what should run: it starts a container that has ended, and restarts one that is ill,
+    which is after `retries` failures of its probe past the start period, and still so after the node's `drift_grace`.
+    It does so at once, then with pauses that grow from 1s to 5m, and each time is an event. It leaves alone what a
+    person stopped or paused, what an operation is at work on, and what podman itself restarts. Nothing is healed with
+    `heal = "alert"`. Alerts are the same with both.
+
+    `settle` counts from the start of a container, in a deploy, `start`, `restart` and `recover`. Where it is not given,
+    a container with a probe is up when it is healthy; one without must stay up for 0.5s, or 20ms where none was before.
+
     ``name``: the container is called SERVICE-NAME; just SERVICE, when the only component has the service's name.
     ``image``: what it runs. Its tag is the component's version.
     ``active``: whether it should run, when its service should.
@@ -99,7 +117,8 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     ``secrets``: podman secrets, by name; their values never pass through mcp.
     ``depends_on``: components of this service that are started, and healthy, before it.
     ``stop_timeout``: from SIGTERM to SIGKILL.
-    ``heal``: what mcpd does when it should run and does not; as the node says when not given.
+    ``settle``: so long it must stay up to count as started, 10m at most; with a probe it must be healthy as well.
+    ``heal``: what mcpd does when it should run, and has ended or is unhealthy; as the node says when not given.
     ``health``: how it is asked whether it is well.
     ``resources``: its limits.
     """
@@ -117,6 +136,7 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     secrets: tuple[Annotated[str, checked(grammar.secret)], ...] = ()
     depends_on: tuple[Name, ...] = ()
     stop_timeout: Duration = DEFAULT_STOP_TIMEOUT
+    settle: Annotated[timedelta, Rule(_settle, (str, timedelta))] | None = None
     heal: Heal | None = None
     health: Health | None = None
     resources: Resources = Resources()

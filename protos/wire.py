@@ -41,6 +41,8 @@ def _component_spec(component: Component) -> v1.ComponentSpec:
             memory_bytes=component.resources.memory, cpus=component.resources.cpus, pids=component.resources.pids
         ),
     )
+    if component.settle is not None:
+        message.settle = component.settle
     if health := component.health:
         message.health = v1.Health(
             interval=health.interval,
@@ -82,6 +84,7 @@ def _component_values(message: v1.ComponentSpec) -> dict[str, Any]:
         secrets=message.secrets,
         depends_on=message.depends_on,
         stop_timeout=_duration(message, "stop_timeout"),
+        settle=_duration(message, "settle"),
         heal=message.heal or None,
         health=_health_values(message.health) if message.is_set("health") else None,
         resources={

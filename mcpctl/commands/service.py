@@ -27,6 +27,7 @@ Service = Annotated[str, Parameter(help="SERVICE.")]
 
 # What stands for a field that is not set.
 _UNSET = {"network": "podman's default", "user": "the image's", "heal": "the node's", "health": "none"}
+_UNSET |= {"settle": "0.5s, 20ms when new"}
 _EMPTY = {"cmd": "the image's"}
 
 

@@ -39,6 +39,8 @@ def export(service: Service) -> Exported:
 def _service(service: Service, component: Component, lost: Losses) -> dict[str, Any]:
     if not service.wants_running(component):
         lost.add("active", f"compose starts it; `up` with the names of the others, or `stop {component.name}` after it")
+    if component.settle is not None:
+        lost.add("settle", "a container counts as started at once")
     if component.heal:
         lost.add("heal", "restart: decides, and nobody is told")
     made: dict[str, Any] = {

@@ -97,6 +97,8 @@ def _tell_what_is_missing(service: Service, component: Component, lost: Losses) 
         lost.add("secrets", f"{secret}: make a Secret of it, and mount it at /run/secrets")
     if component.depends_on:
         lost.add("depends_on", "the Pods stand in that order in the file, and none waits for another")
+    if component.settle is not None:
+        lost.add("settle", "a container counts as started at once")
     if component.heal:
         lost.add("heal", "restartPolicy decides, and nobody is told")
 

@@ -36,6 +36,8 @@ def export(service: Service) -> Exported:
 
 
 def _container(service: Service, component: Component, lost: Losses) -> str:
+    if component.settle is not None:
+        lost.add("settle", "a unit counts as started at once")
     if component.heal:
         lost.add(
             "heal", "systemd restarts by Restart= alone, and nobody is told; OnFailure= can start a unit that tells"

@@ -21,7 +21,7 @@ from mcpd.changes.operations import Operation, RevertedError
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.restore import restore, retire
 from mcpd.changes.survey import survey
-from mcpd.changes.verify import comes_up
+from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
@@ -30,10 +30,6 @@ from protos.spec import Service
 
 log = structlog.get_logger()
 
-# How long a container without a probe must stay up to count as started. A program that cannot start (bad argument,
-# missing file) ends within milliseconds; a predecessor to go back to is worth a longer look.
-SETTLE_NEW_S = 0.02
-SETTLE_REPLACED_S = 0.5
 # Putting things back goes on after the caller has left and while mcpd shuts down; it must end, too.
 _REVERT_DEADLINE_S = 120.0
 
@@ -147,20 +143,22 @@ class Deploy:
         name, old = plan.container, plan.current
         if plan.action is Action.CREATE:
             await self._create(plan, name)
-            await self._start(plan, SETTLE_NEW_S)
+            await self._start(plan, is_new=True)
         elif plan.action is Action.START:
-            await self._start(plan, SETTLE_REPLACED_S)
+            await self._start(plan)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan)
             await self._create(plan, name + NEXT)
             await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
             await self._rename(plan, name + NEXT, name)
-            await self._start(plan, SETTLE_REPLACED_S)
+            await self._start(plan)
         elif old and plan.action is Action.RENAME:
             await self._rename(plan, old.name, name)
         elif old and plan.action is Action.STOP:
             await self._stop(plan)
+        if plan.asks_probe:
+            await self._ask_probe(plan)
 
     async def _clear(self, plan: ComponentPlan) -> None:
         """Removes what has the temporary names, which an earlier deploy could not."""
@@ -184,7 +182,7 @@ class Deploy:
         async with self._step(plan, Step.RENAME, f"renaming {name} to {to}"):
             await self._podman.rename(name, to)
 
-    async def _start(self, plan: ComponentPlan, settle: float) -> None:
+    async def _start(self, plan: ComponentPlan, *, is_new: bool = False) -> None:
         if not plan.runs:
             return
         name, health = plan.container, plan.component.health
@@ -192,7 +190,13 @@ class Deploy:
             await self._podman.start(name)
         waiting = f"waiting until {name} is healthy" if health else f"watching whether {name} stays up"
         async with self._step(plan, Step.VERIFY, waiting):
-            await comes_up(self._node, name, health, settle)
+            await comes_up(self._node, name, plan.component, is_new=is_new)
+
+    async def _ask_probe(self, plan: ComponentPlan) -> None:
+        """No container changes for another probe; but one that finds fault is a deploy that failed."""
+        if health := plan.component.health:
+            async with self._step(plan, Step.VERIFY, f"asking the changed probe of {plan.container}"):
+                await satisfies(self._node, plan.container, health)
 
     async def _commit(self, plan: DeployPlan) -> None:
         with _failing_at("", Step.COMMIT):

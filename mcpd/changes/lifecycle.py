@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import trio
 
-from mcpd.changes.deploy import SETTLE_REPLACED_S
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
@@ -200,7 +199,7 @@ class Lifecycle:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
         await self._podman.start(container.id)
-        await comes_up(self._node, container.id, component.spec.health, SETTLE_REPLACED_S)
+        await comes_up(self._node, container.id, component.spec)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")

@@ -28,6 +28,12 @@ class Action(StrEnum):
     NONE = "none"
 
 
+# Of those whose container runs before and after, and is not started by it.
+_RUNS_ON = (Action.UPDATE, Action.RENAME)
+# The fields of a probe, in a plan's changes.
+_OF_PROBE = "health."
+
+
 class ComponentPlan(msgspec.Struct, frozen=True):
     """What happens to one component. ``current`` is its container, when it has one; ``container`` the name it gets.
 
@@ -46,6 +52,12 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     @property
     def is_made_anew(self) -> bool:
         return self.action in (Action.CREATE, Action.REPLACE)
+
+    @property
+    def asks_probe(self) -> bool:
+        """Whether a container that runs on has another probe now, which nobody has asked yet."""
+        is_changed = any(each.field.startswith(_OF_PROBE) for each in self.changes)
+        return self.runs and is_changed and self.component.health is not None and self.action in _RUNS_ON
 
 
 class DeployPlan(msgspec.Struct, frozen=True):
@@ -176,7 +188,10 @@ def _plan_component(
     changes = _changes(component, current, recorded, heal)
     if action is Action.NONE and changes:
         action, reason = Action.UPDATE, "no container needs to change for that"
-    return ComponentPlan(component, name, wanted, action, reason, runs, current, changes)
+    plan = ComponentPlan(component, name, wanted, action, reason, runs, current, changes)
+    if plan.action is Action.UPDATE and plan.asks_probe:
+        return msgspec.structs.replace(plan, reason=f"{reason}; its probe is asked first")
+    return plan
 
 
 def _changes(

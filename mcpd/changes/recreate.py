@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mcpd.changes.deploy import SETTLE_NEW_S
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
@@ -93,7 +92,7 @@ class Recreate:
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await self._node.podman.start(component.container)
         await self._operation.take(component.spec.name, Step.VERIFY, f"watching whether {component.container} comes up")
-        await comes_up(self._node, component.container, component.spec.health, SETTLE_NEW_S)
+        await comes_up(self._node, component.container, component.spec, is_new=True)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):

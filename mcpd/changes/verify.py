@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 import trio
 
@@ -14,8 +15,15 @@ from monitor import pidfd, probes
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
-from protos.spec import Health
+from protos.spec import Component, Health
 
+# How long a container without a probe must stay up to count as started, where its component does not say. A program
+# that cannot start (bad argument, missing file) ends within milliseconds; a predecessor to go back to is worth a
+# longer look.
+SETTLE_NEW_S = 0.02
+SETTLE_REPLACED_S = 0.5
+# What ends later than this did not fail to start; when it ended helps to find out why.
+_AT_ONCE_S = 1.0
 # How long podman may need to say how a container ended: its clean-up process finds that out, in some 200 ms.
 _POST_MORTEM_DEADLINE_S = 5.0
 _POST_MORTEM_POLL_S = 0.02
@@ -24,42 +32,84 @@ _GATE_INTERVAL_S = 0.5
 _LAST_LINES = 10
 
 
-async def comes_up(node: Node, name: str, health: Health | None, settle: float) -> None:
-    """Returns when container ``name`` is healthy; without a probe, when it has run for ``settle`` seconds.
+async def comes_up(node: Node, name: str, component: Component, *, is_new: bool = False) -> None:
+    """Returns when container ``name``, just started, is healthy, if it has a probe, and has run as long as it must.
 
-    Raises RefusedError: with the exit code and the last lines that it printed when it ended before, with the probe's
-    words when it was still not healthy after its start period and all retries.
+    ``is_new``: there was none before that could be gone back to. Raises RefusedError: with the exit code and the last
+    lines that it printed when it ended before, with the probe's words when it was still not healthy after its start
+    period and all retries.
     """
     podman = node.podman
     seen = await podman.inspect(name)
     with contextlib.suppress(trio.WouldBlock):  # very many at once; the monitor's next list has it
         node.started.send_nowait(seen.sighting())
     if seen.observed is Observed.RUNNING:
-        verdict: Verdict | None = None
-        async with trio.open_nursery() as nursery:
-
-            async def judge() -> None:
-                nonlocal verdict
-                verdict = await _judged(podman, name, health, settle)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(judge)
-            await pidfd.wait_exit(seen.state.pid)
-            nursery.cancel_scope.cancel()
+        grace = component.health.start_period if component.health else timedelta(0)
+        verdict = await _judged(podman, name, seen, component.health, grace, settle_s(component, is_new=is_new))
         if verdict and verdict.healthy:
             return
         if verdict:
             raise RefusedError(f"it runs, but is not healthy: {verdict.words}{await _last_words(podman, name)}")
-        seen = await _settled_end(podman, name)
-    raise RefusedError(await _obituary(podman, name, seen))
+        before, seen = seen, await _settled_end(podman, name)
+    else:
+        before = seen
+    raise RefusedError(await _obituary(podman, name, before, seen))
 
 
-async def _judged(podman: Podman, name: str, health: Health | None, settle: float) -> Verdict:
-    """The first good verdict, or the last bad one when time is up."""
-    if health is None:
-        await trio.sleep(settle)
-        return Verdict(True, "")
-    patience = health.start_period + health.retries * health.interval
+async def satisfies(node: Node, name: str, health: Health) -> None:
+    """Returns when a probe that container ``name`` did not have when it was started finds it healthy.
+
+    Raises RefusedError with the probe's words, when it still does not after all retries, and what is left of the start
+    period; or when it ends meanwhile, or does not run.
+    """
+    podman = node.podman
+    seen = await podman.inspect(name)
+    if seen.observed is not Observed.RUNNING:
+        raise RefusedError(f"it is {seen.observed}, and its changed probe cannot be asked")
+    started_at = seen.state.started_at or datetime.now(UTC)
+    # Never longer than the whole period: the wall clock may have been set back since the start.
+    left = min(health.start_period, max(timedelta(0), started_at + health.start_period - datetime.now(UTC)))
+    verdict = await _judged(podman, name, seen, health, left, 0.0)
+    if verdict is None:
+        raise RefusedError("it ended while its changed probe was asked" + await _last_words(podman, name))
+    if not verdict.healthy:
+        raise RefusedError(f"its changed probe does not find it healthy: {verdict.words}")
+
+
+def settle_s(component: Component, *, is_new: bool = False) -> float:
+    """How many seconds it must stay up to count as started."""
+    if component.settle is not None:
+        return component.settle.total_seconds()
+    if component.health is not None:
+        return 0.0
+    return SETTLE_NEW_S if is_new else SETTLE_REPLACED_S
+
+
+async def _judged(
+    podman: Podman, name: str, seen: Inspected, health: Health | None, grace: timedelta, settle: float
+) -> Verdict | None:
+    """What its probe says, and not before it has run ``settle`` seconds from now on; None when it ended before."""
+    verdict: Verdict | None = None
+    async with trio.open_nursery() as nursery:
+
+        async def judge() -> None:
+            nonlocal verdict
+            settled = trio.current_time() + settle
+            found = await _asked(podman, name, health, grace) if health else Verdict(True, "")
+            if found.healthy:
+                await trio.sleep_until(settled)
+            verdict = found
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(judge)
+        await pidfd.wait_exit(seen.state.pid)
+        nursery.cancel_scope.cancel()
+    return verdict
+
+
+async def _asked(podman: Podman, name: str, health: Health, grace: timedelta) -> Verdict:
+    """The first good verdict, or the last bad one when time is up: after the grace and all retries."""
+    patience = grace + health.retries * health.interval
     verdict = Verdict(False, "not asked")
     with trio.move_on_after(patience.total_seconds()):
         while True:
@@ -83,14 +133,23 @@ async def _settled_end(podman: Podman, name: str) -> Inspected:
     return seen
 
 
-async def _obituary(podman: Podman, name: str, seen: Inspected) -> str:
+async def _obituary(podman: Podman, name: str, before: Inspected, seen: Inspected) -> str:
     if seen.observed is Observed.EXITED:
-        cause = f"exited {seen.state.exit_code} right after its start"
+        cause = f"exited {seen.state.exit_code} {_when(before, seen)}"
+    elif seen.state.started_at != before.state.started_at:
+        cause = "ended right after its start, and podman started it again"
     else:
         cause = f"is {seen.observed} right after its start"
     if seen.state.oom_killed:
         cause += ", killed because it passed its memory limit"
     return cause + await _last_words(podman, name)
+
+
+def _when(before: Inspected, seen: Inspected) -> str:
+    """How long after its start it ended."""
+    start, end = before.state.started_at, seen.state.finished_at
+    seconds = (end - start).total_seconds() if start and end else 0.0
+    return "right after its start" if seconds < _AT_ONCE_S else f"{seconds:.1f} s after its start"
 
 
 async def _last_words(podman: Podman, name: str) -> str:

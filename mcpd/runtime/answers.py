@@ -11,6 +11,8 @@ from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Containe
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening
 
+# Of a frame in Docker's stream format.
+_HEADER = 8
 # podman's word while somebody has asked it to stop a container whose process still ends, or just has.
 _STOPPING = "stopping"
 _STATES = {
@@ -122,7 +124,11 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True, rename="pascal"):
+    """``exit_code`` says nothing as long as it is ``running``: podman's is 0 then. ``pid`` is the node's number."""
+
     exit_code: int
+    running: bool = False
+    pid: int = 0
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -217,15 +223,37 @@ def ever(at: datetime | None) -> datetime | None:
     return at if at and at.year > 1 else None
 
 
-def demultiplex(frames: bytes) -> bytes:
-    """The payload of Docker's stream format: an 8-byte header (stream, 3 zeros, big-endian length), then the data."""
-    return b"".join(payload for _, payload in split(frames))
+class Frames:
+    """Docker's stream format, as it comes: an 8-byte header (stream, 3 zeros, big-endian length), then the data.
+
+    Holds no more than a header: of a frame of any length its data are given out as they come.
+    """
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._left = 0
+
+    def payloads(self, chunk: bytes) -> Iterator[bytes]:
+        """The data in the next ``chunk``."""
+        while chunk:
+            if not self._left:
+                missing = _HEADER - len(self._header)
+                self._header, chunk = self._header + chunk[:missing], chunk[missing:]
+                if len(self._header) < _HEADER:
+                    return
+                self._left, self._header = int.from_bytes(self._header[4:], "big"), b""
+                continue
+            yield chunk[: self._left]
+            self._left, chunk = max(0, self._left - len(chunk)), chunk[self._left :]
 
 
 def split(frames: bytes) -> Iterator[tuple[int, bytes]]:
-    """The stream and the payload of each frame."""
+    """The stream and the payload of each frame that is there as a whole."""
     position = 0
-    while position + 8 <= len(frames):
-        length = int.from_bytes(frames[position + 4 : position + 8], "big")
-        yield frames[position], frames[position + 8 : position + 8 + length]
-        position += 8 + length
+    while position + _HEADER <= len(frames):
+        length = int.from_bytes(frames[position + 4 : position + _HEADER], "big")
+        end = position + _HEADER + length
+        if end > len(frames) and position:
+            return  # cut off: a part would be taken for the line, which is asked for again; unless it is all there is
+        yield frames[position], frames[position + _HEADER : end]
+        position = end

@@ -5,8 +5,11 @@ The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podma
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +19,7 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
+import trio
 
 from mcpd.errors import McpdError, UnavailableError
 from mcpd.model import LABEL_SERVICE, Container
@@ -42,10 +46,16 @@ _SLOW_S = 60.0
 _PULL_SILENCE_S = 120.0
 # Added to a stop's own timeout: the kill, the clean-up and the answer.
 _STOP_MARGIN_S = 20.0
-# Nothing that helps an operator is longer; a program that prints without end must not fill memory.
+# The end of what a program printed: nothing that helps an operator is longer, and one that prints without end must not
+# fill memory.
 _MAX_PRINTED_BYTES = 64 * 1024
 # Of a log, asked for at once.
 _MAX_LOG_BYTES = 4 * 1024 * 1024
+# Between two questions whether a program that has printed all has ended: it has, but for podman's having seen it.
+_ENDED_POLL_S = 0.02
+_ENDED_POLL_MAX_S = 0.5
+# To find and end what hangs inside a container; more would delay whoever gave up on it.
+_END_SESSION_S = 1.0
 
 
 class PodmanError(McpdError):
@@ -194,7 +204,7 @@ class Podman:
 
     async def logs(self, container: str, since: int | None, tail: int | None) -> list[tuple[int, bytes]]:
         """What a container printed after ``since`` (seconds since the epoch): the stream (1 stdout, 2 stderr), and
-        podman's time and a line. At most `_MAX_LOG_BYTES` of it.
+        podman's time and a line. At most some `_MAX_LOG_BYTES` of it, whole lines, the oldest.
         """
         params = {"stdout": "true", "stderr": "true", "timestamps": "true"}
         if since is not None:
@@ -214,10 +224,28 @@ class Podman:
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
         session = await self._ask("POST", f"/containers/{container}/exec", answers.Id, json=body)
         how = {"Detach": False, "Tty": False}
-        async with self._stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
-            output = await _printed(response)
-        ended = await self._ask("GET", f"/exec/{session.id}/json", answers.Session)
-        return Ran(ended.exit_code, output)
+        try:
+            # To the end, however much it prints: before that podman calls every exit code 0.
+            async with self._stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
+                output = await _printed(response)
+            return Ran(await self._exit_code(session.id), output)
+        except trio.Cancelled:
+            # Whoever ran it waits no longer; one that hangs, asked again and again, would fill the container.
+            with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
+                left = await self._ask("GET", f"/exec/{session.id}/json", answers.Session)
+                if left.running and left.pid:
+                    os.kill(left.pid, signal.SIGKILL)
+            raise
+
+    async def _exit_code(self, session: str) -> int:
+        """Waits for the end of what has printed all: it may have closed its output long before."""
+        pause = _ENDED_POLL_S
+        while True:
+            ended = await self._ask("GET", f"/exec/{session}/json", answers.Session)
+            if not ended.running:
+                return ended.exit_code
+            await trio.sleep(pause)
+            pause = min(2 * pause, _ENDED_POLL_MAX_S)
 
     # -- images and networks
 
@@ -366,10 +394,10 @@ def _raise_for(status: int, body: bytes) -> None:
 
 
 async def _printed(response: httpx.Response) -> str:
-    """What a process printed, as far as it is reasonable to keep."""
-    frames = bytearray()
+    """The end of what a process printed; returns when it has printed all."""
+    frames, tail = answers.Frames(), bytearray()
     async for chunk in response.aiter_raw():
-        frames += chunk
-        if len(frames) > _MAX_PRINTED_BYTES:
-            break
-    return answers.demultiplex(bytes(frames)).decode(errors="replace")
+        for payload in frames.payloads(chunk):
+            tail += payload
+            del tail[:-_MAX_PRINTED_BYTES]
+    return tail.decode(errors="replace")

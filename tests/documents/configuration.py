@@ -54,6 +54,7 @@ NOTATIONS = {
     "_threshold": Notation("integer", ""),
     "_count": Notation("integer", ""),
     "_retries": Notation("integer", ""),
+    "_settle": Notation("duration", ""),
     "_cpus": Notation("number", ""),
     "free_space": Notation("free space", "A share of the filesystem, `10%` (at most 90%), or a size: `5GiB`."),
     "network": Notation("network", "A podman network's name, `host` or `none`."),

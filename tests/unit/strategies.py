@@ -66,6 +66,7 @@ def components(draw: st.DrawFn, name: str = "api", first_port: int = 8000) -> Co
         env=draw(st.dictionaries(env_names, arguments, max_size=3)),
         secrets=tuple(draw(st.lists(names, max_size=2))),
         stop_timeout=draw(durations),
+        settle=draw(st.none() | st.integers(0, 600_000).map(lambda ms: timedelta(milliseconds=ms))),
         heal=draw(st.none() | st.sampled_from(Heal)),
         health=draw(st.none() | healths()),
         resources=Resources(draw(sizes), draw(st.just(0.0) | st.floats(0.01, 4096)), draw(st.integers(0, 2**31 - 1))),

@@ -58,7 +58,7 @@ def test_what_the_container_is_made_from_recreates_it(changed: dict[str, Any]) -
 
 def test_every_field_is_known_to_count_or_not() -> None:
     """A new field must be put into one of the two lists above."""
-    neutral = {"name", "active", "depends_on", "heal", "health"}
+    neutral = {"name", "active", "depends_on", "settle", "heal", "health"}
     counting = {"image", "network", "user", "restart", "ports", "volumes", "cmd", "env", "secrets", "stop_timeout"}
     assert set(Component.__struct_fields__) == neutral | counting | {"resources"}
 
