@@ -98,8 +98,8 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     `heal = "restart"` acts on what should run: it starts a container that has ended, and restarts one that is ill,
     which is after `retries` failures of its probe past the start period, and still so after the node's `drift_grace`.
     It does so at once, then with pauses that grow from 1s to 5m, and each time is an event. It leaves alone what a
-    person stopped or paused, what an operation is at work on, and what podman itself restarts. Nothing is healed with
-    `heal = "alert"`. Alerts are the same with both.
+    person stopped or paused, what an operation is at work on, and, within `drift_grace`, what podman itself restarts.
+    `heal = "alert"` heals nothing.
 
     `settle` counts from the start of a container, in a deploy, `start`, `restart` and `recover`. Where it is not given,
     a container with a probe is up when it is healthy; one without must stay up for 0.5s, or 20ms where none was before.

@@ -149,6 +149,85 @@ def test_a_component_that_never_gets_healthy_is_reverted_with_the_probes_own_wor
     assert node.containers() == set()
 
 
+PROBED = """\
+name = "solo"
+node = "NODE"
+[[components]]
+name = "solo"
+image = "localhost/mcp-demo:v1"
+[components.health]
+cmd = [PROBE]
+interval = "200ms"
+retries = 2
+"""
+
+
+def probe(node: Node, argv: str) -> None:
+    node.define("solo", PROBED.replace("PROBE", argv))
+
+
+def seen(node: Node) -> tuple[str, str]:
+    (status,) = node.json("status", "solo")
+    (row,) = status["components"]
+    return row["observed"], row["drift"]
+
+
+def test_a_probe_that_is_changed_in_place_is_asked_before_the_deploy_is_done(node: Node) -> None:
+    """Content, it counts from then on; if not, the old one stays, and the container is not touched either way."""
+    probe(node, '"true"')
+    node.mcpctl("deploy", "solo")
+    until(lambda: seen(node) == ("healthy", ""))
+    pids = node.pids()
+    probe(node, '"sh", "-c", "echo no database; exit 3"')
+    assert outcomes(node, "deploy", "solo", status=1) == {"solo": "reverted"}
+    failed = node.mcpctl("deploy", "solo", status=1)
+    assert (
+        "solo failed at verify: its changed probe does not find it healthy: sh exited 3: no database" in failed.stderr
+    )
+    assert "everything is as it was before" in failed.stderr
+    assert (seen(node), node.mcpctl("status", "--exit-code").stderr) == (("healthy", ""), "")
+    probe(node, '"sh", "-c", "test ! -e /tmp/ill"')
+    assert outcomes(node, "deploy", "solo") == {"solo": "updated"}
+    assert node.pids() == pids
+    node.podman("exec", "solo", "touch", "/tmp/ill")
+    until(lambda: seen(node)[0] == "unhealthy")
+    node.mcpctl("status", "--exit-code", status=3)
+    # The other way round: with a probe that is content the drift is over, and without any as well.
+    probe(node, '"true"')
+    node.mcpctl("deploy", "solo")
+    until(lambda: seen(node) == ("healthy", ""))
+    node.podman("exec", "solo", "rm", "/tmp/ill")
+    probe(node, '"sh", "-c", "test ! -e /tmp/ill"')
+    node.mcpctl("deploy", "solo")
+    node.podman("exec", "solo", "touch", "/tmp/ill")
+    until(lambda: seen(node)[0] == "unhealthy")
+    node.define("solo", PROBED.partition("[components.health]")[0])
+    node.mcpctl("deploy", "solo")
+    until(lambda: seen(node) == ("running", ""))
+    assert node.pids() == pids
+
+
+def test_what_ends_before_it_has_settled_is_reverted(node: Node) -> None:
+    late = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
+    node.define("solo", late)
+    node.mcpctl("deploy", "solo")
+    pids = node.pids()
+    crash = 'cmd = ["sh", "-c", "sleep 1.5; echo no licence; exit 7"]\nsettle = "5s"\n'
+    node.define("solo", late + crash)
+    failed = node.mcpctl("deploy", "solo", status=1)
+    assert "solo failed at verify: exited 7 1." in failed.stderr
+    assert "s after its start" in failed.stderr
+    assert "no licence" in failed.stderr
+    assert set(node.pids()) == set(pids)
+    assert node.json("status", "solo")[0]["components"][0]["drift"] == ""
+    # To watch more or less patiently is no other container.
+    node.define("solo", late + 'settle = "1s"\n')
+    pids = node.pids()
+    assert outcomes(node, "deploy", "solo") == {"solo": "updated"}
+    assert node.pids() == pids
+    assert 'settle = "1s"' in node.mcpctl("service", "export", "solo", "--node", node.name).stdout
+
+
 def test_a_deploy_waits_until_the_probe_is_content(node: Node) -> None:
     port = free_port()
     probe = f'[components.health]\nhttp = "http://127.0.0.1:{port}/"\n'

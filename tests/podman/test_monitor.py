@@ -142,6 +142,62 @@ def test_a_probe_that_fails_is_told_with_its_own_words_and_closed_when_it_is_wel
     until(lambda: kinds(quiet, "probed") == ["drift", "recovered"])
 
 
+def test_a_probe_that_prints_much_is_believed_all_the_same(quiet: Node) -> None:
+    """podman says 0 of a session that still runs: whoever stops reading believes that."""
+    loud = "yes no database | head -c 300000; test ! -e /tmp/ill"
+    probe = f'[components.health]\ncmd = ["sh", "-c", "{loud}"]\n'
+    deploy(quiet, "loud", probe + 'interval = "200ms"\nretries = 2\n')
+    until(lambda: {row["observed"] for row in quiet.json("ps", "loud")} == {"healthy"})
+    quiet.podman("exec", "loud", "touch", "/tmp/ill")
+    until(lambda: {row["observed"] for row in quiet.json("ps", "loud")} == {"unhealthy"})
+    assert "no database" in quiet.mcpctl("status", "loud").stdout
+
+
+def test_a_probe_that_hangs_leaves_nothing_running_in_the_container(quiet: Node) -> None:
+    probe = '[components.health]\ncmd = ["sleep", "98765"]\ntimeout = "300ms"\ninterval = "300ms"\nretries = 3\n'
+    quiet.define("hangs", SOLO.replace("solo", "hangs") + probe)
+    failed = quiet.mcpctl("deploy", "hangs", status=1)
+    assert "no answer within 0.3 s" in failed.stderr
+    deploy(quiet, "hangs")
+    quiet.define("hangs", SOLO.replace("solo", "hangs") + probe)
+    quiet.mcpctl("sync")
+    until(lambda: {row["observed"] for row in quiet.json("ps", "hangs")} == {"unhealthy"})
+    quiet.define("hangs", SOLO.replace("solo", "hangs"))
+    quiet.mcpctl("deploy", "hangs")
+    until(lambda: "98765" not in quiet.podman("top", "hangs", "args"))
+
+
+def test_what_is_unhealthy_is_restarted_and_told_as_healed(quiet: Node) -> None:
+    """Its illness is kept in memory, as most are: another process is well."""
+    probe = '[components.health]\ncmd = ["sh", "-c", "test ! -e /dev/shm/ill"]\ninterval = "200ms"\nretries = 2\n'
+    deploy(quiet, "sick", 'heal = "restart"\n' + probe)
+    first = quiet.pids()["sick"]
+    until(lambda: {row["observed"] for row in quiet.json("ps", "sick")} == {"healthy"})
+    quiet.podman("exec", "sick", "touch", "/dev/shm/ill")
+    until(lambda: quiet.pids().get("sick") not in (None, first))
+    until(lambda: {row["observed"] for row in quiet.json("ps", "sick")} == {"healthy"})
+    rows = [(row["kind"], row["caller"], row["message"]) for row in quiet.json("events", "sick")]
+    assert ("restarted", "mcpd", "healed, it was unhealthy") in rows
+    assert ("heal", "completed") in [(each["kind"], each["state"]) for each in quiet.json("operations")]
+    assert not any("by hand" in each["MCP_REASON"] for each in told(quiet, "sick"))
+
+
+def test_a_pause_is_in_the_ledger_and_no_illness(quiet: Node) -> None:
+    probe = '[components.health]\ncmd = ["true"]\ninterval = "100ms"\ntimeout = "100ms"\nretries = 1\n'
+    deploy(quiet, "rests", 'heal = "restart"\n' + probe.replace('"100ms"\nretries', '"2s"\nretries'))
+    until(lambda: {row["observed"] for row in quiet.json("ps", "rests")} == {"healthy"})
+    first = quiet.pids()["rests"]
+    quiet.podman("pause", "rests")
+    until(lambda: "paused" in [row["kind"] for row in quiet.json("events", "rests")])
+    until(lambda: kinds(quiet, "rests") == ["drift"])
+    assert told(quiet, "rests")[0]["MCP_REASON"] == "paused, should be running"
+    quiet.podman("unpause", "rests")
+    until(lambda: kinds(quiet, "rests") == ["drift", "recovered"])
+    rows = [(row["kind"], row["message"]) for row in quiet.json("events", "rests")]
+    assert rows[-2:] == [("paused", "paused"), ("healthy", "unpaused")]
+    assert quiet.pids()["rests"] == first
+
+
 def test_a_restart_policy_of_podmans_own_is_left_to_it(quiet: Node) -> None:
     deploy(quiet, "policy", 'restart = "always"\nheal = "restart"\n')
     # A run that podman has replaced before anybody saw it is in no ledger.

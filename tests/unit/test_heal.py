@@ -52,6 +52,19 @@ def test_a_long_pause_alone_proves_nothing() -> None:
     assert pauses(100)[20:] == [MAX_PAUSE_S] * 80
 
 
+def test_time_in_which_nobody_could_know_that_it_was_ill_proves_nothing() -> None:
+    """A probe that needs 95 s to call it unhealthy: each restart looks like a life of that length."""
+    healing, now, pauses = Healing(), 1000.0, []
+    for _ in range(12):
+        healing = healing.attempted(now, 95)
+        found = now + 95
+        now = found + healing.wait(found, 95)
+        pauses.append(now - found)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 200
+    assert healing.wait(now + 2 * 300 + 95 + 1, 95) == 0
+
+
 @given(st.lists(st.floats(0, 1000), min_size=1, max_size=30))
 def test_attempts_are_never_nearer_than_the_first_pause(lives: list[float]) -> None:
     healing, now, attempts = Healing(), 0.0, []

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -468,6 +469,48 @@ def test_what_others_are_about_to_start_is_healed_after_the_grace(
     verdict = component.look(100, seen)
     assert (verdict.heal, verdict.again_in) == (False, 10)
     assert component.look(110, seen).heal
+
+
+@pytest.mark.parametrize("told", [frozenset(), frozenset({DRIFT}), frozenset({FLAP})])
+def test_what_is_ill_is_healed_after_the_grace(told: frozenset[AlertKind]) -> None:
+    """Its probe's next answer may be another; healing ends a process that may be at work."""
+    component = Component(HEALED)
+    component.memory = Memory(open=told)
+    verdict = component.look(100, SICK)
+    assert (verdict.heal, verdict.again_in) == (False, 10)
+    assert component.look(110, SICK).heal
+    assert component.look(500, SICK).heal
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seen", "busy"),
+    [
+        (wanted(), SICK, False),
+        (HEALED, SICK, True),
+        (wanted(heal=Heal.RESTART, desired=Desired.STOPPED), SICK, False),
+        (wanted(heal=Heal.RESTART, desired=Desired.IGNORE), SICK, False),
+        (HEALED, msgspec.structs.replace(SICK, by_hand=True), False),
+        (HEALED, PAUSED, False),
+    ],
+)
+def test_what_is_ill_is_left_alone_where_that_is_nobodys_wish(wanted: Wanted, seen: Seen, busy: bool) -> None:
+    component = Component(wanted)
+    component.look(100, seen, busy=busy)
+    assert not component.look(1000, seen, busy=busy).heal
+
+
+def test_what_we_ended_ourselves_is_healed_on_and_podman_is_not_waited_for() -> None:
+    ended = msgspec.structs.replace(DIED, by_us=True)
+    assert Component(wanted("always", Heal.RESTART)).look(100, ended).heal
+
+
+def test_what_its_probe_has_not_spoken_of_yet_has_not_recovered() -> None:
+    component = Component(wanted())
+    component.look(100, DIED)
+    component.look(110, msgspec.structs.replace(UP, awaits_probe=True))
+    assert component.kinds == [DRIFT]
+    component.look(120, UP)
+    assert component.kinds == [DRIFT, RECOVERED]
 
 
 def test_nothing_is_healed_during_our_own_operation() -> None:
