@@ -109,7 +109,8 @@ async def _judged(
 
 async def _asked(podman: Podman, name: str, health: Health, grace: timedelta) -> Verdict:
     """The first good verdict, or the last bad one when time is up: after the grace and all retries."""
-    patience = grace + health.retries * health.interval
+    # Once at least, however short its interval is.
+    patience = max(grace + health.retries * health.interval, health.timeout)
     verdict = Verdict(False, "not asked")
     with trio.move_on_after(patience.total_seconds()):
         while True:

@@ -157,7 +157,7 @@ name = "solo"
 image = "localhost/mcp-demo:v1"
 [components.health]
 cmd = [PROBE]
-interval = "200ms"
+interval = "1s"
 retries = 2
 """
 
