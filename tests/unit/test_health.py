@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-import pytest
 import trio
 from trio.testing import MockClock
 
@@ -23,19 +22,15 @@ STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 WELL, ILL = Ran(0, ""), Ran(1, "no database")
 
 
-@pytest.fixture
-async def timeless(nursery: trio.Nursery, autojump_clock: MockClock) -> trio.Nursery:  # noqa: ARG001 - it need only be there
-    return nursery
-
-
 HEALTH = Health(cmd=("ask",), interval=timedelta(seconds=10), retries=3)
 
 
 class Bed(StillRuntime):
     """One container; what its probe answers at a time is ``answers``' to say."""
 
-    def __init__(self, answers: Callable[[float], Ran]) -> None:
+    def __init__(self, clock: MockClock, answers: Callable[[float], Ran]) -> None:
         self.seen: Sighting = Sighting(0, "c1", "web", "web", "web", Observed.RUNNING, STARTED)
+        self.clock = clock
         self.answers = answers
         self.is_down = False
 
@@ -46,7 +41,7 @@ class Bed(StillRuntime):
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         await trio.lowlevel.checkpoint()
-        return self.answers(trio.current_time())
+        return self.answers(self.clock.current_time())
 
 
 class Ward:
@@ -78,8 +73,10 @@ class Ward:
                 found.append(each)
 
 
-async def test_it_says_healthy_at_once_and_unhealthy_after_so_many_failures(timeless: trio.Nursery) -> None:
-    ward = Ward(Bed(lambda now: WELL if now < 35 else ILL), timeless)
+async def test_it_says_healthy_at_once_and_unhealthy_after_so_many_failures(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    ward = Ward(Bed(autojump_clock, lambda now: WELL if now < 35 else ILL), nursery)
     ward.poll()
     await trio.sleep(55)  # at 40 and 50 it failed
     assert [each.healthy for each in ward.said()] == [True]
@@ -88,8 +85,10 @@ async def test_it_says_healthy_at_once_and_unhealthy_after_so_many_failures(time
     assert (word.healthy, word.words) == (False, "ask exited 1: no database")
 
 
-async def test_a_probe_that_is_changed_goes_on_in_the_order_of_the_last(timeless: trio.Nursery) -> None:
-    ward = Ward(Bed(lambda _: WELL), timeless)
+async def test_a_probe_that_is_changed_goes_on_in_the_order_of_the_last(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    ward = Ward(Bed(autojump_clock, lambda _: WELL), nursery)
     ward.poll().cancel()
     scope = ward.poll()
     await trio.sleep(1)
@@ -103,17 +102,17 @@ async def test_a_probe_that_is_changed_goes_on_in_the_order_of_the_last(timeless
     assert (first.is_first, second.is_first) == (True, True)
 
 
-async def test_only_its_first_word_may_be_no_news(timeless: trio.Nursery) -> None:
-    ward = Ward(Bed(lambda now: WELL if now < 5 or now > 45 else ILL), timeless)
+async def test_only_its_first_word_may_be_no_news(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    ward = Ward(Bed(autojump_clock, lambda now: WELL if now < 5 or now > 45 else ILL), nursery)
     ward.poll()
     await trio.sleep(100)
     assert [(each.healthy, each.is_first) for each in ward.said()] == [(True, True), (False, False), (True, False)]
 
 
-async def test_what_is_paused_is_neither_ill_nor_well(timeless: trio.Nursery) -> None:
+async def test_what_is_paused_is_neither_ill_nor_well(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Nothing answers in it; or the kernel does, which takes connections for whoever listens."""
-    bed = Bed(lambda now: WELL if now < 5 or 200 < now < 300 else ILL)
-    ward = Ward(bed, timeless)
+    bed = Bed(autojump_clock, lambda now: WELL if now < 5 or 200 < now < 300 else ILL)
+    ward = Ward(bed, nursery)
     ward.poll()
     await trio.sleep(1)
     bed.seen = msgspec.structs.replace(bed.seen, state=Observed.PAUSED)
@@ -127,10 +126,12 @@ async def test_what_is_paused_is_neither_ill_nor_well(timeless: trio.Nursery) ->
     assert [each.healthy for each in ward.said()] == [False]
 
 
-async def test_a_podman_that_does_not_answer_takes_nothing_back_from_a_probe(timeless: trio.Nursery) -> None:
-    bed = Bed(lambda _: ILL)
+async def test_a_podman_that_does_not_answer_takes_nothing_back_from_a_probe(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    bed = Bed(autojump_clock, lambda _: ILL)
     bed.is_down = True
-    ward = Ward(bed, timeless)
+    ward = Ward(bed, nursery)
     ward.poll()
     await trio.sleep(100)
     assert [each.healthy for each in ward.said()] == [False]
