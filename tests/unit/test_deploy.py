@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import msgspec
 import pytest
 import trio
+from trio.testing import MockClock
 
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, RevertedError
 from mcpd.errors import RegistryError
+from mcpd.fingerprint import spec_hash
 from mcpd.model import Caller, Container, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
+from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed, Sighting
+from monitor.ports import Ran
+from protos.spec import Health
 
 from .make import component, container, service
 
@@ -78,6 +85,53 @@ class PretendedPodman:
 
     def _named(self, name: str) -> Container:
         return next(each for each in self.found.values() if name in (each.name, each.id))
+
+
+class Probing(PretendedPodman):
+    """Its one container runs, and its probe says that it is well when it is ``content``."""
+
+    content = True
+
+    async def inspect(self, name: str) -> Inspected:
+        found = self._named(name)
+        state = {"Status": "running", "Pid": os.getpid(), "StartedAt": "2026-01-01T00:00:00Z"}
+        answer = {"Id": found.id, "Name": found.name, "ImageName": "app", "State": state, "Config": {}}
+        return msgspec.json.decode(msgspec.json.encode(answer), type=Inspected)
+
+    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
+        await trio.lowlevel.checkpoint()
+        return Ran(0, "") if self.content else Ran(3, "no database")
+
+
+PROBE = Health(cmd=("ask",), interval=timedelta(seconds=10))
+
+
+@pytest.mark.parametrize("before", [None, Health(cmd=("true",))])
+@pytest.mark.parametrize("content", [True, False])
+async def test_a_probe_that_is_changed_in_place_is_asked_before_it_counts(
+    registry: Registry, autojump_clock: MockClock, before: Health | None, content: bool
+) -> None:
+    old = component(health=before)
+    podman, journal = Probing(container(old)), Journal(registry)
+    podman.content = content
+    began = dict(podman.found)
+    await registry.put_service(service(old), {"api": spec_hash(old)}, datetime.now(UTC))
+    started, _ = trio.open_memory_channel[Sighting](1)
+    node = Node("rift", cast(Podman, podman), registry, journal, started)
+    number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
+    operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
+    new = component(health=PROBE)
+    if content:
+        await Deploy(node, operation).run(service(new), frozenset({"api"}))
+    else:
+        words = "api failed at verify: its changed probe does not find it healthy: ask exited 3: no database"
+        with pytest.raises(RevertedError, match=f"{words}; everything is as it was before"):
+            await Deploy(node, operation).run(service(new), frozenset({"api"}))
+        assert autojump_clock.current_time() == pytest.approx(30, abs=2)
+    known = await registry.service("web")
+    assert known
+    assert known.components[0].spec.health == (PROBE if content else before)
+    assert podman.found == began
 
 
 def _changed(found: Container, **changes: Any) -> Container:

@@ -1,12 +1,15 @@
 """What a deploy decides, case by case."""
 
+from datetime import timedelta
+
+import msgspec
 import pytest
 
 from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, ordered, plan_deploy, waits_for
 from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Observed
-from protos.spec import Component, Service
+from protos.spec import Component, Health, Service
 
 from .make import component, container, recorded, recorded_service, service
 
@@ -191,6 +194,46 @@ def test_a_change_that_no_container_is_made_from_is_an_update() -> None:
     known = recorded_service(recorded(before))
     (only,) = plan_deploy(service(after), {"api"}, [container(before)], recorded=known).components
     assert (only.action, [each.field for each in only.changes]) == (Action.UPDATE, ["heal"])
+
+
+PROBE, OTHER = Health(cmd=("ask",)), Health(cmd=("other",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "asks"),
+    [
+        (None, PROBE, True),
+        (PROBE, OTHER, True),
+        (PROBE, Health(cmd=("ask",), retries=9), True),
+        (PROBE, None, False),
+        (PROBE, PROBE, False),
+    ],
+)
+def test_a_probe_that_is_changed_in_place_is_to_be_asked(
+    before: Health | None, after: Health | None, asks: bool
+) -> None:
+    """Whatever else is done about a container that runs on; what is started anew is watched in any case."""
+    old, new = component("api", health=before), component("api", health=after)
+    known = recorded_service(recorded(old))
+
+    def asked(*containers: Container, of: Component = new, **options: bool) -> bool:
+        (only,) = plan_deploy(service(of), {"api"}, containers, recorded=known, **options).components
+        return only.asks_probe
+
+    assert asked(container(old)) is asks
+    assert asked(container(old, name="web")) is asks
+    assert not asked(container(old, state=Observed.EXITED))
+    assert not asked(container(old), force=True)
+    assert not asked(container(old), of=msgspec.structs.replace(new, active=False))
+
+
+def test_how_long_it_must_settle_is_no_other_container() -> None:
+    before, after = component("api"), component("api", settle=timedelta(seconds=5))
+    (only,) = plan_deploy(
+        service(after), {"api"}, [container(before)], recorded=recorded_service(recorded(before))
+    ).components
+    assert only.action is Action.UPDATE
+    assert [(each.field, each.after) for each in only.changes] == [("settle", "5s")]
 
 
 def test_changes_are_told_against_what_the_container_was_made_from() -> None:
