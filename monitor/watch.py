@@ -277,7 +277,12 @@ class Monitor:
             if not self._is_answer(observation, before):
                 continue
             after, told = observe(before, observation)
-            facts += [each for each in told if each.key not in self._kept_facts]
+            facts += [
+                each
+                for each in told
+                if each.key not in self._kept_facts
+                and not (each.state is Observed.REMOVED and self._is_succeeded(after))
+            ]
             if after is None or after is before:
                 continue
             self._known[after.container] = changed[after.container] = after
@@ -285,6 +290,17 @@ class Monitor:
                 worth[after.container] = after
         self._forget({each.name for each in changed.values() if each.state is not Observed.REMOVED})
         return facts, list(changed.values()), list(worth.values())
+
+    def _is_succeeded(self, gone: Known | None) -> bool:
+        """Whether the component has a newer container: that a deploy removed the old one is no state of it."""
+        return gone is not None and any(
+            _key_of(each) == _key_of(gone)
+            and each.container != gone.container
+            and each.state is not Observed.REMOVED
+            and each.started_at is not None
+            and (gone.started_at is None or each.started_at > gone.started_at)
+            for each in self._known.values()
+        )
 
     def _forget(self, names: set[str]) -> None:
         """Drops removed containers whose names others have now, or that nobody wants any more."""

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
 import msgspec
 import pytest
+import trio
 
 from mcpd.runtime.answers import Frames, Inspected, split
+from mcpd.runtime.podman import Podman
 from monitor.model import Observed
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def inspected(status: str) -> Inspected:
@@ -48,3 +57,45 @@ def test_a_line_that_was_cut_off_is_not_taken_for_a_whole_one() -> None:
     assert list(split(sent[:-3])) == [(1, b"whole")]
     # Unless it is all there is: asked for again, it would be cut off again.
     assert list(split(sent[13:-3])) == [(1, b"cut ")]
+
+
+def test_what_a_probe_leaves_behind_is_short_lived_wherever_podman_is_set_up() -> None:
+    """podman before 4.4 takes no word from mcpd for it, so that the installer, the demo and the document say it too."""
+    places = ("mcpd/runtime/link.py", "contrib/install", "contrib/demo", "docs/bootstrap.md")
+    said = [re.findall(r"exit_command_delay = (\d+)", (REPOSITORY / each).read_text()) for each in places]
+    assert said == [["1"]] * len(places)
+
+
+class Session:
+    """podman's exec API: a command that prints so much, exits 1, and whose end podman sees a little late."""
+
+    def __init__(self, frames: int) -> None:
+        self.left = frames
+        self.asked = 0
+
+    async def printed(self) -> AsyncIterator[bytes]:
+        while self.left:
+            await trio.lowlevel.checkpoint()
+            self.left -= 1
+            yield frame(1, f"{self.left} no database\n".encode() * 100)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/start"):
+            return httpx.Response(200, content=self.printed())
+        if request.url.path.endswith("/json"):
+            self.asked += 1
+            running = bool(self.left) or self.asked < 3
+            return httpx.Response(200, json={"ExitCode": 0 if running else 1, "Running": running})
+        return httpx.Response(201, json={"Id": "s1"})
+
+
+@pytest.mark.parametrize("frames", [0, 1, 1000])
+async def test_a_command_that_prints_much_ends_as_it_ended(frames: int) -> None:
+    """podman says 0 of a session that still runs: whoever stops reading in the middle believes that."""
+    session = Session(frames)
+    async with httpx.AsyncClient(transport=httpx.MockTransport(session.answer), base_url="http://podman") as client:
+        with trio.fail_after(30):
+            ran = await Podman(client, Path("podman.sock")).run_inside("c1", ("ask",))
+    assert (ran.status, session.left) == (1, 0)
+    assert len(ran.output) <= 64 * 1024
+    assert ran.output.endswith("0 no database\n" if frames else "")

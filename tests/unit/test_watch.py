@@ -1,14 +1,20 @@
 """The monitor over a podman whose events come too late: what an operation has started is known all the same."""
 
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
+import msgspec
+import pytest
 import trio
 
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Observed, Sighting
+from monitor.ports import Ran, Target
 from monitor.watch import Monitor, Settings
+from protos.spec import Health
 from tests.still import StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,3 +47,89 @@ async def test_what_an_operation_started_is_known_though_it_was_gone_before_podm
         while kinds != ["running", "removed"]:
             await trio.sleep(0.02)
             kinds = [each.kind for each in await registry.events("web")]
+
+
+WELL = Health(cmd=("true",), interval=timedelta(milliseconds=10), retries=1)
+ILL = msgspec.structs.replace(WELL, cmd=("false",))
+HEALTHY, UNHEALTHY, RUNNING = Observed.HEALTHY, Observed.UNHEALTHY, Observed.RUNNING
+
+
+class Probed(StillRuntime, StillIntent):
+    """A container that runs on while its probe is changed; the command says what that finds."""
+
+    def __init__(self, health: Health | None) -> None:
+        self.seen = Sighting(0, "c1", "web", "web", "web", RUNNING, START)
+        self.health = health
+        self._changed = trio.Event()
+
+    async def targets(self) -> Sequence[Target]:
+        await trio.lowlevel.checkpoint()
+        return (msgspec.structs.replace(self.wanted, health=self.health),)
+
+    async def changed(self) -> None:
+        await self._changed.wait()
+        self._changed = trio.Event()
+
+    def change(self, health: Health | None) -> None:
+        self.health = health
+        self._changed.set()
+
+    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
+        await trio.lowlevel.checkpoint()
+        return Ran(int(argv == ("false",)), "")
+
+
+@asynccontextmanager
+async def watched(registry: Registry, world: Probed) -> AsyncIterator[Monitor]:
+    """What one daemon knows, as long as it lives."""
+    ledger = MonitorLedger(registry, "n1")
+    monitor = Monitor("n1", world, world, ledger, Dispatcher(ledger, lambda: (), 10.0), Settings())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(monitor.run)
+        yield monitor
+        nursery.cancel_scope.cancel()
+
+
+async def becomes(monitor: Monitor, state: Observed) -> None:
+    with trio.fail_after(30):
+        while True:
+            if [each.state for each in monitor.known.values()] == [state]:
+                return
+            await trio.sleep(0.01)
+
+
+async def test_a_probe_that_is_changed_in_place_is_heard_however_often(registry: Registry) -> None:
+    world = Probed(WELL)
+    async with watched(registry, world) as monitor:
+        await becomes(monitor, HEALTHY)
+        for health, state in [(ILL, UNHEALTHY), (WELL, HEALTHY), (ILL, UNHEALTHY), (None, RUNNING), (ILL, UNHEALTHY)]:
+            world.change(health)
+            await becomes(monitor, state)
+        await becomes(monitor, UNHEALTHY)
+    kinds = [each.kind for each in await registry.events("web")]
+    # What a probe said is over when it is changed; the next is heard of the same run.
+    assert " ".join(kinds) == ("running healthy running unhealthy running healthy running unhealthy running unhealthy")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"),
+    [(WELL, ILL, UNHEALTHY), (ILL, WELL, HEALTHY), (ILL, None, RUNNING), (WELL, None, RUNNING)],
+)
+async def test_a_probe_that_was_changed_before_a_restart_of_mcpd_is_heard_after_it(
+    registry: Registry, before: Health, after: Health | None, state: Observed
+) -> None:
+    world = Probed(before)
+    async with watched(registry, world) as monitor:
+        await becomes(monitor, HEALTHY if before is WELL else UNHEALTHY)
+    world.health = after
+    async with watched(registry, world) as monitor:
+        await becomes(monitor, state)
+
+
+async def test_a_restart_of_mcpd_tells_nothing_of_a_probe_that_is_the_same(registry: Registry) -> None:
+    world = Probed(WELL)
+    for _ in range(3):
+        async with watched(registry, world) as monitor:
+            await becomes(monitor, HEALTHY)
+            await monitor.progressed()
+    assert [each.kind for each in await registry.events("web")] == ["running", "healthy"]
