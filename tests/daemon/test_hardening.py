@@ -6,7 +6,6 @@ import contextlib
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mcpd.rpc.connections import MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PER_PEER,
 from tests.waiting import free_port, until
 
 from .conftest import HOST, NODE, Daemon, mcpd
-from .h2client import Raw, connected, rss, sockets, tls_context
+from .h2client import Raw, connected, frame, rss, sockets, tls_context
 
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
 WHO_AM_I = "/mcp.v1.AgentService/WhoAmI"
@@ -195,11 +194,6 @@ def test_a_message_of_150_mib_is_refused_before_it_is_held(running: Daemon, path
             channel.unary_unary(path)(message, metadata=running.bearer(), timeout=CALL_S)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert rss(pid(running)) - before < 20 * MIB
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """RFC 9113, section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
 
 GARBAGE: dict[str, Callable[[Raw], bytes]] = {
