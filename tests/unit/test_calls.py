@@ -151,21 +151,21 @@ class Rig:
         return found[0] if found else None
 
 
-async def answer(request: Any, caller: Caller) -> wire.ListServicesResponse:
+async def answer(_request: Any, _caller: Caller) -> wire.ListServicesResponse:
     return wire.ListServicesResponse(node="n1")
 
 
-async def watch(request: Any, caller: Caller) -> AsyncGenerator[wire.WatchEventsResponse, None]:
+async def watch(_request: Any, _caller: Caller) -> AsyncGenerator[wire.WatchEventsResponse, None]:
     yield wire.WatchEventsResponse()
     await trio.sleep_forever()
 
 
-async def pour(request: Any, caller: Caller) -> AsyncGenerator[wire.LogsResponse, None]:
+async def pour(_request: Any, _caller: Caller) -> AsyncGenerator[wire.LogsResponse, None]:
     while True:
         yield wire.LogsResponse(line=b"x" * 1000)
 
 
-async def push(requests: Requests, caller: Caller) -> wire.PushFileResponse:
+async def push(requests: Requests, _caller: Caller) -> wire.PushFileResponse:
     while await requests.batch():
         pass
     return wire.PushFileResponse()
@@ -429,7 +429,7 @@ async def test_a_client_that_takes_nothing_is_ended(path: str, monkeypatch: pyte
         assert rig.status(stream) == "14"
 
 
-async def test_a_call_that_has_nothing_to_say_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_has_nothing_to_say_is_no_stall() -> None:
     async with rigged() as rig:
         stream = rig.call(AGENT + "WatchEvents", BEARER)
         await rig.exchange()
