@@ -157,6 +157,12 @@ class Flood:
         for each in self._threads:
             each.join()
 
+    def stands_still(self) -> bool:
+        """Whether nothing more is taken from it."""
+        before = self.blocks
+        self.wait(1.0)
+        return self.blocks == before
+
     def wait(self, seconds: float) -> None:
         self._over.wait(seconds)
 

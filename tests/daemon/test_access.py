@@ -324,7 +324,7 @@ def test_what_never_reaches_a_method_is_in_the_log_and_the_audit_too(node: Daemo
             assert raw.status(stream) == "0"
 
     def kept() -> dict[tuple[str, str], str]:
-        listed = node.mcpctl("audit", "-o", "json")
+        listed = node.mcpctl("audit", "--output", "json")
         assert listed.returncode == 0, listed.stderr
         return {(each["method"], each["status"]): each["target"] for each in json.loads(listed.stdout)}
 
