@@ -33,7 +33,8 @@ SHOWN_CHARS = 120
 class Call:
     """What is known of one call, for its log line, and what ends it early."""
 
-    def __init__(self, method: str, peer: str) -> None:
+    def __init__(self, method: str, peer: str, ended: Callable[[Call], None] | None = None) -> None:
+        self._ended = ended
         self.method = method
         self.peer = peer
         self.at = datetime.now(UTC)
@@ -54,7 +55,11 @@ class Call:
         self._task = task
 
     def end(self) -> None:
+        """Tells of it, once: before the client has the last of its answer, or when there is none."""
         self._task = None  # which holds the call: a circle is freed late
+        ended, self._ended = self._ended, None
+        if ended:
+            ended(self)
 
     def cut(self, why: McpdError) -> None:
         """Ends it with ``why``, wherever it is; what it has set going is as when a client leaves."""
@@ -115,8 +120,8 @@ class Calls(AbstractHandler):
         address = stream.connection.get_peer().addr()
         peer = f"{address[0]}:{address[1]}" if address else ""
         if path in self._mapping:
-            return Call(path, peer)
-        call = Call(UNKNOWN, peer)
+            return Call(path, peer, self._ended)
+        call = Call(UNKNOWN, peer, self._ended)
         call.target = (path if verb == "POST" else f"{verb} {path}")[:SHOWN_CHARS]
         return call
 
@@ -136,7 +141,6 @@ class Calls(AbstractHandler):
             self._busy.discard(self)
         release_stream()
         stream.call.end()
-        self._ended(stream.call)
 
     def end_stalled(self, now: float) -> None:
         """Cuts off the calls whose client stands still."""
@@ -150,7 +154,7 @@ class Calls(AbstractHandler):
         elif stream in self._accepted:
             _, release_stream = self._accepted.pop(stream)
             release_stream()
-            self._ended(stream.call)
+            stream.call.end()
 
     def close(self) -> None:
         for stream in list(self._accepted):

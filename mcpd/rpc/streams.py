@@ -119,8 +119,11 @@ class CallStream(Stream):
             self._is_sending = False
 
     async def send_headers(self, headers: Headers, end_stream: bool = False) -> None:
+        if self.closable:  # else the client has reset it, and is told nothing
+            self.call.answered(headers)
+            if end_stream:
+                self.call.end()
         await super().send_headers(headers, end_stream)
-        self.call.answered(headers)
 
     def widen(self) -> None:
         """For a client that is let in and sends much: it need not wait for us after every 64 KiB."""
