@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 # The longest that DESIGN.md allows: what an administrator revokes must stop working while they watch.
 CACHE_S = 30.0
+# For a call that goes on, MCIAS is asked anew when its last answer is so old: it may then fail for as long again before
+# the call is cut off, and what is revoked is seen well within `CACHE_S`.
+RENEW_S = CACHE_S / 2
 # Some hundred bytes each. More people and programs than these do not work with one node within `CACHE_S`.
 MOST_CACHED = 4096
 # Strangers with made-up tokens must not become a flood at MCIAS, which other services need as well.
@@ -115,8 +118,22 @@ class Mcias:
         Raises UnauthenticatedError for a token that is not good, ForbiddenError for a user without a role here,
         UnavailableError when MCIAS does not answer as it should.
         """
-        if known := self.known(token, now):
+        return self.known(token, now) or await self._answer(token, now)
+
+    async def again(self, token: str, now: datetime) -> Caller:
+        """As `caller`, by an answer younger than `RENEW_S`; or than `CACHE_S`, when MCIAS cannot be asked."""
+        known = self.known(token, now)
+        if known and self._clock() - self._known[digest(token)].asked_at < RENEW_S:
             return known
+        try:
+            return await self._answer(token, now)
+        except UnavailableError:
+            if known := self.known(token, now):
+                return known
+            raise
+
+    async def _answer(self, token: str, now: datetime) -> Caller:
+        """What MCIAS says now."""
         key = digest(token)
         asking = self._asking.get(key)
         if asking is None:
@@ -135,6 +152,9 @@ class Mcias:
             holder = holder_in(await self._ask(token), now, self._server)
             self._remember(key, _Known(holder, holder.expires_at or now, asked_at))
             asking.result = holder
+        except (UnauthenticatedError, ForbiddenError) as error:
+            self._known.pop(key, None)
+            asking.result = error
         except McpdError as error:
             asking.result = error
         except Exception as error:

@@ -117,6 +117,10 @@ class TokenFile:
             raise UnauthenticatedError("the token is not known here; ask the node's owner for one (`mcpd token add`)")
         raise UnauthenticatedError(f"the token {found.name} expired at {found.expires_at:%Y-%m-%d %H:%M} UTC")
 
+    async def again(self, token: str, now: datetime) -> Caller:
+        """As `caller`, for a call that goes on."""
+        return await self.caller(token, now)
+
     def _refresh(self) -> None:
         try:
             stat = self._path.stat()

@@ -29,9 +29,9 @@ class Durations:
         self._numbers = [0] * (len(BUCKETS) + 1)
         self._sum = 0.0
 
-    def add(self, seconds: float) -> None:
-        self._numbers[bisect.bisect_left(BUCKETS, seconds)] += 1
-        self._sum += seconds
+    def add(self, seconds: float, times: int = 1) -> None:
+        self._numbers[bisect.bisect_left(BUCKETS, seconds)] += times
+        self._sum += seconds * times
 
     @property
     def sum(self) -> float:
@@ -57,10 +57,10 @@ class Counts:
         self._unanswered = 0
 
     def called(self, call: AuditEntry) -> None:
-        """A call of ours has ended."""
-        self._rpcs[call.method, call.status] += 1
+        """A call of ours has ended, or several of strangers have."""
+        self._rpcs[call.method, call.status] += call.calls
         if call.method not in _ENDLESS_RPCS:
-            self._rpc_durations.setdefault(call.method, Durations()).add(call.duration.total_seconds())
+            self._rpc_durations.setdefault(call.method, Durations()).add(call.duration.total_seconds(), call.calls)
 
     def asked(self, method: str, path: str, seconds: float, answered: bool) -> None:
         """A request to podman has ended; see `mcpd.runtime.podman.Observe`."""

@@ -24,7 +24,10 @@ _MAX_WAITING = 20_000
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """One call. ``caller`` and ``role`` are empty when nobody was let in; ``id`` is the ledger's to give."""
+    """One call. ``caller`` and ``role`` are empty when nobody was let in; ``id`` is the ledger's to give.
+
+    ``calls`` above 1: so many of strangers in a minute, whose ``target`` says that and whose ``duration`` is the mean.
+    """
 
     at: datetime
     method: str
@@ -35,6 +38,7 @@ class AuditEntry(msgspec.Struct, frozen=True):
     status: str
     duration: timedelta
     id: int = 0
+    calls: int = 1
 
 
 class AuditLog:

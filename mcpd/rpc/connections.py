@@ -8,16 +8,28 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import structlog
 from grpclib.config import Configuration
-from grpclib.protocol import AbstractHandler, H2Protocol
+from grpclib.protocol import H2Protocol
 from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.events import RemoteSettingsChanged, UnknownFrameReceived
+from h2.errors import ErrorCodes
+from h2.events import (
+    DataReceived,
+    Event,
+    PingReceived,
+    PriorityUpdated,
+    RemoteSettingsChanged,
+    StreamReset,
+    UnknownFrameReceived,
+)
 from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes
+from h2.utilities import SizeLimitDict
+
+from mcpd.rpc.calls import Calls
+from mcpd.rpc.streams import STALL_S, Allowance, Processor
 
 log = structlog.get_logger()
 
@@ -36,14 +48,33 @@ MAX_STREAMS = 100
 MAX_HEADER_BYTES = 16 * 1024
 # Between the handshake and the HTTP/2 preface, which a client sends in the same breath.
 PREFACE_S = 10.0
+# Calls that end by a reset: all that may be open, and then what a dashboard's deadlines need. A reset costs its sender
+# 13 bytes, and us a call (HTTP/2's "rapid reset").
+RESETS_AT_ONCE = MAX_STREAMS
+RESETS_PER_S = 20
+# Frames that say nothing: pings, settings, priorities, data without data. Each of them makes work, and most an answer.
+# Clients measure their line with a ping in every round trip, while we send; so what is sent counts for them.
+IDLE_TALK_AT_ONCE = 1000
+IDLE_TALK_PER_S = 100
+_BYTES_SENT_FOR_ONE = 4096
+# Of what a client does not read: from there on, nothing that it sends is read either. asyncio's own limits are 512 and
+# 256 KiB, which is much for every connection there may be.
+MAX_UNREAD_BYTES = 64 * 1024
+# Streams that are over, of which h2 remembers how they ended, for frames that were under way: a hundred bytes each,
+# and its own limit is 65536.
+_REMEMBERED_STREAMS = 10 * MAX_STREAMS
 # A client that is not asking anything: mcpctl never is for so long, and others connect again by themselves.
 IDLE_S = 300.0
 # How often the two above are looked at.
 SWEEP_S = 5.0
 # A peer that lost its power never closes; its kernel not answering four probes 15 s apart does it instead (tcp(7)).
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
-# A frame begins with its length (RFC 9113, section 4.1).
+# What a client begins with (RFC 9113, section 3.4); a frame begins with its length (section 4.1).
+_PREFACE_BYTES = 24
 _LENGTH_BYTES = 3
+_FRAME_HEADER_BYTES = 9
+# After so much work for one connection the others have their turn. A pushed file's frames take less.
+_TURN_S = 0.005
 # One line in the log for a peer, however often it tries meanwhile.
 _TELL_AGAIN_S = 60.0
 _MAX_TOLD = 1024
@@ -55,6 +86,8 @@ class Seen(NamedTuple):
     made_at: float
     has_preface: bool
     busy_at: float
+    # Since when so much waits to be written that nothing is read; None when it does not.
+    full_since: float | None = None
 
 
 def overdue(seen: Seen, now: float) -> str:
@@ -62,7 +95,10 @@ def overdue(seen: Seen, now: float) -> str:
     # 1. It is through its handshake, and never began to speak HTTP/2.
     if not seen.has_preface:
         return "no HTTP/2 after the handshake" if now - seen.made_at >= PREFACE_S else ""
-    # 2. It has had no call for long.
+    # 2. It takes nothing of what we have for it.
+    if seen.full_since is not None and now - seen.full_since >= STALL_S:
+        return f"its client has read nothing for {STALL_S:.0f} s"
+    # 3. It has had no call for long.
     return "idle" if now - seen.busy_at >= IDLE_S else ""
 
 
@@ -130,22 +166,36 @@ class Connections:
                 connection.farewell()
 
 
+class _TooMuchError(Exception):
+    """A client does what no client needs to, at any rate that it likes."""
+
+
 class Connection(H2Protocol):
     """One client's HTTP/2, within limits; what is no HTTP/2 ends it, and harms nothing else."""
 
     def __init__(
-        self, handler: AbstractHandler, config: Configuration, h2_config: H2Configuration, connections: Connections
+        self, calls: Calls, config: Configuration, h2_config: H2Configuration, connections: Connections
     ) -> None:
-        super().__init__(handler, config, h2_config)
+        super().__init__(calls, config, h2_config)
+        self._calls = calls
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._made_at = self._busy_at = time.monotonic()
         self._has_preface = False
+        self._full_since: float | None = None
+        self._resets = Allowance(RESETS_AT_ONCE, RESETS_PER_S)
+        self._idle_talk = Allowance(IDLE_TALK_AT_ONCE, IDLE_TALK_PER_S)
+        self._sent_before = 0
+        # What has come and is not looked at yet.
+        self._come = bytearray()
+        self._preface_left = _PREFACE_BYTES
+        self._has_more_to_do = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """After the TLS handshake."""
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
+        self.processor = Processor(self.handler, self.connection)
         self._transport = transport
         self._made_at = self._busy_at = time.monotonic()
         peer = peer_of(transport)
@@ -156,12 +206,16 @@ class Connection(H2Protocol):
             return
         self._connections.add(self, peer)
         _detect_a_dead_peer(transport)
+        transport.set_write_buffer_limits(high=MAX_UNREAD_BYTES)
+        if isinstance(transport, _HasReadLimits):
+            transport.set_read_buffer_limits(high=MAX_UNREAD_BYTES)
         self._limit()
 
     def _limit(self) -> None:
         """Says what a client may do, and holds it to that from the first byte on."""
         h2 = self.connection._connection
         h2.decoder.max_header_list_size = MAX_HEADER_BYTES
+        h2._closed_streams = SizeLimitDict(size_limit=_REMEMBERED_STREAMS)
         h2.update_settings(
             {SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES}
         )
@@ -178,38 +232,114 @@ class Connection(H2Protocol):
         processors[UnknownFrameReceived] = lambda _: None
 
     def data_received(self, data: bytes) -> None:
+        self._come += data
+        if not self._has_more_to_do:
+            self._work()
+
+    def _work(self) -> None:
+        """Takes the frames that have come; after `_TURN_S` it goes on when others have had theirs."""
+        self._has_more_to_do = False
         if self.connection.is_closing():
+            self._come.clear()
             return
+        until = time.monotonic() + _TURN_S
         try:
-            events = self.connection.feed(data)
-            self.connection.flush()
-            for event in events:
-                self.processor.process(event)
+            while (frame := self._next_frame()) and not self.connection.is_closing():
+                for event in self.connection.feed(frame):
+                    self._charge(event)
+                    self.processor.process(event)
+                if time.monotonic() >= until and self._come:
+                    self._has_more_to_do = True
+                    asyncio.get_running_loop().call_soon(self._work)
+                    break
             if not self.connection.is_closing():
                 self.connection.flush()
-                _refuse_a_long_frame(self.connection._connection)
+        except _TooMuchError as error:
+            self._connections.tell(self._peer, str(error))
+            self.connection._connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._end("Too much")
         except Exception as error:
             # h2 raises more than its own errors for bytes of no HTTP/2, and has a GOAWAY ready for most. Unlogged, a
             # client that does not work could not be explained; with its bytes, the log could be written by strangers.
             self._connections.tell(self._peer, f"what came is no HTTP/2: {type(error).__name__}")
             self._end("Protocol error")
+        if not self.connection.is_closing():
+            self._calls.begin()
+        self._read_or_not()
+
+    def _next_frame(self) -> bytes:
+        """The next whole frame, none when it has not come yet. Raises FrameTooLargeError by a frame's first bytes.
+
+        One by one, so that what a client may do is looked at before it is done.
+        """
+        if self._preface_left:
+            size = min(self._preface_left, len(self._come))
+            self._preface_left -= size
+        else:
+            begun = self._come[:_LENGTH_BYTES]
+            length = int.from_bytes(begun, "big")
+            if len(begun) == _LENGTH_BYTES and length > self.connection._connection.max_inbound_frame_size:
+                raise FrameTooLargeError("a frame is longer than it may be")
+            size = _FRAME_HEADER_BYTES + length
+            if len(self._come) < size:
+                return b""
+        frame = bytes(self._come[:size])
+        del self._come[:size]
+        return frame
+
+    def _read_or_not(self) -> None:
+        """Nothing is read while there is enough to do, or too much waits for a client that does not read."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._has_more_to_do or self._full_since is not None:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _charge(self, event: Event) -> None:
+        """Raises _TooMuchError."""
+        if isinstance(event, StreamReset):
+            if not self._resets.take():
+                raise _TooMuchError(f"a client resets more than {RESETS_PER_S} calls a second")
+        elif _says_nothing(event):
+            sent = self.connection.data_sent // _BYTES_SENT_FOR_ONE + self.connection.messages_sent
+            self._idle_talk.give(sent - self._sent_before)
+            self._sent_before = sent
+            if not self._idle_talk.take():
+                raise _TooMuchError(f"a client sends more than {IDLE_TALK_PER_S} frames a second that say nothing")
+
+    def pause_writing(self) -> None:
+        """Too much waits for a client that does not read: it makes us no more to write until it does."""
+        super().pause_writing()
+        self._full_since = time.monotonic()
+        self._read_or_not()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._full_since = None
+        self._read_or_not()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.remove(self)
         super().connection_lost(exc)
+        # What is in a circle is freed late, and a flood makes many of these.
+        self._transport = None
+        self._come.clear()
 
     def seen(self, now: float) -> Seen:
         if self.processor.streams:
             self._busy_at = now
         self._busy_at = max(self._busy_at, self.connection.last_stream_created or 0.0)
-        return Seen(self._made_at, self._has_preface, self._busy_at)
+        return Seen(self._made_at, self._has_preface, self._busy_at, self._full_since)
 
     def farewell(self) -> None:
-        """Tells the client to go (GOAWAY), and closes."""
+        """Tells the client to go (GOAWAY), and closes; at once when it does not listen."""
         if not self.connection.is_closing():
             with suppress(ProtocolError):  # of its own: it has said so already
                 self.connection._connection.close_connection()
         self._end("Connection closed")
+        if self._transport and self._full_since is not None and time.monotonic() - self._full_since >= STALL_S:
+            self._transport.abort()
 
     def _end(self, reason: str) -> None:
         if not self.connection.is_closing():
@@ -221,11 +351,17 @@ class Connection(H2Protocol):
         return peer_of(self._transport) if self._transport else ""
 
 
-def _refuse_a_long_frame(h2: H2Connection) -> None:
-    """h2 looks at a frame's length only when all of it has come, which may be 16 MiB: here it is by its first bytes."""
-    begun = h2.incoming_buffer._data[:_LENGTH_BYTES]
-    if len(begun) == _LENGTH_BYTES and int.from_bytes(begun, "big") > h2.max_inbound_frame_size:
-        raise FrameTooLargeError("a frame is longer than it may be")
+@runtime_checkable
+class _HasReadLimits(Protocol):
+    """asyncio's transport of a TLS connection; its documentation leaves that out."""
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+
+def _says_nothing(event: Event) -> bool:
+    if isinstance(event, DataReceived):
+        return not event.data and event.stream_ended is None
+    return isinstance(event, PingReceived | RemoteSettingsChanged | PriorityUpdated)
 
 
 def peer_of(transport: asyncio.BaseTransport) -> str:

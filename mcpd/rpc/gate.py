@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import math
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 
-import betterproto
 import structlog
 import trio
-from google.protobuf.message import DecodeError
 from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.metadata import encode_grpc_message
@@ -22,22 +20,19 @@ from grpclib.server import Stream
 
 from mcpd import errors
 from mcpd.identity.roles import REQUIRED_ROLE, allows
-from mcpd.model import Caller
+from mcpd.model import Caller, Role
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.attempts import Attempts
-from mcpd.rpc.bridge import in_asyncio, in_trio
+from mcpd.rpc.bridge import in_trio
+from mcpd.rpc.calls import SHOWN_CHARS, Call
+from mcpd.rpc.messages import Message, demand_message, received, send_all, streamed
+from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, CallStream
+from mcpd.rpc.tally import Tally
 
 log = structlog.get_logger()
 
-# A definition is some kilobytes and a file's chunk is 256 KiB; grpc's own default for what a client accepts is 4 MiB.
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
 _MAX_STATUS_BYTES = 6000
-_SHOWN_METHOD_CHARS = 120
-# Messages of a client's stream that are received while its method is busy: 2 MiB of a file's chunks.
-_AHEAD = 8
-# A client that takes none of what it asked for: it holds memory, and a turn that others wait for.
-_SEND_STALL_S = 60.0
 # Calls that end only when their caller has seen enough: a shutdown does not wait for them.
 _ENDLESS = frozenset({"WatchEvents", "Logs"})
 
@@ -59,7 +54,9 @@ _STATUS: dict[type[errors.McpdError], Status] = {
     errors.BugError: Status.INTERNAL,
 }
 
-Message = betterproto.Message
+# How often it is looked whether the tokens of open calls are still good. Most answers are in memory.
+LOOK_AGAIN_S = 1.0
+
 # What a room of `mcpd.rpc` offers for an RPC: a Trio function of (request, caller) that returns one message, or an
 # async generator of them, or of lists of them that are sent at once. A client-streaming RPC's request is `Requests`.
 Method = (
@@ -78,15 +75,8 @@ class Authenticator(Protocol):
     async def caller(self, token: str, now: datetime) -> Caller:
         """Asks, in Trio. Raises UnauthenticatedError, or UnavailableError when it cannot be found out."""
 
-
-class _Call:
-    """What is known of one call, for its log line."""
-
-    def __init__(self, method: str, peer: str) -> None:
-        self.method = method
-        self.peer = peer
-        self.caller: Caller | None = None
-        self.target = ""
+    async def again(self, token: str, now: datetime) -> Caller:
+        """As `caller`, for a call that goes on: asks early, so that the answer in memory need not run out."""
 
 
 class Gate:
@@ -96,6 +86,9 @@ class Gate:
         self._authenticator = authenticator
         self._audit = audit
         self._attempts = Attempts()
+        self._tally = Tally()
+        # Those that were let in with a token and go on.
+        self._open: set[Call] = set()
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,10 +109,12 @@ class Gate:
 
         def guarded(path: str, shipped: Handler) -> Handler:
             async def serve(stream: Stream[Any, Any]) -> None:
-                with self._accounted(path, stream) as call:
+                with self._accounted(stream) as call:
+                    if REQUIRED_ROLE[path] is None:
+                        _of(stream).max_message_bytes = MAX_STRANGERS_MESSAGE_BYTES
                     await self._admit(call, stream)
                     if not shipped.cardinality.client_streaming:
-                        _demand_message(stream)
+                        demand_message(stream)
                     await shipped.func(stream)
 
             return shipped._replace(func=serve)
@@ -130,7 +125,7 @@ class Gate:
         """The handler for an RPC that no contract has."""
 
         async def serve(_: Stream[Any, Any]) -> None:
-            shown = path[:_SHOWN_METHOD_CHARS]
+            shown = path[:SHOWN_CHARS]
             raise GRPCError(Status.UNIMPLEMENTED, f"there is no RPC {shown}; client and mcpd may differ in version")
 
         return Handler(serve, Cardinality.UNARY_UNARY, Message, Message)
@@ -145,8 +140,10 @@ class Gate:
         async def serve(stream: Stream[Any, Any]) -> None:
             name = path.rpartition("/")[2]
             counted = contextlib.nullcontext() if name in _ENDLESS else self._in_flight_counted()
-            with self._accounted(path, stream) as call, counted:
+            with self._accounted(stream) as call, counted:
                 await self._admit(call, stream)
+                if declared.cardinality.client_streaming:
+                    _of(stream).widen()
                 assert call.caller, "every RPC of ours needs a role"
                 await _answer(method, from_memory, declared.cardinality, stream, call.caller, call)
 
@@ -163,23 +160,23 @@ class Gate:
             if not self._in_flight:
                 self._idle.set()
 
-    async def _admit(self, call: _Call, stream: Stream[Any, Any]) -> None:
+    async def _admit(self, call: Call, stream: Stream[Any, Any]) -> None:
         """Lets the call in, and notes who calls.
 
         Raises UnauthenticatedError, ForbiddenError, UnavailableError; ExhaustedError for a peer that failed too often.
         """
-        _limit_messages(stream)
         if self._draining:
             raise errors.UnavailableError("mcpd is shutting down; try again when it is back")
         need = REQUIRED_ROLE[call.method]
         if need is None:
             return
-        call.caller = await self._authenticated(call.peer.rpartition(":")[0], stream)
-        if not allows(call.caller.role, need):
-            raise errors.ForbiddenError(f"{call.caller.name} is a {call.caller.role}; this needs the role {need}")
-
-    async def _authenticated(self, peer: str, stream: Stream[Any, Any]) -> Caller:
         token = _bearer_token(stream)
+        call.caller = await self._authenticated(_address(call.peer), token)
+        if refusal := _refusal(call.caller, need):
+            raise refusal
+        call.token, call.need = token, need
+
+    async def _authenticated(self, peer: str, token: str) -> Caller:
         if caller := self._authenticator.known(token, datetime.now(UTC)):
             return caller
         if wait := self._attempts.wait(peer):
@@ -193,39 +190,74 @@ class Gate:
             raise
 
     @contextlib.contextmanager
-    def _accounted(self, path: str, stream: Stream[Any, Any]) -> Iterator[_Call]:
-        """Turns every way to end into a gRPC status, and logs the call with it."""
-        call = _Call(path, _peer(stream))
-        at, started = datetime.now(UTC), time.monotonic()
-        status = Status.CANCELLED
+    def _accounted(self, stream: Stream[Any, Any]) -> Iterator[Call]:
+        """Turns every way to end into a gRPC status."""
+        call = _of(stream).call
+        self._open.add(call)
         try:
             yield call
-            status = Status.OK
+            call.status = Status.OK
         except asyncio.CancelledError:
+            if call.ending:
+                call.status, message = _status_of(call.ending, call, has_gone=False)
+                raise GRPCError(call.status, message) from None
             if not self._draining:
                 raise
-            status = Status.UNAVAILABLE
-            raise GRPCError(status, "mcpd is shutting down; what it was doing ends by itself") from None
+            call.status = Status.UNAVAILABLE
+            raise GRPCError(call.status, "mcpd is shutting down; what it was doing ends by itself") from None
         except Exception as error:
-            status, message = _status_of(error, call, has_gone=_has_gone(stream))
-            raise GRPCError(status, message) from None
+            call.status, message = _status_of(error, call, has_gone=_has_gone(stream))
+            raise GRPCError(call.status, message) from None
         finally:
-            self._tell(call, at, status, time.monotonic() - started)
+            self._open.discard(call)
 
-    def _tell(self, call: _Call, at: datetime, status: Status, seconds: float) -> None:
-        """One line in the log, and one in the audit table."""
+    async def look_again(self) -> None:
+        """In Trio: cuts off the open calls whose token is not good any more, or not for what they do."""
+        by_token: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in self._open:
+            if call.token:
+                by_token[call.token].append(call)
+        async with trio.open_nursery() as nursery:
+            for token, calls in by_token.items():
+                nursery.start_soon(self._look_again_at, token, calls)
+
+    async def _look_again_at(self, token: str, calls: list[Call]) -> None:
+        try:
+            answer: Caller | errors.McpdError = await self._authenticator.again(token, datetime.now(UTC))
+        except errors.McpdError as error:
+            answer = error
+        for call in calls:
+            assert call.need, "it was let in by a role"
+            why = answer if isinstance(answer, errors.McpdError) else _refusal(answer, call.need)
+            if why and call in self._open:
+                call.cut(why)
+
+    def ended(self, call: Call) -> None:
+        """One line in the log for every call of somebody, and one in the audit table; strangers' are counted."""
         entry = AuditEntry(
-            at=at,
+            at=call.at,
             method=call.method.rpartition("/")[2],
             caller=call.caller.name if call.caller else "",
             role=str(call.caller.role) if call.caller else "",
             peer=call.peer,
             target=call.target,
-            status=status.name,
-            duration=timedelta(seconds=seconds),
+            status=call.status.name,
+            duration=timedelta(seconds=time.monotonic() - call.started),
         )
+        if call.caller or self._tally.is_first(entry, _address(call.peer)):
+            self._tell(entry)
+
+    def tell_counted(self, *, all_of_them: bool = False) -> None:
+        """Tells of the strangers' calls of the minutes that are over."""
+        for entry in self._tally.due(all_of_them=all_of_them):
+            self._tell(entry)
+
+    def _tell(self, entry: AuditEntry) -> None:
         fields = ("method", "caller", "role", "peer", "target", "status")
-        log.info("rpc", **{name: getattr(entry, name) for name in fields}, ms=round(seconds * 1000, 1))
+        told = {name: getattr(entry, name) for name in fields}
+        if entry.calls > 1:
+            told["calls"] = entry.calls
+        log.info("rpc", **told, ms=round(entry.duration / timedelta(milliseconds=1), 1))
         self._audit(entry)
 
 
@@ -235,129 +267,28 @@ async def _answer(
     cardinality: Cardinality,
     stream: Stream[Any, Any],
     caller: Caller,
-    call: _Call,
+    call: Call,
 ) -> None:
     """Receives, answers from memory or calls ``method`` in Trio, and sends what it returns or yields."""
+
+    def concerns(request: Any) -> None:
+        call.target = _target(request)
+
     if cardinality.client_streaming:
-        async with _requests(stream, call) as requests:
+        async with streamed(stream, concerns) as requests:
             returned = await in_trio(cast(Callable[[Any, Caller], Awaitable[Message]], method), requests, caller)
         await stream.send_message(returned)
         return
-    request = await _received(stream.recv_message)
-    call.target = _target(request)
+    request = await received(stream.recv_message)
+    concerns(request)
     if from_memory and (answer := from_memory(request)) is not None:
         await stream.send_message(answer)
     elif cardinality.server_streaming:
-        await in_trio(_send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)
+        await in_trio(send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)
     else:
         await stream.send_message(
             await in_trio(cast(Callable[[Any, Caller], Awaitable[Message]], method), request, caller)
         )
-
-
-class Requests:
-    """The messages of a client-streaming call, for its method in Trio.
-
-    They are received in grpclib's loop while the method is busy, and handed over as many at once as there are: a hop
-    between the loops for each of them would cost a third of what a push can do.
-    """
-
-    def __init__(self, stream: Stream[Any, Any], call: _Call) -> None:
-        self._stream = stream
-        self._call = call
-        self._ahead: deque[Any] = deque()
-        self._end: Exception | None = None
-        self._has_ended = False
-        # Set in Trio's context and in asyncio's, which are two sides of one thread.
-        self._has_more = trio.Event()
-        self._has_room = asyncio.Event()
-
-    def concerns(self, request: Any) -> None:
-        """Notes what the call is about, for its log line."""
-        self._call.target = _target(request)
-
-    async def batch(self) -> list[Any]:
-        """In Trio: the messages that have come since; none when there will be no more. Raises InvalidRequestError."""
-        while not self._ahead and not self._has_ended:
-            self._has_more = trio.Event()
-            await self._has_more.wait()
-        found = list(self._ahead)
-        self._ahead.clear()
-        self._has_room.set()
-        if not found and self._end:
-            raise self._end
-        return found
-
-    async def receive(self) -> None:
-        """In asyncio: receives until the client has sent all."""
-        try:
-            while (message := await _decoded(self._stream.recv_message)) is not None:
-                self._ahead.append(message)
-                self._has_more.set()
-                while len(self._ahead) >= _AHEAD:
-                    self._has_room.clear()
-                    await self._has_room.wait()
-        except Exception as error:  # told to the method, whose answer it is
-            self._end = error
-        self._has_ended = True
-        self._has_more.set()
-
-
-@contextlib.asynccontextmanager
-async def _requests(stream: Stream[Any, Any], call: _Call) -> AsyncIterator[Requests]:
-    requests = Requests(stream, call)
-    receiving = asyncio.create_task(requests.receive())
-    try:
-        yield requests
-    finally:
-        receiving.cancel()
-        await asyncio.wait([receiving])
-
-
-def _demand_message(stream: Stream[Any, Any]) -> None:
-    """For handlers that grpclib ships, which take it for granted that there is a message."""
-    receive = stream.recv_message
-
-    async def recv_message() -> Any:
-        return await _received(receive)
-
-    stream.recv_message = recv_message  # type: ignore[method-assign]
-
-
-async def _received(receive: Callable[[], Awaitable[Any]]) -> Any:
-    """The one request message. Raises InvalidRequestError when there is none, or what came is none."""
-    request = await _decoded(receive)
-    if request is None:
-        raise errors.InvalidRequestError("the call ended without a request message")
-    return request
-
-
-async def _decoded(receive: Callable[[], Awaitable[Any]]) -> Any:
-    """The next message, None at the end. Raises InvalidRequestError when what came is none."""
-    try:
-        return await receive()
-    except (RuntimeError, ValueError, TypeError, LookupError, DecodeError) as error:
-        # betterproto's decoders have no exception of their own: these are what bytes of no message make them raise.
-        raise errors.InvalidRequestError("the request is not a message of the type that this RPC takes") from error
-
-
-async def _send_all(messages: AsyncGenerator[Message | Sequence[Message], None], stream: Stream[Any, Any]) -> None:
-    # aclosing, since a handler that is cut off must run its `finally` now, in its own loop, and not when some garbage
-    # collector finds it.
-    async with contextlib.aclosing(messages):
-        async for message in messages:
-            if isinstance(message, Message):
-                await in_asyncio(stream.send_message, message)
-                continue
-            with trio.move_on_after(_SEND_STALL_S) as waiting:
-                await in_asyncio(_send_each, stream, message)
-            if waiting.cancelled_caught:
-                raise errors.UnavailableError(f"the client has taken nothing for {_SEND_STALL_S:.0f} s")
-
-
-async def _send_each(stream: Stream[Any, Any], messages: Sequence[Message]) -> None:
-    for message in messages:
-        await stream.send_message(message)
 
 
 def _bearer_token(stream: Stream[Any, Any]) -> str:
@@ -370,22 +301,20 @@ def _bearer_token(stream: Stream[Any, Any]) -> str:
     return token.strip()
 
 
-def _limit_messages(stream: Stream[Any, Any]) -> None:
-    """Refuses a message by the length that its prefix announces, before any of it is collected.
+def _refusal(caller: Caller, need: Role) -> errors.ForbiddenError | None:
+    if allows(caller.role, need):
+        return None
+    return errors.ForbiddenError(f"{caller.name} is a {caller.role}; this needs the role {need}")
 
-    grpclib has no limit and no hook for one; every message passes through this method of its HTTP/2 stream.
-    """
-    inner = stream._stream
-    receive = inner.recv_data
 
-    async def recv_data(size: int) -> bytes:
-        if size > MAX_MESSAGE_BYTES:
-            raise errors.ExhaustedError(
-                f"the message has {size} bytes; at most {MAX_MESSAGE_BYTES} ({MAX_MESSAGE_BYTES >> 20} MiB) are taken"
-            )
-        return await receive(size)
+def _of(stream: Stream[Any, Any]) -> CallStream:
+    """What our `Processor` made for grpclib's."""
+    return cast(CallStream, stream._stream)
 
-    inner.recv_data = recv_data  # type: ignore[method-assign]
+
+def _address(peer: str) -> str:
+    """Without the port, which every connection has another of."""
+    return peer.rpartition(":")[0]
 
 
 def _has_gone(stream: Stream[Any, Any]) -> bool:
@@ -393,7 +322,7 @@ def _has_gone(stream: Stream[Any, Any]) -> bool:
     return bool(stream._stream._transport.is_closing())
 
 
-def _status_of(error: Exception, call: _Call, *, has_gone: bool) -> tuple[Status, str]:
+def _status_of(error: Exception, call: Call, *, has_gone: bool) -> tuple[Status, str]:
     if isinstance(error, GRPCError):  # of a handler that grpclib ships
         return error.status, error.message or ""
     found = errors.expected(error)
@@ -425,9 +354,4 @@ def _target(request: Any) -> str:
     name = getattr(service, "name", service)
     component = getattr(request, "component", "")
     path = getattr(request, "path", "")
-    return "/".join(part for part in (name, component, path) if isinstance(part, str) and part)[:_SHOWN_METHOD_CHARS]
-
-
-def _peer(stream: Stream[Any, Any]) -> str:
-    address = stream.peer.addr() if stream.peer else None
-    return f"{address[0]}:{address[1]}" if address else ""
+    return "/".join(part for part in (name, component, path) if isinstance(part, str) and part)[:SHOWN_CHARS]

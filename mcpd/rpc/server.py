@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import NoReturn
@@ -12,6 +13,7 @@ from typing import NoReturn
 import structlog
 import trio
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, timestamp_pb2
+from grpclib.config import Configuration
 from grpclib.const import Handler
 from grpclib.health.service import Health
 from grpclib.reflection.service import ServerReflection
@@ -19,9 +21,11 @@ from grpclib.server import Server
 
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.bridge import in_asyncio, open_loop
+from mcpd.rpc.calls import Calls
 from mcpd.rpc.connections import SWEEP_S, Connection, Connections
-from mcpd.rpc.gate import Authenticator, FromMemory, Gate, Method
+from mcpd.rpc.gate import LOOK_AGAIN_S, Authenticator, FromMemory, Gate, Method
 from mcpd.rpc.listener import Reception, bind
+from mcpd.rpc.streams import WINDOW_BYTES
 from protos.mcp.v1 import AgentServiceBase
 
 log = structlog.get_logger()
@@ -64,16 +68,23 @@ class RpcServer:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(reception.serve, listeners)
-                    nursery.start_soon(_sweep, connections)
+                    nursery.start_soon(_sweep, server)
+                    nursery.start_soon(_look_again, gate)
             finally:
                 with trio.CancelScope(shield=True):
                     await in_asyncio(_drain, server, gate)
 
 
-async def _sweep(connections: Connections) -> NoReturn:
+async def _sweep(server: _Server) -> NoReturn:
     while True:
         await trio.sleep(SWEEP_S)
-        await in_asyncio(connections.sweep)
+        await in_asyncio(server.sweep)
+
+
+async def _look_again(gate: Gate) -> NoReturn:
+    while True:
+        await trio.sleep(LOOK_AGAIN_S)
+        await gate.look_again()
 
 
 class _Methods(dict[str, Handler]):
@@ -90,23 +101,34 @@ class _Methods(dict[str, Handler]):
 class _Server(Server):
     """grpclib's server with handlers, connections and an end of our making; `start` is never called."""
 
-    def __init__(self, handlers: _Methods, connections: Connections) -> None:
-        super().__init__([])
+    def __init__(self, handlers: _Methods, gate: Gate, connections: Connections) -> None:
+        window = Configuration(http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES)
+        super().__init__([], config=window)
         self._mapping = handlers
+        self._gate = gate
         self.connections = connections
+        self._busy: set[Calls] = set()
 
     def make_protocol(self) -> Connection:
-        plain = self._protocol_factory()
-        return Connection(plain.handler, plain.config, plain.h2_config, self.connections)
+        calls = Calls(self._mapping, self._codec, self.__dispatch__, self._gate.ended, self._busy)
+        return Connection(calls, self._config, self._h2_config, self.connections)
+
+    async def sweep(self) -> None:
+        """Ends what stands still, and tells of what was counted."""
+        await self.connections.sweep()
+        now = time.monotonic()
+        for calls in list(self._busy):
+            calls.end_stalled(now)
+        self._gate.tell_counted()
 
     def cancel_calls(self) -> None:
-        for handler in list(self._handlers):
-            handler.close()
+        for calls in list(self._busy):
+            calls.close()
 
     async def answered(self) -> None:
         """After `cancel_calls`: waits until every cancelled call has ended."""
-        for handler in list(self._handlers):
-            await handler.wait_closed()
+        for calls in list(self._busy):
+            await calls.wait_closed()
 
 
 async def _make_server(
@@ -120,7 +142,7 @@ async def _make_server(
     for service in ServerReflection.extend([agent, Health()]):
         if service is not agent:
             shipped |= service.__mapping__()
-    return _Server(_Methods(gate, handlers | gate.library(shipped)), connections)
+    return _Server(_Methods(gate, handlers | gate.library(shipped)), gate, connections)
 
 
 class _Mapped:
@@ -145,6 +167,7 @@ async def _drain(server: _Server, gate: Gate) -> None:
     server.connections.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.connections.all_gone(), _CLOSE_DEADLINE_S)
+    gate.tell_counted(all_of_them=True)
 
 
 def _register_descriptors() -> None:

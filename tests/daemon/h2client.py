@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+import struct
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, TrailersReceived
+from hpack import Encoder
 
 from .conftest import Daemon
 
@@ -37,6 +40,32 @@ def sockets(pid: int) -> int:
         with suppress(FileNotFoundError):
             count += str(each.readlink()).startswith("socket:")
     return count
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """RFC 9113, section 4.1."""
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+PING = frame(6, 0, 0, bytes(8))
+SETTINGS = frame(4, 0, 0, b"")
+# A call's headers, and the reset of it.
+_HEADERS, _RST_STREAM, _END_HEADERS, _CANCEL = 1, 3, 4, 8
+
+
+def resets(path: str, blocks: int = 40, calls: int = 250) -> list[bytes]:
+    """Calls that are reset as soon as they are begun, from a connection's first stream on."""
+    encoder, stream, made = Encoder(), 1, []
+    headers = [(":method", "POST"), (":scheme", "https"), (":path", path), (":authority", "n1")]
+    headers += [("te", "trailers"), ("content-type", "application/grpc")]
+    for _ in range(blocks):
+        block = b""
+        for _ in range(calls):
+            block += frame(_HEADERS, _END_HEADERS, stream, encoder.encode(headers))
+            block += frame(_RST_STREAM, 0, stream, struct.pack(">I", _CANCEL))
+            stream += 2
+        made.append(block)
+    return made
 
 
 class Raw:
@@ -104,3 +133,58 @@ def connected(daemon: Daemon, source: str = "127.0.0.1", host: str = "127.0.0.1"
     with socket.create_connection((host, daemon.port), timeout=ANSWER_S, source_address=(source, 0)) as plain:
         with tls_context(daemon).wrap_socket(plain, server_hostname=host) as secured:
             yield Raw(secured)
+
+
+class Flood:
+    """Connections that send without reading, each in a thread of its own; one that is closed is opened again."""
+
+    def __init__(self, daemon: Daemon, connections: int, blocks: Iterable[bytes]) -> None:
+        """``blocks``: what each connection sends, from its beginning."""
+        self._daemon = daemon
+        self._all = blocks
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run) for _ in range(connections)]
+        self.blocks = 0
+        self.connections = 0
+
+    def __enter__(self) -> Flood:
+        for each in self._threads:
+            each.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for each in self._threads:
+            each.join()
+
+    def stands_still(self) -> bool:
+        """Whether nothing more is taken from it."""
+        before = self.blocks
+        self.wait(1.0)
+        return self.blocks == before
+
+    def wait(self, seconds: float) -> None:
+        self._over.wait(seconds)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            with suppress(OSError), connected(self._daemon) as raw:
+                self.connections += 1
+                # A server that reads no more is asked again whether it is time to end.
+                raw.secured.settimeout(0.2)
+                raw.begin()
+                self._send(raw)
+
+    def _send(self, raw: Raw) -> None:
+        for block in self._all:
+            rest = memoryview(block)
+            while rest:
+                if self._over.is_set():
+                    return
+                with suppress(TimeoutError):
+                    rest = rest[raw.secured.send(rest) :]
+            self.blocks += 1
+        while not self._over.is_set():
+            with suppress(TimeoutError):
+                if not raw.secured.recv(65536):
+                    return

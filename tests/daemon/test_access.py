@@ -1,7 +1,9 @@
 """Who is let in: every RPC of the contract with every kind of token, over real TLS."""
 
+import json
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -14,8 +16,10 @@ from mcpd.identity import tokens
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Role
 from protos.mcp.v1 import AgentServiceBase
+from tests.waiting import until
 
 from .conftest import HOST, Daemon, make_daemon
+from .h2client import connected
 
 CONTRACT = AgentServiceBase().__mapping__()
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
@@ -149,6 +153,49 @@ def test_mcpctl_says_what_is_wrong_with_a_token(daemon: Daemon, token: str) -> N
     assert refused.stderr.replace("\n", "").isprintable()
 
 
+def test_a_stream_that_is_open_ends_with_its_token(node: Daemon) -> None:
+    path = node.folder / "tokens.json"
+    revoked = tokens.add(path, "revoked", Role.ADMIN, datetime.now(UTC))
+    demoted = tokens.add(path, "demoted", Role.ADMIN, datetime.now(UTC))
+    lasting = tokens.add(path, "lasting", Role.VIEWER, datetime.now(UTC))
+    node.start()
+    with node.channel() as channel:
+
+        def opened(rpc: str, token: str) -> grpc.Call:
+            call: grpc.Call = channel.unary_stream("/mcp.v1.AgentService/" + rpc)(b"", metadata=node.bearer(token))
+            return call
+
+        # What it watches never comes: an admin's endless call that a node without podman has.
+        ends = opened("WatchEvents", revoked)
+        reflection = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+        questions = Held()
+        reflects = reflection(questions, metadata=node.bearer(revoked))
+        loses = channel.stream_unary("/mcp.v1.AgentService/PushFile").future(questions, metadata=node.bearer(demoted))
+        goes_on = opened("WatchEvents", lasting)
+        until(lambda: status_of(channel, LIST_SERVICES, node.bearer(lasting))[0] is grpc.StatusCode.OK)
+        assert not any(each.done() for each in (ends, reflects, loses, goes_on))  # type: ignore[attr-defined]
+        tokens.revoke(path, "revoked")
+        path.write_text(path.read_text().replace('"role": "admin"', '"role": "viewer"'))
+        assert ends.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert reflects.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert loses.code() is grpc.StatusCode.PERMISSION_DENIED
+        questions.end.set()
+        assert goes_on.is_active()
+        goes_on.cancel()
+    assert "Traceback" not in node.log
+
+
+class Held(Iterator[bytes]):
+    """A client's stream that says nothing."""
+
+    def __init__(self) -> None:
+        self.end = threading.Event()
+
+    def __next__(self) -> bytes:
+        self.end.wait(CALL_S)
+        raise StopIteration
+
+
 def test_a_broken_token_file_lets_nobody_in_until_it_is_mended(node: Daemon) -> None:
     path = node.folder / "tokens.json"
     node.start()
@@ -258,6 +305,37 @@ def test_every_call_is_logged_with_its_caller_and_refused_ones_too(
     assert all(part in refused for part in ('"caller": "viewer"', '"role": "viewer"', '"PERMISSION_DENIED"', HOST))
     unknown = next(line for line in reversed(lines) if '"Purge"' in line)
     assert all(part in unknown for part in ('"caller": ""', '"UNAUTHENTICATED"', HOST))
+
+
+def test_what_never_reaches_a_method_is_in_the_log_and_the_audit_too(node: Daemon) -> None:
+    node.start()
+    health = "/grpc.health.v1.Health/Check"
+    with connected(node) as raw:
+        raw.begin()
+        raw.status(raw.headers("/mcp.v1.AgentService/Nonsense", end_stream=True))
+        raw.headers("/favicon.ico", (":method", "GET"), end_stream=True)
+        reset = raw.headers("/grpc.health.v1.Health/Watch")
+        raw.h2.reset_stream(reset)
+        raw.flush()
+        for _ in range(50):
+            stream = raw.headers(health)
+            raw.h2.send_data(stream, bytes(5), end_stream=True)
+            raw.flush()
+            assert raw.status(stream) == "0"
+
+    def kept() -> dict[tuple[str, str], str]:
+        listed = node.mcpctl("audit", "--output", "json")
+        assert listed.returncode == 0, listed.stderr
+        return {(each["method"], each["status"]): each["target"] for each in json.loads(listed.stdout)}
+
+    until(lambda: ("Check", "OK") in kept(), "they are in the audit table")
+    found = kept()
+    assert found["unknown", "UNIMPLEMENTED"] == "/mcp.v1.AgentService/Nonsense"
+    assert found["unknown", "UNKNOWN"] == "GET /favicon.ico"
+    assert ("Watch", "CANCELLED") in found
+    assert node.terminate() == 0
+    lines = [json.loads(line) for line in node.log.splitlines() if '"Check"' in line]
+    assert [line.get("calls", 1) for line in lines] == [1, 49]
 
 
 def test_no_token_is_in_the_daemons_log(

@@ -34,6 +34,7 @@ KILL_ROUNDS = int(os.environ.get("MCP_KILL_ROUNDS", "6"))
 FLAT_BYTES = 32 * MIB
 
 Part = wire.PushFileRequest
+Metadata = tuple[tuple[str, str], ...]
 
 
 class Client:
@@ -48,9 +49,9 @@ class Client:
     def _options(self) -> dict[str, Any]:
         return {"metadata": self.daemon.bearer(), "timeout": CALL_S}
 
-    def start_push(self, parts: Iterable[Part]) -> Any:
+    def start_push(self, parts: Iterable[Part], metadata: Metadata = ()) -> Any:
         push = self._channel.stream_unary(AGENT + "PushFile", bytes, wire.PushFileResponse.FromString)
-        return push.future(iter(parts), **self._options())
+        return push.future(iter(parts), metadata=metadata or self.daemon.bearer(), timeout=CALL_S)
 
     def push(self, path: str, content: bytes, **header: Any) -> wire.PushFileResponse:
         answer: wire.PushFileResponse = self.start_push(parts_of(path, content, **header)).result()
@@ -294,6 +295,18 @@ def test_a_client_that_cancels_leaves_nothing(client: Client) -> None:
     held.go_on.set()
     until(lambda: listing(client.root) == {str(client.web): b""}, "everything is taken back")
     until(lambda: '"PushFile"' in client.daemon.log or "CANCELLED" in client.daemon.log)
+
+
+def test_a_push_whose_token_is_revoked_is_cut_off_and_leaves_nothing(client: Client) -> None:
+    made = client.daemon.mcpd("token", "add", "pusher", "--role", "admin")
+    assert made.returncode == 0, made.stderr
+    held = Held(os.urandom(2 * MIB), "new/folder/file")
+    call = client.start_push(held.parts(), client.daemon.bearer(made.stdout.strip()))
+    until(lambda: (client.web / "new/folder").exists(), "the push has begun")
+    assert client.daemon.mcpd("token", "revoke", "pusher").returncode == 0
+    assert call.code() is grpc.StatusCode.UNAUTHENTICATED
+    held.go_on.set()
+    until(lambda: listing(client.root) == {str(client.web): b""}, "everything is taken back")
 
 
 # Pushes the same file over and over, as fast as it can.

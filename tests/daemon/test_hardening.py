@@ -6,7 +6,8 @@ import contextlib
 import os
 import socket
 import ssl
-import struct
+import statistics
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from mcpd.rpc.connections import MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PER_PEER,
 from tests.waiting import free_port, until
 
 from .conftest import HOST, NODE, Daemon, mcpd
-from .h2client import Raw, connected, rss, sockets, tls_context
+from .h2client import PING, SETTINGS, Flood, Raw, connected, frame, resets, rss, sockets, tls_context
 
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
 WHO_AM_I = "/mcp.v1.AgentService/WhoAmI"
@@ -26,6 +27,12 @@ CALL_S = 20.0
 # What an operator may have to wait while strangers are at the door.
 SOON_S = 2.0
 FLOOD = 500
+FLOOD_CONNECTIONS = int(os.environ.get("MCP_FLOOD_CONNECTIONS", "3"))
+FLOOD_SECONDS = float(os.environ.get("MCP_FLOOD_SECONDS", "3"))
+# Of `mcpctl list`, for the time of a quiet one; they are measured by hand only.
+LISTS = 5 if "MCP_FLOOD_SECONDS" in os.environ else 0
+# Blocks that no flood comes to the end of.
+MANY = 100_000
 MIB = 1024 * 1024
 # asyncio's buffer of a TLS connection, and what OpenSSL and the allocator add.
 HANDSHAKE_BYTES = 200 * 1024
@@ -197,11 +204,6 @@ def test_a_message_of_150_mib_is_refused_before_it_is_held(running: Daemon, path
     assert rss(pid(running)) - before < 20 * MIB
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    """RFC 9113, section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
 GARBAGE: dict[str, Callable[[Raw], bytes]] = {
     "no preface": lambda _: b"GET / HTTP/1.1\r\nHost: n1\r\n\r\n",
     "random bytes": lambda _: os.urandom(4096),
@@ -264,6 +266,60 @@ def test_odd_headers_harm_nobody(daemon: Daemon, channel: grpc.Channel, header: 
         assert raw.status(stream) == "0"
     assert channel.unary_unary(LIST_SERVICES)(b"", metadata=daemon.bearer(), timeout=CALL_S)
     assert "Traceback" not in daemon.log
+
+
+# ------------------------------------------------------------------------------------------------ floods
+
+
+def after_its_end() -> list[bytes]:
+    """A call that is reset, and data for it without an end: each frame is answered with a reset."""
+    (begun, *_) = resets(HEALTH + "Check", blocks=1, calls=1)
+    return [begun, *[frame(0, 0, 1, b"x") * 1000] * MANY]
+
+
+# What is sent, and how its end is told in the log; where nothing is told, it is not read any more.
+FLOODS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
+    "calls that are reset": (lambda: resets(HEALTH + "Check"), "resets more than"),
+    "pings": (lambda: [PING * 1000] * MANY, "frames a second that say nothing"),
+    "settings": (lambda: [SETTINGS * 1000] * MANY, "frames a second that say nothing"),
+    "data after the end": (after_its_end, ""),
+}
+
+
+@pytest.mark.parametrize(("blocks", "told"), FLOODS.values(), ids=FLOODS.keys())
+def test_a_flood_of_a_client_that_does_not_read_is_ended_and_takes_no_memory(
+    running: Daemon, blocks: Callable[[], list[bytes]], told: str
+) -> None:
+    """By hand: MCP_FLOOD_CONNECTIONS=12 MCP_FLOOD_SECONDS=60, which also measures `mcpctl list` meanwhile."""
+    quiet = [seconds_of_a_list(running) for _ in range(LISTS)]
+    ask(running)
+    before = most = rss(pid(running))
+    meanwhile: list[float] = []
+    with Flood(running, FLOOD_CONNECTIONS, blocks()) as flood:
+        end = time.monotonic() + FLOOD_SECONDS
+        while time.monotonic() < end:
+            flood.wait(0.1)
+            meanwhile += [seconds_of_a_list(running)] if LISTS else []
+            most = max(most, rss(pid(running)))
+        ask(running)
+        until(lambda: told in running.log if told else flood.stands_still(), "it is ended")
+    until(lambda: rss(pid(running)) - before < 16 * MIB, "its memory is what it was", within=60)
+    print(f"{flood.connections} connections, RSS {before / MIB:.0f} MiB, at most {most / MIB:.0f} MiB")
+    assert most - before < 64 * MIB
+    # Each connection may do something before it is told to go.
+    assert len(running.log) < 20_000 + 2000 * LISTS * 10
+    if LISTS:
+        print(
+            f"mcpctl list: {statistics.median(quiet):.2f} s when quiet, {statistics.median(meanwhile):.2f} s meanwhile"
+        )
+        assert statistics.median(meanwhile) < 3 * statistics.median(quiet)
+
+
+def seconds_of_a_list(daemon: Daemon) -> float:
+    started = time.monotonic()
+    listed = daemon.mcpctl("list")
+    assert listed.returncode == 0, listed.stderr
+    return time.monotonic() - started
 
 
 # ------------------------------------------------------------------------------------------------ IPv6

@@ -183,7 +183,7 @@ def test_every_error_of_the_disk_has_a_remedy_and_a_status(tmp_path: Path) -> No
         assert not isinstance(found, DamagedRegistryError)
         assert str(found).startswith(f"{tmp_path}/mcp.db cannot be written: words of SQLite's; ")
     for kind in (UnwritableError, DamagedRegistryError):
-        call = gate._Call("/mcp.v1.AgentService/Deploy", "")
+        call = gate.Call("/mcp.v1.AgentService/Deploy", "")
         assert gate._status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
 
 

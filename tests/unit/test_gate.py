@@ -6,13 +6,14 @@ import pytest
 from grpclib import Status
 
 from mcpd.errors import NotFoundError
-from mcpd.rpc.gate import _Call, _status_of
+from mcpd.rpc.calls import Call
+from mcpd.rpc.gate import _status_of
 
 WRITE_AFTER_CLOSE = AttributeError("'NoneType' object has no attribute '_write_appdata'")
 
 
 def status(error: Exception, *, has_gone: bool) -> Status:
-    return _status_of(error, _Call("/mcp.v1.AgentService/ListEvents", "10.0.0.1:1"), has_gone=has_gone)[0]
+    return _status_of(error, Call("/mcp.v1.AgentService/ListEvents", "10.0.0.1:1"), has_gone=has_gone)[0]
 
 
 def test_a_write_to_a_client_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import trio.testing
 from mcpd import pki
 from mcpd.errors import ConfigError, ForbiddenError, McpdError, UnauthenticatedError, UnavailableError
 from mcpd.identity import mcias
-from mcpd.identity.mcias import CACHE_S, MOST_AT_ONCE, Mcias, holder_in
+from mcpd.identity.mcias import CACHE_S, MOST_AT_ONCE, RENEW_S, Mcias, holder_in
 from mcpd.model import Caller, Role
 from tests.standin import running
 from tests.waiting import until
@@ -137,6 +137,37 @@ async def test_a_revoked_token_stops_working_when_the_cache_time_is_over(
     assert asked.known(token, now()) is None
     with pytest.raises(UnauthenticatedError):
         await asked.caller(token, now())
+
+
+async def test_for_a_call_that_goes_on_mcias_is_asked_early(server: running.Mcias, asked: Mcias, clock: Clock) -> None:
+    token = server.token("operator")
+    caller = await asked.caller(token, now())
+    before = server.requests(VALIDATE)
+    clock.seconds += RENEW_S - 0.1
+    assert await asked.again(token, now()) == caller
+    assert server.requests(VALIDATE) == before
+    clock.seconds += 0.1
+    assert await asked.again(token, now()) == caller
+    assert server.requests(VALIDATE) == before + 1
+    server.logout(token)
+    clock.seconds += RENEW_S
+    with pytest.raises(UnauthenticatedError):
+        await asked.again(token, now())
+    # What is known to be revoked is not believed for the rest of the cache time.
+    assert asked.known(token, now()) is None
+
+
+async def test_a_call_goes_on_while_mcias_is_down_and_only_for_the_cache_time(
+    server: running.Mcias, asked: Mcias, clock: Clock
+) -> None:
+    token = server.token("operator")
+    caller = await asked.caller(token, now())
+    server.stop()
+    clock.seconds += CACHE_S - 0.1
+    assert await asked.again(token, now()) == caller
+    clock.seconds += 0.1
+    with pytest.raises(UnavailableError):
+        await asked.again(token, now())
 
 
 async def test_nothing_is_remembered_past_the_tokens_own_end(server: running.Mcias, asked: Mcias) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mcpd import certificate
 from mcpd.identity.roles import REQUIRED_ROLE
-from mcpd.rpc import attempts, connections, gate, listener
+from mcpd.rpc import attempts, connections, listener, streams, tally
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "SECURITY.md").read_text()
@@ -38,7 +38,20 @@ def test_every_rpc_is_listed_with_its_role() -> None:
         ("connection without a call", [connections.IDLE_S]),
         ("calls at once per connection", [connections.MAX_STREAMS]),
         ("headers of a call", [connections.MAX_HEADER_BYTES / 1024]),
-        ("a message", [gate.MAX_MESSAGE_BYTES / 1024 / 1024]),
+        ("resets of calls per connection", [connections.RESETS_AT_ONCE, connections.RESETS_PER_S]),
+        (
+            "pings, settings, empty frames per connection",
+            [connections.IDLE_TALK_AT_ONCE, connections.IDLE_TALK_PER_S],
+        ),
+        ("what a client does not read", [connections.MAX_UNREAD_BYTES / 1024, streams.STALL_S]),
+        (
+            "what a call holds before it is let in",
+            [(streams.WINDOW_BYTES + 1) / 1024, streams.WIDE_WINDOW_BYTES / 1024 / 1024],
+        ),
+        ("a client that takes or sends nothing of a call", [streams.STALL_S]),
+        ("a message", [streams.MAX_MESSAGE_BYTES / 1024 / 1024]),
+        ("a message of a call that needs no token", [streams.MAX_STRANGERS_MESSAGE_BYTES / 1024]),
+        ("audit rows of calls without a known token", [tally.MOST_KINDS]),
         ("failed authentications", [attempts.MAX_FAILURES]),
     ],
 )
