@@ -13,7 +13,8 @@ from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.gate import Method
-from mcpd.runtime.logs import LogLine, LogSource, open_log
+from mcpd.runtime.logfile import LogLine
+from mcpd.runtime.logs import LogSource, open_log
 from mcpd.runtime.podman import NoSuchError, Podman
 from protos.mcp import v1 as wire
 
@@ -51,6 +52,8 @@ class LogMethods:
                 for each in logs:
                     await each.fill()
             if not request.follow and all(each.is_exhausted for each in logs):
+                if batch := [(each.component, line) for each in logs for line in each.unfinished()]:
+                    yield [_response(component, line) for component, line in batch]
                 return
             await trio.sleep(_POLL_S)
 
@@ -92,6 +95,7 @@ class _ComponentLog:
         if not container or container == self._container:
             self.is_exhausted = True
             return
+        self.ahead.extend(self.unfinished())
         since, tail = (None, None) if self._container else (self._since, self._tail)
         try:
             self._source = await open_log(self._podman, container, since, tail)
@@ -99,6 +103,10 @@ class _ComponentLog:
             self.is_exhausted = True
             return
         self._container, self.is_exhausted = container, False
+
+    def unfinished(self) -> list[LogLine]:
+        """What has no end, and will get none as far as the caller is concerned."""
+        return self._source.unfinished() if self._source else []
 
     async def fill(self) -> None:
         if self.ahead or self._source is None:
