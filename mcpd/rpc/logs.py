@@ -42,7 +42,7 @@ class LogMethods:
             raise NotFoundError(f"{target} is not known on {self._node}")
         since = convert.instant(request.since)
         names = [each.spec.name for each in service.components if target.covers(each.spec.name)]
-        logs = [_ComponentLog(self._podman, name, since, request.tail) for name in names]
+        logs = [_ComponentLog(self._podman, name, since, request.tail, follow=request.follow) for name in names]
         while True:
             await self._find(logs, service)
             for each in logs:
@@ -72,7 +72,9 @@ class LogMethods:
 class _ComponentLog:
     """One component's log, over all the containers that it has one after the other; its next lines are ``ahead``."""
 
-    def __init__(self, podman: Podman, component: str, since: datetime | None, tail: int | None) -> None:
+    def __init__(
+        self, podman: Podman, component: str, since: datetime | None, tail: int | None, *, follow: bool
+    ) -> None:
         self.component = component
         self.ahead: deque[LogLine] = deque()
         # Nothing more is there at the moment.
@@ -80,6 +82,7 @@ class _ComponentLog:
         self._podman = podman
         self._since = since
         self._tail = tail
+        self._follow = follow
         self._source: LogSource | None = None
         self._container = ""
         self._look_again_at = 0.0
@@ -98,7 +101,7 @@ class _ComponentLog:
         self.ahead.extend(self.unfinished())
         since, tail = (None, None) if self._container else (self._since, self._tail)
         try:
-            self._source = await open_log(self._podman, container, since, tail)
+            self._source = await open_log(self._podman, container, since, tail, follow=self._follow)
         except NoSuchError:
             self.is_exhausted = True
             return

@@ -35,10 +35,16 @@ class LogLine(NamedTuple):
 
 
 class LogFile:
-    """A log file, read as it grows; conmon begins a new one under the same name when it is full."""
+    """A log file, read as it grows; conmon begins a new one under the same name when it is full.
 
-    def __init__(self, path: Path, since: datetime | None, tail: int | None) -> None:
+    ``follow`` false: read as far as it is when it is opened, or who prints as fast as we read would never be done with.
+    """
+
+    def __init__(self, path: Path, since: datetime | None, tail: int | None, *, follow: bool = True) -> None:
         self._path = path
+        self._follow = follow
+        # Where reading ends; None: nowhere.
+        self._end: int | None = None
         self._since = since
         self._count = tail
         self._tail: Tail | None = None
@@ -78,7 +84,11 @@ class LogFile:
             if self._tail.is_found:
                 self._rest_at = self._file.seek(self._tail.start)
             return [], False
-        data = self._file.read(BLOCK_BYTES)
+        data = self._file.read(
+            BLOCK_BYTES if self._end is None else min(BLOCK_BYTES, max(0, self._end - self._file.tell()))
+        )
+        if not data and self._end is not None:
+            return [], True
         if not data:
             return [], not self._goes_on_elsewhere()
         *entries, rest = (self._rest + data).split(b"\n")
@@ -94,6 +104,8 @@ class LogFile:
                 self._file = self._path.open("rb", buffering=0)
             except FileNotFoundError:
                 return False
+            if not self._follow:
+                self._end = os.fstat(self._file.fileno()).st_size
             if self._count is not None:
                 self._tail, self._count = Tail(self._file, self._count), None
         return True

@@ -34,14 +34,17 @@ class LogSource(Protocol):
         """Whether there will never be more: the container is gone."""
 
 
-async def open_log(podman: Podman, container: str, since: datetime | None, tail: int | None) -> LogSource:
+async def open_log(
+    podman: Podman, container: str, since: datetime | None, tail: int | None, *, follow: bool
+) -> LogSource:
     """The log of a container (its id): what was printed at ``since`` or later, and of that the last ``tail`` lines.
 
+    ``follow``: and what is printed from now on.
     Raises NoSuchError, UnavailableError.
     """
     config = (await podman.details(container)).host_config.log_config
     if config.type == "k8s-file" and config.path and os.access(config.path, os.R_OK):
-        return LogFile(Path(config.path), since, tail)
+        return LogFile(Path(config.path), since, tail, follow=follow)
     return _Asked(podman, container, since, tail)
 
 

@@ -251,6 +251,18 @@ async def test_who_has_left_is_read_for_no_longer(log: Path, tail: int | None, m
     assert slices == 3
 
 
+@pytest.mark.parametrize("tail", [None, 2])
+async def test_without_following_it_is_read_as_far_as_it_was(log: Path, tail: int | None) -> None:
+    append(log, entry(1, "one"), entry(2, "two"))
+    source = LogFile(log, None, tail, follow=False)
+    found = await source.read()
+    append(log, entry(3, "three"))
+    while lines := await source.read():
+        found += lines
+        append(log, entry(4, "for ever"))
+    assert found == [line(1, "one"), line(2, "two")]
+
+
 async def test_since_a_time_which_is_included(log: Path) -> None:
     append(log, *(entry(each, str(each)) for each in range(5)))
     found = await everything(LogFile(log, START + timedelta(seconds=3), None))
