@@ -168,10 +168,10 @@ ensure_venv() {
 }
 
 install_project() {
-    "$@" -r "$REPO/requirements.lock"
-    "$@" --no-deps -e "$REPO"
+    "$@" --require-hashes -r "$REPO/requirements.lock" -r "$REPO/requirements-build.lock"
+    "$@" --no-deps --no-build-isolation -e "$REPO"
 }
 
 ensure_project_venv() {
-    ensure_venv "$VENV" install_project "$REPO/requirements.lock" "$REPO/pyproject.toml"
+    ensure_venv "$VENV" install_project "$REPO/requirements.lock" "$REPO/requirements-build.lock" "$REPO/pyproject.toml"
 }

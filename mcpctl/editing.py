@@ -148,7 +148,7 @@ def replace(path: Path, text: bytes, before: bytes | None) -> None:
     """
     try:
         if before is None:
-            atomic.create(path, text, mode=atomic.PUBLIC)
+            atomic.create(path, text, mode=atomic.PRIVATE)  # it may get secrets later
             return
         real = path.resolve()  # a definition may be a link into a repository
         if real.read_bytes() != before:

@@ -75,7 +75,7 @@ def write_definition(settings: Settings, service: Service) -> Path:
     path = settings.services_dir / f"{service.name}.toml"
     definition.check(settings, path, service)
     try:
-        atomic.create(path, toml.text(service).encode(), mode=atomic.PUBLIC)
+        atomic.create(path, toml.text(service).encode(), mode=atomic.PRIVATE)
     except FileExistsError:
         raise UsageError(f"{path} exists, and is not overwritten") from None
     except OSError as error:
@@ -87,8 +87,7 @@ def put(exported: Exported, to: Format, where: str) -> None:
     """Prints the files, or writes them: units into a folder, any other there or under that name. Raises CliError."""
     if where in ("", STDOUT):
         for file in exported.files:
-            # Not `render`: this is for a file or a pipe, byte for byte.
-            sys.stdout.write(f"# FILE {file.name}\n{file.text}" if len(exported.files) > 1 else file.text)
+            show(f"# FILE {file.name}\n{file.text}" if len(exported.files) > 1 else file.text)
         return
     target = Path(where).expanduser()
     is_folder = to is Format.QUADLET or target.is_dir()
@@ -96,10 +95,18 @@ def put(exported: Exported, to: Format, where: str) -> None:
         path = target / file.name if is_folder else target
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(path, file.text.encode(), mode=atomic.PUBLIC)
+            # It may have values of environment variables, and nobody knows of whose secrets.
+            atomic.write(path, file.text.encode(), mode=atomic.PRIVATE)
         except OSError as error:
             raise CliError(f"{path} could not be written: {error.strerror}") from None
         render.note(f"{path}: written")
+
+
+def show(text: str) -> None:
+    """Prints a file: byte for byte into a file or a pipe; on a terminal without what that would act on."""
+    if render.is_terminal(sys.stdout):
+        text = "\n".join(map(render.one_line, text.split("\n")))
+    sys.stdout.write(text)
 
 
 def tell(losses: tuple[Loss, ...]) -> None:

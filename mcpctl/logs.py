@@ -200,7 +200,7 @@ class _Lines(Printer[LogRow]):
             if self._how.output is Output.YAML:
                 output.later(row, self._how)
             else:
-                self._out.write(msgspec.json.encode(row).decode() + "\n")
+                self._out.write(f"{render.json_line(row)}\n")
             return
         text = self._text(row.line.removesuffix("\r"))
         if self._bare:

@@ -180,7 +180,9 @@ def _print(row: PlanRow, command: str) -> None:
         for change in each.changes:
             render.say(f"    {_change(change)}")
     render.say(_summary(row.components) or "nothing to do")
-    render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
+    # A node that compares less than a deploy does (for a viewer) gives its plan no id.
+    if row.plan_id:
+        render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
 
 
 def _change(change: FieldChangeRow) -> str:

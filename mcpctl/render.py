@@ -13,6 +13,8 @@ from typing import TextIO
 
 import msgspec
 
+from protos import escapes
+
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "grey": "90", "bold": "1"}
 _COLOURS |= {"cyan": "36", "magenta": "35", "blue": "34"}
 _GAP = "  "
@@ -101,18 +103,33 @@ def painted(pieces: Iterable[tuple[str, str]], *, coloured: bool) -> str:
 
 def as_json(value: object) -> None:
     """One JSON document, indented for people, in a shape that stays."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    print(escapes.in_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def as_yaml(value: object) -> None:
     """One YAML document, or a part of a list of them, of the same shape as the JSON."""
-    import msgspec.yaml
+    import yaml
 
-    print(msgspec.yaml.encode(value).decode(), end="", flush=True)
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+        pass
+
+    def string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        style = '"' if escapes.needs_quotes(text) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, string)
+    plain = msgspec.to_builtins(value, builtin_types=(datetime,))
+    text: str = yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    print(escapes.in_yaml(text), end="", flush=True)
+
+
+def json_line(value: object) -> str:
+    """One line, without its end."""
+    return escapes.in_json(msgspec.json.encode(value).decode())
 
 
 def as_json_line(value: object) -> None:
-    print(msgspec.json.encode(value).decode(), flush=True)
+    print(json_line(value), flush=True)
 
 
 def note(message: str) -> None:

@@ -41,6 +41,7 @@ from mcpd.restored import tell_of_missing, tell_of_restore
 from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.audit import AuditMethods
 from mcpd.rpc.changes import ChangeMethods
+from mcpd.rpc.discretion import discreet, discreet_memory
 from mcpd.rpc.files import FileMethods
 from mcpd.rpc.gate import Authenticator
 from mcpd.rpc.images import ImageMethods
@@ -141,7 +142,10 @@ async def serve(settings: Config, path: Path) -> None:
                     counts.called(entry)
 
                 address = settings.server.grpc_addr
-                server = RpcServer(address, lambda: certificate.tls, authenticator, called, methods, status.from_memory)
+                server = RpcServer(
+                    *(address, lambda: certificate.tls, authenticator, called),
+                    *(discreet(methods), discreet_memory(status.from_memory)),
+                )
                 async with trio.open_nursery() as front:
 
                     def read_again() -> None:

@@ -24,7 +24,9 @@ LAST = ".last"
 
 
 class Role(StrEnum):
-    """``ADMIN`` may do everything; ``VIEWER`` what changes nothing and shows no file content."""
+    """``ADMIN`` may do everything; ``VIEWER`` what changes nothing; of that, no file content, no
+    output of programs, and nothing by which a value can be guessed.
+    """
 
     ADMIN = "admin"
     VIEWER = "viewer"

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import trio
 
+from monitor import printed
 from monitor.ports import Executor
 from protos import grammar
 from protos.spec import Health
@@ -16,6 +17,8 @@ from protos.spec import Health
 # Enough of a probe's output to know what it complained of.
 _MAX_WORDS = 300
 _FIRST_UNHEALTHY_STATUS = 400
+# httpcore's words for a connection that ended without an answer; others of its kind quote what came.
+_CUT_OFF = "Server disconnected"
 
 
 class Verdict(NamedTuple):
@@ -47,6 +50,8 @@ async def ask(health: Health, container: str, executor: Executor) -> Verdict:
                 return await _tcp(health.tcp)
             return await _cmd(health.cmd, container, executor)
         except (OSError, httpx.HTTPError) as error:
+            if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(_CUT_OFF):
+                return Verdict(False, printed.said(f"{health.http}: no HTTP", _cut(str(error))))
             where = health.http or health.tcp or " ".join(health.cmd)
             return Verdict(False, f"{where}: {_cut(str(error) or type(error).__name__)}")
     return Verdict(False, f"no answer within {seconds:g} s")
@@ -69,8 +74,7 @@ async def _tcp(address: str) -> Verdict:
 
 async def _cmd(argv: tuple[str, ...], container: str, executor: Executor) -> Verdict:
     ran = await executor.run_inside(container, argv)
-    printed = f": {_cut(ran.output)}" if ran.output.strip() else ""
-    return Verdict(ran.status == 0, f"{argv[0]} exited {ran.status}{printed}")
+    return Verdict(ran.status == 0, printed.exited(argv[0], ran.status, _cut(ran.output)))
 
 
 def _cut(text: str) -> str:

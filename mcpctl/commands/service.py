@@ -282,7 +282,7 @@ def import_service(
         common.put(ImportRow(str(path), not dry_run, tuple(imported.losses)))
         return DONE
     if dry_run:
-        sys.stdout.write(toml.text(imported.service))
+        exports.show(toml.text(imported.service))
     else:
         render.note(f"{path}: written")
     exports.tell(imported.losses)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from protos import escapes
+
 # Whatever YAML 1.1 or 1.2 could resolve to no string begins otherwise, or is one of the words below.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
@@ -29,4 +31,4 @@ def document(value: Any, *, comment: str = "") -> str:
     lines = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
     # A line is never folded: a command reads better whole.
     body: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=2**31)
-    return lines + body
+    return escapes.in_yaml(lines + body)

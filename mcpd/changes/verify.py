@@ -11,7 +11,7 @@ from mcpd.changes.node import Node
 from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
-from monitor import pidfd, probes
+from monitor import pidfd, printed, probes
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
@@ -155,9 +155,7 @@ def _when(before: Inspected, seen: Inspected) -> str:
 
 async def _last_words(podman: Podman, name: str) -> str:
     try:
-        printed = (await podman.log_tail(name, _LAST_LINES)).strip()
+        text = (await podman.log_tail(name, _LAST_LINES)).strip()
     except McpdError as error:
         return f" (its log cannot be read: {error})"
-    if not printed:
-        return "; it printed nothing"
-    return "; it printed last:\n" + "\n".join(f"    {line}" for line in printed.splitlines())
+    return printed.printed_last(text) if text else "; it printed nothing"

@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from protos import escapes
+
 _COLOURS = {"OK": "32", "WARNING": "33", "FAILURE": "31"}
 
 
@@ -44,7 +46,7 @@ def failed(findings: Iterable[Finding]) -> bool:
 
 
 def as_json(findings: Iterable[Finding]) -> str:
-    return msgspec.json.format(msgspec.json.encode(list(findings)), indent=2).decode()
+    return escapes.in_json(msgspec.json.format(msgspec.json.encode(list(findings)), indent=2).decode())
 
 
 def as_table(findings: list[Finding], *, coloured: bool) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
+from mcpd.changes import guesses
 from mcpd.changes.adopt import Adopt, Adoption
 from mcpd.changes.adopt import look as look_for_adoption
 from mcpd.changes.declare import Purge, Sync, pending, purgeable
@@ -17,7 +18,7 @@ from mcpd.changes.operations import Operation, Operations
 from mcpd.changes.recreate import Recreate, expect, look
 from mcpd.changes.survey import survey, warnings
 from mcpd.errors import ConflictError, McpdError, NotFoundError, RefusedError
-from mcpd.model import Caller, Outcome, RecordedService, Result, Target
+from mcpd.model import Caller, Outcome, RecordedService, Result, Role, Target
 from mcpd.rpc import convert
 from mcpd.rpc.gate import Method
 from monitor.model import Desired
@@ -52,13 +53,17 @@ class ChangeMethods:
     async def plan(self, request: wire.PlanRequest, caller: Caller) -> wire.PlanResponse:
         service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
+        told: tuple[str, ...] = ()
+        if caller.role is not Role.ADMIN:
+            told = guesses.warnings(service, selected)
+            service = guesses.without_guesses(service, await self._node.registry.service(service.name))
         plan = await survey(self._node, service, selected, force=request.force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
         return wire.PlanResponse(
             plan_id=plan.id,
             components=[convert.component_plan(each) for each in plan.components],
-            warnings=list(await warnings(self._node, plan)),
+            warnings=[*told, *await warnings(self._node, plan)],
         )
 
     async def deploy(self, request: wire.DeployRequest, caller: Caller) -> AsyncGenerator[wire.DeployResponse, None]:

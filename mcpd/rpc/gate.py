@@ -65,7 +65,7 @@ Method = (
     | Callable[[Any, Caller], AsyncGenerator[Sequence[Message], None]]
 )
 # The same answer from memory, without leaving grpclib's event loop; None when memory does not have it.
-FromMemory = Callable[[Any], Message | None]
+FromMemory = Callable[[Any, Caller], Message | None]
 
 
 class Authenticator(Protocol):
@@ -281,7 +281,7 @@ async def _answer(
         return
     request = await received(stream.recv_message)
     concerns(request)
-    if from_memory and (answer := from_memory(request)) is not None:
+    if from_memory and (answer := from_memory(request, caller)) is not None:
         await stream.send_message(answer)
     elif cardinality.server_streaming:
         await in_trio(send_all, cast(AsyncGenerator[Message, None], method(request, caller)), stream)

@@ -13,7 +13,8 @@ from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.gate import Method
-from mcpd.runtime.logs import LogLine, LogSource, open_log
+from mcpd.runtime.logfile import LogLine
+from mcpd.runtime.logs import LogSource, open_log
 from mcpd.runtime.podman import NoSuchError, Podman
 from protos.mcp import v1 as wire
 
@@ -41,7 +42,7 @@ class LogMethods:
             raise NotFoundError(f"{target} is not known on {self._node}")
         since = convert.instant(request.since)
         names = [each.spec.name for each in service.components if target.covers(each.spec.name)]
-        logs = [_ComponentLog(self._podman, name, since, request.tail) for name in names]
+        logs = [_ComponentLog(self._podman, name, since, request.tail, follow=request.follow) for name in names]
         while True:
             await self._find(logs, service)
             for each in logs:
@@ -51,6 +52,8 @@ class LogMethods:
                 for each in logs:
                     await each.fill()
             if not request.follow and all(each.is_exhausted for each in logs):
+                if batch := [(each.component, line) for each in logs for line in each.unfinished()]:
+                    yield [_response(component, line) for component, line in batch]
                 return
             await trio.sleep(_POLL_S)
 
@@ -69,7 +72,9 @@ class LogMethods:
 class _ComponentLog:
     """One component's log, over all the containers that it has one after the other; its next lines are ``ahead``."""
 
-    def __init__(self, podman: Podman, component: str, since: datetime | None, tail: int | None) -> None:
+    def __init__(
+        self, podman: Podman, component: str, since: datetime | None, tail: int | None, *, follow: bool
+    ) -> None:
         self.component = component
         self.ahead: deque[LogLine] = deque()
         # Nothing more is there at the moment.
@@ -77,6 +82,7 @@ class _ComponentLog:
         self._podman = podman
         self._since = since
         self._tail = tail
+        self._follow = follow
         self._source: LogSource | None = None
         self._container = ""
         self._look_again_at = 0.0
@@ -92,13 +98,18 @@ class _ComponentLog:
         if not container or container == self._container:
             self.is_exhausted = True
             return
+        self.ahead.extend(self.unfinished())
         since, tail = (None, None) if self._container else (self._since, self._tail)
         try:
-            self._source = await open_log(self._podman, container, since, tail)
+            self._source = await open_log(self._podman, container, since, tail, follow=self._follow)
         except NoSuchError:
             self.is_exhausted = True
             return
         self._container, self.is_exhausted = container, False
+
+    def unfinished(self) -> list[LogLine]:
+        """What has no end, and will get none as far as the caller is concerned."""
+        return self._source.unfinished() if self._source else []
 
     async def fill(self) -> None:
         if self.ahead or self._source is None:

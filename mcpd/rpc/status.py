@@ -70,7 +70,9 @@ class StatusMethods:
     async def list_services(self, request: wire.ListServicesRequest, caller: Caller) -> wire.ListServicesResponse:
         return self._listed(await self._registry.services(), request)
 
-    def list_services_from_memory(self, request: wire.ListServicesRequest) -> wire.ListServicesResponse | None:
+    def list_services_from_memory(
+        self, request: wire.ListServicesRequest, caller: Caller
+    ) -> wire.ListServicesResponse | None:
         known = self._registry.services_in_memory
         return None if known is None else self._listed(known, request)
 

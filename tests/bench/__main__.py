@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, monitor
+from tests.bench import changes, files, fleet, logs, monitor
 from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -151,7 +151,7 @@ def main() -> None:
         running(Node(Path(folder) / "node", "bench")) as node,
     ):
         rows = [deploy_one(node), live_check(node), *unary(node), *whole_process(node)]
-        rows += [changes.many(node), changes.gap(node)]
+        rows += [changes.many(node), changes.gap(node), logs.beside_a_log(node)]
         # Where the demo has the files of its services.
         rows += files.both_ways(node, node.folder / "srv")
         rows += [*monitor.deaths(node), monitor.heals(node)]

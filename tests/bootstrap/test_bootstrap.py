@@ -58,12 +58,14 @@ def tree(suite: str) -> Iterator[Path]:
 
 def packages(suite: str, cache: Path) -> Path:
     """What pip installs there, for that Debian's Python, downloaded once for each state of the lock."""
-    lock = REPOSITORY / "requirements.lock"
-    folder = cache / f"wheels-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    locks = [REPOSITORY / "requirements.lock", REPOSITORY / "requirements-build.lock"]
+    state = hashlib.sha256(b"".join(each.read_bytes() for each in locks)).hexdigest()
+    folder = cache / f"wheels-{state[:12]}"
     if not (folder / "complete").exists():
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
         chosen = ("--only-binary=:all:", "--python-version", PYTHONS[suite])
-        run([*pip, *chosen, "--dest", str(folder), "-r", str(lock), "hatchling"], env=dict(os.environ))
+        wanted = (word for each in locks for word in ("-r", str(each)))
+        run([*pip, *chosen, "--dest", str(folder), *wanted], env=dict(os.environ))
         (folder / "complete").touch()
     return folder
 

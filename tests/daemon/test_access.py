@@ -15,6 +15,7 @@ from grpclib.const import Cardinality
 from mcpd.identity import tokens
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Role
+from mcpd.rpc.attempts import MAX_FAILURES
 from protos.mcp.v1 import AgentServiceBase
 from tests.waiting import until
 
@@ -290,6 +291,16 @@ def service_named(letter: str, size: int) -> bytes:
     body = size - 1 - 4  # the tag, and a length that needs four bytes
     length = bytes([body & 127 | 128, body >> 7 & 127 | 128, body >> 14 & 127 | 128, body >> 21])
     return b"\x0a" + length + letter.encode() * body
+
+
+def test_who_guesses_tokens_has_to_wait_and_who_has_one_does_not(node: Daemon) -> None:
+    node.start()
+    with node.channel() as channel:
+        assert status_of(channel, LIST_SERVICES, node.bearer())[0] is grpc.StatusCode.OK
+        guesses = [status_of(channel, LIST_SERVICES, node.bearer(f"mcp_{each}"))[0] for each in range(MAX_FAILURES + 1)]
+        assert set(guesses[:MAX_FAILURES]) == {grpc.StatusCode.UNAUTHENTICATED}
+        assert guesses[-1] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert status_of(channel, LIST_SERVICES, node.bearer())[0] is grpc.StatusCode.OK
 
 
 # ------------------------------------------------------------------------------------------------ the log

@@ -138,3 +138,18 @@ def test_unknown_and_silent(node: Node) -> None:
     assert node.mcpctl("logs", "still").stdout == ""
     assert "no service ghost" in node.mcpctl("logs", "ghost", status=2).stderr
     assert "still/ghost is not known" in node.mcpctl("logs", "still/ghost", status=2).stderr
+
+
+def test_the_last_lines_of_tens_of_mebibytes_without_an_end_of_line(node: Node) -> None:
+    """A line of more than 64 KiB is told in parts, each of which counts; the last one has no end yet."""
+    printed = 32 * 1024 * 1024
+    program = f"head -c {printed} /dev/zero | tr '\\0' x; printf end; sleep 600"
+    argv = ["run", "--detach", "--name", "endless-x", "--log-driver", "k8s-file", "--log-opt", "max-size=100mb"]
+    node.podman(*argv, "localhost/mcp-demo:v1", "/bin/sh", "-c", program)
+    node.mcpctl("adopt", "endless", "--node", node.name)
+    until(lambda: node.mcpctl("logs", "endless", "--tail", "1", "--quiet").stdout.endswith("xend\n"))
+    found = rows(node.mcpctl("logs", "endless", "--tail", "3", "--output", "json").stdout)
+    assert [len(each["line"]) <= 64 * 1024 for each in found] == [True] * 3
+    whole = rows(node.mcpctl("logs", "endless", "--output", "json").stdout)
+    assert sum(len(each["line"]) for each in whole) == printed + len("end")
+    assert {each["line"].strip("x") for each in whole} == {"", "end"}

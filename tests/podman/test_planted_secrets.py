@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.podman.node import Node, until
+from tests.podman.node import Node, run, until
 from tests.podman.test_monitor import told
 
 ENV, OTHER_ENV, SECRET, BAD_TOKEN = "planted-env-1", "planted-env-2", "planted-secret-3", "mcp_planted-token-4"
@@ -43,6 +43,44 @@ def test_nothing_that_is_written_or_printed_shows_a_secret(node: Node) -> None:
         for secret in (ENV, OTHER_ENV, SECRET, BAD_TOKEN, token):
             assert secret not in text, where
     assert (node.folder / "mcp.db").stat().st_mode & 0o077 == 0
+
+
+WATCHED = """\
+name = "watched"
+node = "NODE"
+[[components]]
+name = "watched"
+image = "localhost/mcp-demo:v1"
+env = { API_KEY = "ENVIRONMENT" }
+health = { cmd = ["/bin/sh", "-c", "echo planted-secret-3; test -e /tmp/well"], interval = "1s", retries = 1 }
+"""
+
+
+def test_a_viewer_sees_nothing_that_a_probe_prints_and_learns_nothing_by_guessing(node: Node) -> None:
+    node.define("watched", WATCHED.replace("ENVIRONMENT", ENV))
+    node.mcpctl("deploy", "watched", status=1)
+    node.define("watched", WATCHED.replace("ENVIRONMENT", ENV).replace("test -e /tmp/well", "test ! -e /tmp/ill"))
+    node.mcpctl("deploy", "watched")
+    node.podman("exec", "watched", "touch", "/tmp/ill")
+    until(lambda: SECRET in node.mcpctl("status", "watched").stdout)
+    until(lambda: SECRET in node.mcpctl("alerts", "list").stdout)
+    config = str(node.folder / "mcpd.toml")
+    viewer = run(["mcpd", "token", "add", "looker", "--config", config], env=node.environment).stdout.strip()
+    node.environment["MCP_TOKEN"] = viewer
+    try:
+        looks = (("status", "watched"), ("events",), ("operations",), ("alerts", "list"), ("ps",), ("list",))
+        seen = "".join(node.mcpctl(*words, "--output", out).stdout for words in looks for out in ("table", "json"))
+        plans = []
+        for guess in (ENV, OTHER_ENV):
+            node.define("watched", WATCHED.replace("ENVIRONMENT", guess))
+            plans.append(node.mcpctl("plan", "watched", "--output", "json").stdout)
+    finally:
+        del node.environment["MCP_TOKEN"]
+        run(["mcpd", "token", "revoke", "looker", "--config", config], env=node.environment)
+    assert "exited 1 (what it printed is for admins)" in seen
+    assert SECRET not in seen
+    assert "health.cmd" in plans[0]
+    assert plans[0] == plans[1]
 
 
 def exercise(node: Node) -> list[str]:

@@ -20,7 +20,8 @@ SUITE = os.environ.get("MCP_SYSTEMD_SUITE", "bookworm")
 ADDRESS = "127.0.0.1:9444"
 CHECKOUT = "/root/checkout"
 INSTALL = f"{CHECKOUT}/contrib/install"
-_CHECKED_OUT = "protos monitor mcpd mcpctl contrib docs pyproject.toml requirements.lock README.md LICENSE"
+_CHECKED_OUT = "protos monitor mcpd mcpctl contrib docs pyproject.toml README.md LICENSE"
+_CHECKED_OUT += " requirements.lock requirements-build.lock"
 
 # Of the podman that boots the machine, where the host has cgroup v1 beside v2 and little power over limits.
 _CONTAINERS_CONF = """\
@@ -171,8 +172,9 @@ def tree() -> Iterator[Path]:
 
 def wheels(tree: Path) -> Path:
     """What pip installs inside, for the tree's Python, downloaded once for each state of the lock."""
-    lock = REPOSITORY / "requirements.lock"
-    folder = tree.parent / f"wheels-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
+    locks = [REPOSITORY / "requirements.lock", REPOSITORY / "requirements-build.lock"]
+    state = hashlib.sha256(b"".join(each.read_bytes() for each in locks)).hexdigest()
+    folder = tree.parent / f"wheels-{state[:12]}"
     if (folder / "complete").exists():
         return folder
     version = str((tree / "usr/bin/python3").readlink()).removeprefix("python")
@@ -180,7 +182,7 @@ def wheels(tree: Path) -> Path:
         [
             *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"),
             *("--dest", str(folder), "--only-binary=:all:", "--python-version", version),
-            *("-r", str(lock), "hatchling"),
+            *(word for each in locks for word in ("-r", str(each))),
         ],
         env=dict(os.environ),
     )

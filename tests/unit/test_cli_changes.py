@@ -126,8 +126,19 @@ def test_on_a_terminal_actions_have_colours(run: Run, rift: Node, monkeypatch: p
 @pytest.mark.usefixtures("web")
 def test_the_command_that_a_plan_names_does_what_was_planned(run: Run, rift: Node) -> None:
     words = ("web/api", "--image", "x:v9", "--force")
+    rift.agent.prepared["PlanRequest"] = a_plan()
+    rift.agent.prepared["PlanRequest"].plan_id = "p2"
     out = run("deploy", *words, "--dry-run").out
-    assert out.splitlines()[-1] == "plan ; mcpctl deploy web/api --image x:v9 --force --plan  does exactly this"
+    assert out.splitlines()[-1] == "plan p2; mcpctl deploy web/api --image x:v9 --force --plan p2 does exactly this"
+
+
+@pytest.mark.usefixtures("web")
+def test_a_plan_without_an_id_names_no_command(run: Run, rift: Node) -> None:
+    """As a viewer's is, which compares less than a deploy does."""
+    rift.agent.prepared["PlanRequest"] = v1.PlanResponse(warnings=["web: values are not compared"])
+    status, out, err = run("plan", "web")
+    assert (status, out) == (0, "nothing to do\n")
+    assert err == "mcpctl: node rift: web: values are not compared\n"
     (request,) = rift.agent.requests
     assert (request.component, request.force) == ("api", True)
     assert request.service.components[0].image == "x:v9"

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl import render
+from mcpctl.exporting import yamltext
 from mcpctl.rows import EventRow, component_row, event_row, outcome_row, service_row
 from protos.mcp import v1
 
@@ -237,3 +239,43 @@ def test_a_state_of_a_newer_agent_is_shown_by_number() -> None:
     received = v1.ComponentInfo().parse(b"\x30\x63\x38\x64")  # desired = 99, observed = 100
     row = component_row("rift", received)
     assert (row.desired, row.observed) == ("DesiredState(99)", "ObservedState(100)")
+
+
+# -- what a terminal would act on, in structured output
+
+# A string of each kind; a lone surrogate is in no message that came off a wire.
+ACTED_ON = {kind: text for kind, text in HOSTILE.items() if kind != "lone surrogate"} | {
+    "delete": "a\x7fb",
+    "zero width": "a\u200bb\ufeff",
+    "tag characters": "a\U000e0041b",
+    "isolate": "\u2066x\u2069",
+    "next line, first in it": "\x85a: b",
+    "emoji": "ünïcode 👍🏽 日本",
+}
+
+
+@pytest.mark.parametrize("text", ACTED_ON.values(), ids=ACTED_ON.keys())
+def test_json_and_yaml_are_harmless_and_parse_to_the_same(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    rows = [{"message": text, text: f"{text} at the end {text}"}, {"message": f"'{text}'", "n": 1}]
+    for show, parse in (
+        (render.as_json, json.loads),
+        (render.as_json_line, json.loads),
+        (render.as_yaml, yaml.safe_load),
+        (lambda value: print(yamltext.document(value), end=""), yaml.safe_load),
+    ):
+        show(rows)
+        printed = capsys.readouterr().out
+        assert printed.replace("\n", "").isprintable(), show
+        assert parse(printed) == rows, show
+
+
+def test_what_prints_is_not_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    for show in (render.as_json, render.as_yaml):
+        show(["ünïcode 日本"])
+        assert "ünïcode 日本" in capsys.readouterr().out
+
+
+def test_times_and_numbers_stay_what_they_are_in_yaml(capsys: pytest.CaptureFixture[str]) -> None:
+    at = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    render.as_yaml({"at": at, "n": 7, "none": None, "text": "7"})
+    assert yaml.safe_load(capsys.readouterr().out) == {"at": at, "n": 7, "none": None, "text": "7"}

@@ -1,7 +1,8 @@
-"""SECURITY.md says what the code does: its roles and its numbers are compared with the code's."""
+"""SECURITY.md says what the code does: its roles and numbers are compared, and each statement names a test."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from mcpd import certificate
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.rpc import attempts, connections, listener, streams, tally
+from mcpd.runtime import logfile
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "SECURITY.md").read_text()
@@ -53,6 +55,7 @@ def test_every_rpc_is_listed_with_its_role() -> None:
         ("a message of a call that needs no token", [streams.MAX_STRANGERS_MESSAGE_BYTES / 1024]),
         ("audit rows of calls without a known token", [tally.MOST_KINDS]),
         ("failed authentications", [attempts.MAX_FAILURES]),
+        ("reading a log", [logfile.BLOCK_BYTES / 1024, logfile.MAX_LINE_BYTES / 1024]),
     ],
 )
 def test_every_limit_is_the_codes(what: str, numbers: list[float]) -> None:
@@ -67,3 +70,85 @@ def test_the_files_that_it_names_exist() -> None:
     named = set(re.findall(r"`(mcpd/[\w/]+\.py)`", TEXT))
     assert len(named) >= 8
     assert [each for each in sorted(named) if not (ROOT / each).is_file()] == []
+
+
+# ------------------------------------------------------------------------------------------ each statement has its test
+
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
+
+
+def statements() -> list[str]:
+    """What "What is defended" says: list items, and rows of tables but for the roles, which one test compares."""
+    _, _, section = TEXT.partition("## What is defended")
+    section, _, _ = section.partition("\n## ")
+    found = []
+    for block in section.split("\n\n"):
+        lines = block.strip().splitlines()
+        if lines and lines[0].startswith("- "):
+            found += re.split(r"\n(?=- )", block.strip())
+        elif lines and lines[0].startswith("|") and "RPC" not in lines[0]:
+            found += lines[2:]
+    return found
+
+
+@pytest.mark.parametrize("statement", statements(), ids=lambda statement: statement[:60])
+def test_every_statement_names_its_test(statement: str) -> None:
+    assert _TEST.search(statement), statement
+
+
+def test_nothing_is_said_outside_of_a_statement() -> None:
+    """Or it would need no test: paragraphs here are headings of lists, and a sentence that claims nothing by itself."""
+    _, _, section = TEXT.partition("## What is defended")
+    section, _, _ = section.partition("\n## ")
+    blocks = [each.strip() for each in section.split("\n\n")]
+    others = [each for each in blocks if each and not each.startswith(("- ", "|"))]
+    headings = [each for each in others if re.fullmatch(r"\*\*[A-Z][\w ]+\.\*\*", each)]
+    assert len(headings) >= 8
+    assert [each for each in others if each not in headings] == [
+        "Below each statement are the tests that show it; `tests/unit/test_security.py` checks that each has one.",
+        "**Limits.** A stranger can make work, and not without bound.",
+    ]
+
+
+def test_the_tests_that_it_names_exist() -> None:
+    named = set(_TEST.findall(TEXT))
+    assert len(named) >= 50
+    missing = [f"{file}::{name}" for file, name in sorted(named) if name not in functions(file)]
+    assert missing == []
+
+
+def functions(file: str) -> set[str]:
+    path = ROOT / file
+    if not path.is_file():
+        return set()
+    tree = ast.walk(ast.parse(path.read_text()))
+    return {each.name for each in tree if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+# --------------------------------------------------------------------------------- statements about what is not there
+
+
+def sources(*packages: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(ROOT)): path.read_text()
+        for each in packages
+        for path in sorted((ROOT / each).rglob("*.py"))
+    }
+
+
+def test_the_command_line_cannot_be_told_to_trust_anybody() -> None:
+    words = re.compile(
+        r"CERT_NONE|CERT_OPTIONAL|check_hostname\s*=\s*False|verify\s*=\s*False|_create_unverified|insecure"
+    )
+    assert {file for file, text in sources("mcpctl").items() if words.search(text)} == set()
+
+
+def test_nothing_is_run_by_a_shell() -> None:
+    words = re.compile(r"shell\s*=\s*True|os\.system|os\.popen|subprocess_shell|getoutput")
+    found = sources("mcpd", "monitor", "mcpctl", "protos")
+    assert len(found) > 150
+    assert {file for file, text in found.items() if words.search(text)} == set()
+
+
+def test_nothing_that_serves_reads_the_cas_key() -> None:
+    assert {file for file, text in sources("mcpd", "monitor").items() if "ca-key" in text} == {"mcpd/setup.py"}
