@@ -201,6 +201,7 @@ class Step(StrEnum):
     COMMIT = "commit"
     REMOVE = "remove"
     REVERT = "revert"
+    CANCEL = "cancel"
 
 
 class Progress(msgspec.Struct, frozen=True):
