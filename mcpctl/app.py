@@ -173,10 +173,10 @@ def _about_watch(words: list[str]) -> str | None:
     if words[:1] not in (["status"], ["ps"]):
         return None
     for word, following in zip(words, [*words[1:], ""], strict=True):
-        name, _, value = word.partition("=")
-        pace = value or following
-        if name in _WATCH and _NUMBER.fullmatch(pace):
-            return f"{name} takes no value: `--watch --interval {pace}` refreshes every {pace} s"
+        name, has_value, value = word.partition("=")
+        if name in _WATCH and (has_value or _NUMBER.fullmatch(following)):
+            pace = value or following
+            return f"{name} takes no value, and {pace!r} is one; `--watch --interval SECONDS` says how often"
     return None
 
 
