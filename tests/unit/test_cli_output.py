@@ -179,6 +179,7 @@ SUCCESSES = {
     "alerts-silence": "alerts silence web --for 1h --reason moving",
     "attach": "attach 12",
     "audit": "audit",
+    "cancel": "cancel 12",
     "deploy": "deploy web",
     "diff-file": "diff-file app.ini web",
     "events": "events --since 9999d",
