@@ -6,7 +6,8 @@ Written by `python -m tests.documents`; change the commands instead.
 from __future__ import annotations
 
 # What an option or argument takes: "" is nothing, "text" something that cannot be completed, "files" and "config" a
-# file's name, "node", "service" and "what" (SERVICE or SERVICE/COMPONENT) a name, and "a|b" one of these words.
+# file's name, "node", "service" and "what" (SERVICE or SERVICE/COMPONENT) a name, and "a|b" one of these words. With
+# "..." behind it an argument may be given again.
 
 # The words that have commands behind them.
 GROUPS: dict[str, str] = {
@@ -19,7 +20,7 @@ GROUPS: dict[str, str] = {
 # Each with its line in the list, its options (what each takes, and its help), and what its arguments are.
 COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "version": ("Show the version.", {}, ()),
-    "help": ("Show the help of a command, as --help does.", {}, ("text",)),
+    "help": ("Show the help of a command, as --help does.", {}, ("text...",)),
     "login": (
         "Log in to MCIAS, and keep the token.",
         {
@@ -75,7 +76,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "Of a listing only the names, of a change only what went wrong."),
             "--debug": ("", "Show where in mcpctl an error comes from."),
         },
-        ("what",),
+        ("what...",),
     ),
     "plan": (
         "Show what a deploy would change, field by field; change nothing.",
@@ -101,7 +102,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "Of a listing only the names, of a change only what went wrong."),
             "--debug": ("", "Show where in mcpctl an error comes from."),
         },
-        ("what",),
+        ("what...",),
     ),
     "stop": (
         "Want services or components stopped, and stop them.",
@@ -114,7 +115,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "Of a listing only the names, of a change only what went wrong."),
             "--debug": ("", "Show where in mcpctl an error comes from."),
         },
-        ("what",),
+        ("what...",),
     ),
     "restart": (
         "Stop and start what should run; change no intent.",
@@ -127,7 +128,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "Of a listing only the names, of a change only what went wrong."),
             "--debug": ("", "Show where in mcpctl an error comes from."),
         },
-        ("what",),
+        ("what...",),
     ),
     "undeploy": (
         "Stop and remove the containers of a service, and forget them.",

@@ -37,8 +37,10 @@ def text(program: Program) -> str:
 
 def _entry(command: Command) -> tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]:
     options = {name: (_kind(command, each), each.help) for each in command.options for name in each.names}
-    return command.summary, options, tuple(
-        f"{_kind(command, each)}{'...' if each.is_repeatable else ''}" for each in command.arguments
+    return (
+        command.summary,
+        options,
+        tuple(f"{_kind(command, each)}{'...' if each.is_repeatable else ''}" for each in command.arguments),
     )
 
 
