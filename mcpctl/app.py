@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
+from collections.abc import Sequence
+from typing import Annotated
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
-from mcpctl import __version__
+from mcpctl import __version__, foreign
 from mcpctl.errors import UsageError
+
+_HELP = ("--help", "-h")
+_WATCH = ("--watch", "-w")
+_NUMBER = re.compile(r"[0-9]*\.?[0-9]+")
+# No line of usage is longer: it is not broken.
+_WIDEST = 1000
 
 # Where each command is, and its line in the list of commands: the first of its docstring, without the import.
 COMMANDS = {
     "login": ("login:login", "Log in to MCIAS, and keep the token."),
     "logout": ("login:logout", "Make the token worthless, and forget it."),
     "whoami": ("login:whoami", "Ask the nodes who you are to them, and until when."),
-    "deploy": ("changes:deploy", "Make a service, or one component of it, run as its definition says."),
+    "deploy": ("changes:deploy", "Make services, or one component of one, run as their definitions say."),
     "plan": ("plans:plan", "Show what a deploy would change, field by field; change nothing."),
-    "start": ("changes:start", "Want a service or component running, and start it."),
-    "stop": ("changes:stop", "Want a service or component stopped, and stop it."),
+    "start": ("changes:start", "Want services or components running, and start them."),
+    "stop": ("changes:stop", "Want services or components stopped, and stop them."),
     "restart": ("changes:restart", "Stop and start what should run; change no intent."),
-    "undeploy": ("changes:undeploy", "Stop and remove a service's containers, and forget them."),
+    "undeploy": ("changes:undeploy", "Stop and remove the containers of a service, and forget them."),
     "sync": ("declared:sync", "Tell every node all that is declared; make nothing anew."),
     "adopt": ("adopt:adopt", "Take containers that run already under management, without touching them."),
     "purge": ("declared:purge", "Make the nodes forget what nothing declares and nothing runs."),
     "recover": ("declared:recover", "Make again, from the nodes' registries, the containers that podman has lost."),
     "operations": ("operations:operations", "List what is being changed on the nodes, and what was."),
     "attach": ("operations:attach", "Follow an operation, from its first step to its end."),
+    "cancel": ("operations:cancel", "Take a running deploy back: everything is as it was before."),
     "list": ("status:list_services", "List deployed services, from the nodes' registries."),
     "ps": ("status:ps", "Show components as podman sees them now."),
     "status": ("status:status", "Show what should run against what runs, and why they disagree."),
@@ -69,6 +80,15 @@ COMPLETION_COMMANDS = {
     "fish": ("completion:fish", "Print the script for fish."),
     "install": ("completion:install", "Put the script where your shell finds it, and say what is left to do."),
 }
+# Commands by the word that they stand behind, "" for none.
+_GROUPS = {
+    "": COMMANDS,
+    "alerts": ALERT_COMMANDS,
+    "node": NODE_COMMANDS,
+    "service": SERVICE_COMMANDS,
+    "completion": COMPLETION_COMMANDS,
+}
+_HERE = ("version", "help")
 
 
 def build(words: list[str]) -> App:
@@ -90,13 +110,10 @@ def build(words: list[str]) -> App:
     completion = App(name="completion", help="What makes bash, zsh or fish complete mcpctl's command lines.")
     app.command(completion)
     app.command(version)
-    for group, commands in (
-        (app, COMMANDS),
-        (alerts, ALERT_COMMANDS),
-        (node, NODE_COMMANDS),
-        (service, SERVICE_COMMANDS),
-        (completion, COMPLETION_COMMANDS),
-    ):
+    app.command(help_, name="help")
+    groups = {"": app, "alerts": alerts, "node": node, "service": service, "completion": completion}
+    for place_in, commands in _GROUPS.items():
+        group = groups[place_in]
         for name, (place, summary) in commands.items():
             # A command that is asked for is imported anyway, and shows its whole docstring.
             known = {} if name in words else {"help": summary}
@@ -109,11 +126,65 @@ def version() -> None:
     print(f"mcpctl {__version__}")
 
 
+def help_(*command: Annotated[str, Parameter(help="The command. [default: all of them, in a list]")]) -> None:
+    """Show the help of a command, as --help does.
+
+    For example: `mcpctl help deploy`
+    """
+    raise AssertionError(f"`run` makes --help of it: {command}")
+
+
 def run(words: list[str]) -> int:
     """Runs the command that ``words`` say and returns its exit status. Raises CliError."""
+    words = _asking_for_help(words)
+    _check_command(words)
+    if complaint := _about_watch(words):
+        raise UsageError(complaint)
+    app = build(words)
     try:
-        status: int = build(words)(words, print_error=False, exit_on_error=False)
+        status: int = app(words, print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise UsageError(f"{error}\nSee `mcpctl --help`.") from None
+        chain = [each for each in error.command_chain or () if each != "mcpctl"]
+        hint = f"See `{' '.join(['mcpctl', *chain, '--help'])}`."
+        raise UsageError("\n".join(filter(None, (str(error), _usage(app, chain), hint)))) from None
     sys.stdout.flush()
     return status
+
+
+def _asking_for_help(words: list[str]) -> list[str]:
+    """`help` as the option that it is: it may come first, or behind a word that has commands."""
+    if words[:1] == ["help"]:
+        return [*(each for each in words[1:] if each not in _HELP), "--help"]
+    if len(words) == 2 and words[0] in _GROUPS and words[1] == "help":
+        return [words[0], "--help"]
+    return words
+
+
+def _check_command(words: list[str]) -> None:
+    """Raises UsageError for a command that there is not, with the one that was meant."""
+    known = {group: [*commands] for group, commands in _GROUPS.items()}
+    known[""] += [*filter(None, _GROUPS), *_HERE]
+    if said := foreign.answer(words, known):
+        raise UsageError(said)
+
+
+def _about_watch(words: list[str]) -> str | None:
+    """What to write for `--watch 5`, which used to be its pace, and would now be taken for a service."""
+    if words[:1] not in (["status"], ["ps"]):
+        return None
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, has_value, value = word.partition("=")
+        if name in _WATCH and (has_value or _NUMBER.fullmatch(following)):
+            pace = value or following
+            return f"{name} takes no value, and {pace!r} is one; `--watch --interval SECONDS` says how often"
+    return None
+
+
+def _usage(app: App, chain: Sequence[str]) -> str:
+    """The line of usage of the command, as its help has it."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    app.help_print(chain, console=Console(file=text, width=_WIDEST, color_system=None))
+    lines = (line.strip() for line in text.getvalue().splitlines())
+    return next((line for line in lines if line.startswith("Usage:")), "")

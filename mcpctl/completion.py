@@ -16,6 +16,8 @@ from protos import naming
 
 # Stands for the names of files: the shell knows how its user likes those completed.
 FILES = ":files"
+# Behind the kind of an argument that may be given again.
+_AGAIN = "..."
 _HELP = {"--help": ("", "Show help, and exit.")}
 _VERSION = {"--version": ("", "Show the version, and exit.")}
 # As `mcpctl.config` has it.
@@ -97,9 +99,15 @@ def _possible(line: _Line, begun: str) -> Iterable[Candidate]:
     if line.command not in COMMANDS:
         return _commands(line.command)
     arguments = COMMANDS[line.command][2]
-    if line.arguments < len(arguments):
-        return _values(arguments[line.arguments], line, begun)
+    if kind := _awaited(arguments, line.arguments):
+        return _values(kind, line, begun)
     return _unused(options, line)
+
+
+def _awaited(arguments: Sequence[str], given: int) -> str:
+    """What the next argument is; "" when there is none. The last one may be one that is given again."""
+    last = arguments[-1:] if arguments and arguments[-1].endswith(_AGAIN) else ()
+    return next(iter(arguments[given : given + 1] or last), "").removesuffix(_AGAIN)
 
 
 def _options(command: str) -> dict[str, tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mcpctl import render, targets
 from mcpctl.config import Settings
 from mcpctl.errors import CliError, UsageError
 from protos import atomic, naming, strict
@@ -28,7 +29,7 @@ class Definition(msgspec.Struct, frozen=True):
         if name and self.service.component(name) is None:
             names = self.service.component_names
             close = difflib.get_close_matches(name, names, n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
+            meant = _meant(f"{self.service.name}/{close[0]}" if close else "")
             raise UsageError(
                 f"{self.service.name} has no component {name!r}; {self.path} has {', '.join(names)}{meant}"
             )
@@ -40,6 +41,37 @@ def load(settings: Settings, name: str) -> Definition:
     if not naming.is_name(name) or not path.is_file():
         raise UsageError(f"no service {name!r}: {path} does not exist{nearest(settings, name)}")
     return read(settings, path)
+
+
+def find(settings: Settings, text: str) -> tuple[Definition, str]:
+    """What a command line names, and the component of it, "" for all. ``text``: as `mcpctl.targets` has it.
+
+    Raises UsageError. A file may be anywhere; of one that is not among the others, a note says what that means.
+    """
+    if targets.is_file(text):
+        return _named_file(settings, text), ""
+    name, component = targets.split(text)
+    found = load(settings, name)
+    found.check_component(component)
+    return found, component
+
+
+def _named_file(settings: Settings, text: str) -> Definition:
+    path = Path(text).expanduser().absolute()
+    ours = settings.services_dir / path.name
+    # Whoever names a file of the folder without its path means that one, too; links are the same file.
+    is_ours = ours.is_file() and (path.resolve() == ours.resolve() or (not path.is_file() and Path(text).name == text))
+    if is_ours:
+        return load(settings, ours.stem)
+    if not path.is_file():
+        raise UsageError(f"{text}: there is no such file{nearest(settings, path.stem)}")
+    found = read(settings, path)
+    if ours.is_file():
+        beside = f"it is not {ours}, by which the next `mcpctl sync` goes"
+    else:
+        beside = f"it is not in {settings.services_dir}, so that `mcpctl sync` does not know of it"
+    render.note(f"mcpctl: {path}: {beside}")
+    return found
 
 
 def read(settings: Settings, path: Path) -> Definition:
@@ -218,7 +250,21 @@ def _replace(path: Path, text: str) -> None:
         raise CliError(f"{path} could not be written: {error.strerror}") from None
 
 
-def nearest(settings: Settings, name: str) -> str:
-    """What may have been meant by a service that is not known, as the end of a sentence; "" when nothing is near."""
-    close = difflib.get_close_matches(name, [path.stem for path in paths(settings)], n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def nearest(settings: Settings, name: str, component: str = "") -> str:
+    """What may have been meant by a service, or a component, that is not known, as the end of a sentence.
+
+    "" when nothing is near.
+    """
+    if component:
+        service, _ = _examine(settings.services_dir / f"{name}.toml")
+        if service and service.component(component) is None:
+            close = difflib.get_close_matches(component, service.component_names, n=1)
+            return _meant(f"{name}/{close[0]}" if close else "")
+    names = [path.stem for path in paths(settings)]
+    # One that is defined is what was meant, though a node may not have it.
+    close = [] if name in names else difflib.get_close_matches(name, names, n=1)
+    return _meant(close[0] if close else "")
+
+
+def _meant(name: str) -> str:
+    return f"; did you mean {name}?" if name else ""

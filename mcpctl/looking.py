@@ -12,16 +12,17 @@ from pathlib import Path
 
 import msgspec
 
-from mcpctl import render
+from mcpctl import render, targets
 from mcpctl.config import Settings, load
-from mcpctl.errors import DONE, DRIFT, UsageError
+from mcpctl.errors import DONE, DRIFT, UnknownServiceError, UsageError
 from mcpctl.fanout import ask
 from mcpctl.output import How, View, listing, structured
 from mcpctl.rows import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
-from protos import naming
 from protos.mcp import v1
 
 _RECENT_EVENTS = 5
+# Of a service's last events, for those of one component: an answer has no such filter.
+_LOOKED_THROUGH = 500
 DEFAULT_EVENTS = 100
 EVENT_HEADERS = ("TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL")
 # Where what has no time is sorted.
@@ -53,10 +54,7 @@ class Query(msgspec.Struct, frozen=True):
 
     def service_and_component(self) -> tuple[str, str]:
         """Raises UsageError."""
-        try:
-            return naming.split_target(self.target) if self.target else ("", "")
-        except ValueError as error:
-            raise UsageError(str(error)) from None
+        return targets.split(self.target) if self.target else ("", "")
 
 
 def list_services(query: Query) -> int:
@@ -69,19 +67,22 @@ def list_services(query: Query) -> int:
 
 
 def ps(query: Query, *, undeclared: bool = False) -> int:
-    request = v1.LiveCheckRequest(service=query.service(), all=undeclared)
+    name, component = query.service_and_component()
+    request = v1.LiveCheckRequest(service=name, all=undeclared)
     found = asyncio.run(
         ask(query.settings(), query.nodes, lambda stub: stub.live_check(request), service=request.service)
     )
     rows = [component_row(answer.node, each) for answer in found.answers for each in answer.components]
+    rows = only(rows, component, name, anyhow=found.status != DONE)
     listing(rows, query.how, _CONTAINERS)
     return found.status
 
 
 def status(query: Query, *, exit_code: bool = False, at: datetime | None = None) -> int:
     """``at``: as it was then."""
-    name = query.service()
-    request = v1.GetStatusRequest(service=name, events=_RECENT_EVENTS if name else 0)
+    name, component = query.service_and_component()
+    most = _LOOKED_THROUGH if component else _RECENT_EVENTS
+    request = v1.GetStatusRequest(service=name, events=most if name else 0)
     if at:
         request.at = at
     found = asyncio.run(
@@ -93,15 +94,42 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
             render.note(f"mcpctl: node {answer.node}: {answer.warning}")
     if at:
         render.note(f"mcpctl: as it was at {render.moment(at)}, not as it is now")
-    components = [each for row in rows for each in row.components]
+    components = only([each for row in rows for each in row.components], component, name, anyhow=found.status != DONE)
+    rows = [msgspec.structs.replace(row, components=_those(row.components, component)) for row in rows]
     if query.json:
         structured(rows, query.how, rows)
     else:
         listing(components, query.how, _STATES._replace(cells=lambda row: _status_cells(row, at)))
         if not query.how.quiet:
-            _print_recent([event_row(answer.node, each) for answer in found.answers for each in answer.events])
+            told = [event_row(answer.node, each) for answer in found.answers for each in answer.events]
+            ours = [each for each in told if component == each.component][-_RECENT_EVENTS:] if component else told
+            _print_recent(ours)
     drifts = any(each.drift for each in components)
     return DRIFT if exit_code and drifts and found.status == DONE else found.status
+
+
+def only(
+    components: Sequence[ComponentRow], component: str, service: str, *, anyhow: bool = False
+) -> list[ComponentRow]:
+    """Those of ``component``, "" for all. Raises UnknownServiceError when there is none, unless ``anyhow``."""
+    found = _those(components, component)
+    if component and not found and not anyhow:
+        raise UnknownServiceError(no_component(service, component, [each.component for each in components]))
+    return list(found)
+
+
+def _those(components: Iterable[ComponentRow], component: str) -> tuple[ComponentRow, ...]:
+    return tuple(each for each in components if component in ("", each.component))
+
+
+def no_component(service: str, component: str, known: Iterable[str]) -> str:
+    """What is said of a component that a service does not have: which it has, and which may be meant."""
+    import difflib
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(component, names, n=1)
+    meant = f"; did you mean {what(service, close[0])}?" if close else ""
+    return f"{service} has no component {component!r}; it has {', '.join(names) or 'none'}{meant}"
 
 
 def events(

@@ -9,10 +9,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from mcpctl import targets
 from mcpctl.config import Settings, load
 from mcpctl.errors import UsageError
 from mcpctl.output import How, Output, structured
-from protos import grammar, naming
+from protos import grammar
 
 # SQLite's.
 _LARGEST_ID = 2**63 - 1
@@ -27,7 +28,7 @@ class Common:
         Path | None,
         Parameter(help="Configuration file. [default: the one that MCP_CONFIG names, or ~/.config/mcp/mcp.toml]"),
     ] = None
-    output: Annotated[Output, Parameter(help="How to print the answer.")] = Output.TABLE
+    output: Annotated[Output, Parameter(name=("--output", "-o"), help="How to print the answer.")] = Output.TABLE
     quiet: Annotated[
         bool,
         Parameter(
@@ -58,6 +59,8 @@ class Common:
 COMMON = Common()
 
 What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
+# Several of those, or none: a command says itself what none means.
+Whats = Annotated[str, Parameter(name="WHAT", help="SERVICE, SERVICE/COMPONENT, or a definition's file.")]
 Force = Annotated[bool, Parameter(negative="", help="Recreate what is unchanged, too.")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
 OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
@@ -97,7 +100,4 @@ def ledger_id(number: int, kind: str) -> int:
 
 def target(text: str) -> tuple[str, str]:
     """``SERVICE[/COMPONENT]`` from the command line. Raises UsageError."""
-    try:
-        return naming.split_target(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    return targets.split(text)

@@ -21,6 +21,7 @@ from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, Settings
 from mcpctl.errors import BusyError, CliError, MciasError, UnreachableError, UsageError
 from mcpctl.following import WITHOUT_END_S
+from mcpctl.looking import no_component
 from mcpctl.rows import AlertRow, ComponentRow, EventRow, ServiceRow, alert_row, component_row, event_row, service_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -37,9 +38,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Interest(msgspec.Struct, frozen=True):
-    """What is to be known of a node. ``service``: of this one alone; ``events``: so many of the last."""
+    """What is to be known of a node. ``service``: of this one alone; ``component``: of that one of it; ``events``: so
+    many of the last.
+    """
 
     service: str = ""
+    component: str = ""
     services: bool = False
     containers: bool = False
     undeclared: bool = False
@@ -222,7 +226,8 @@ class Observer:
         # A ledger that was restored from a snapshot counts on from there: what was seen before is not in it.
         self._last = 0
         await self._catch_up(stub, anew=True)
-        request = v1.WatchEventsRequest(service=self._interest.service, after_id=self._last)
+        wanted = self._interest
+        request = v1.WatchEventsRequest(service=wanted.service, component=wanted.component, after_id=self._last)
         async for response in stub.watch_events(request, timeout=WITHOUT_END_S):
             self._show(happened(self.picture, [event_row(self._node.name, response.event)], self._interest.events))
             self.ask_soon()
@@ -231,7 +236,8 @@ class Observer:
         """The last events, beside those that are known, or instead of them."""
         # Asked first: what comes in between is in the listing, and told apart by its id.
         newest = await stub.list_events(v1.ListEventsRequest(limit=1))
-        request = v1.ListEventsRequest(service=self._interest.service, limit=self._interest.events)
+        wanted = self._interest
+        request = v1.ListEventsRequest(service=wanted.service, component=wanted.component, limit=wanted.events)
         rows = [event_row(self._node.name, each) for each in (await stub.list_events(request)).events]
         self._last = max([0, *(each.id for each in newest.events), *(each.id for each in rows)])
         if anew or rows:
@@ -247,7 +253,9 @@ async def _told(stub: AgentServiceStub, interest: Interest) -> Told:
     """Raises GRPCError, but for a service that the node does not know."""
     name = interest.service
     alerts = (
-        await stub.list_alerts(v1.ListAlertsRequest(service=name, open_only=True, limit=_ALERTS))
+        await stub.list_alerts(
+            v1.ListAlertsRequest(service=name, component=interest.component, open_only=True, limit=_ALERTS)
+        )
         if interest.alerts
         else None
     )
@@ -262,7 +270,22 @@ async def _told(stub: AgentServiceStub, interest: Interest) -> Told:
         if error.status is not Status.NOT_FOUND:
             raise
         return Told(alerts=alerts, unknown=error.message or "not known there")
-    return Told(status, live, alerts)
+    return of_component(Told(status, live, alerts), interest)
+
+
+def of_component(told: Told, interest: Interest) -> Told:
+    """Of what a node told what is asked about; ``unknown`` where the service has no such component."""
+    name = interest.component
+    if not name:
+        return told
+    # Each has a list of components, which is cut.
+    holders = [*(told.status.services if told.status else ()), *([told.live] if told.live else ())]
+    known = {each.component for holder in holders for each in holder.components}
+    for holder in holders:
+        holder.components = [each for each in holder.components if each.component == name]
+    if name in known:
+        return told
+    return told._replace(unknown=no_component(interest.service, name, known))
 
 
 class Fleet:

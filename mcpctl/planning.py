@@ -67,16 +67,65 @@ def plan_all(settings: Settings, *, force: bool, how: How) -> int:
     found, wrong = definition.every(settings)
     for error in wrong:
         render.note(f"mcpctl: {error}")
+    return plan_several(settings, [Wanted(each, force=force) for each in found], FAILED if wrong else DONE, how=how)
+
+
+def plan_several(settings: Settings, several: Sequence[Wanted], status: int = DONE, *, how: How) -> int:
+    """Those on active nodes. ``status``: what it comes to when every node answers. Raises as `plan_all`."""
+    return _plan(settings, on_active_nodes(settings, several), status, how=how)
+
+
+def on_active_nodes(settings: Settings, several: Iterable[Wanted]) -> list[Wanted]:
+    """Those that can be planned; says of the others why not. Raises UsageError when there is none."""
     wanted = []
-    for each in found:
-        node = settings.node(each.service.node)
+    for each in several:
+        node = settings.node(each.node)
         if node.state is NodeState.ACTIVE:
-            wanted.append(Wanted(each, force=force))
+            wanted.append(each)
         else:
-            render.note(f"mcpctl: {each.service.name}: node {node.name} is {node.state}: skipped")
+            render.note(f"mcpctl: {each.name}: node {node.name} is {node.state}: skipped")
     if not wanted:
         raise UsageError(f"{settings.services_dir} has no definition that can be planned")
-    return _plan(settings, wanted, FAILED if wrong else DONE, how=how)
+    return wanted
+
+
+def preview(settings: Settings, several: Sequence[Wanted], *, how: How) -> dict[str, PlanRow]:
+    """Asks for the plans, shows what they would change, and returns them by what they are of.
+
+    Raises CliError when there is none.
+    """
+    rows, failed, elsewhere = asyncio.run(_ask(settings, several))
+    if not rows:
+        raise next(iter(failed.values()))
+    if not how.structured and not how.quiet:
+        _preview(rows)
+    _complain(rows, failed, elsewhere)
+    names = [each.name for each in several if each.name not in failed]
+    return dict(zip(names, rows, strict=True))
+
+
+def changes(row: PlanRow) -> bool:
+    """Whether there is anything to do."""
+    return any(each.action not in _SUMMARY for each in row.components)
+
+
+def _preview(rows: Sequence[PlanRow]) -> None:
+    for row in rows:
+        if changes(row):
+            _print_components(row)
+    counts = Counter(changes(row) for row in rows)
+    if counts[False]:
+        render.say(f"{counts[False]} of {len(rows)} services: nothing to do")
+
+
+def _complain(rows: Iterable[PlanRow], failed: Mapping[str, CliError], elsewhere: Iterable[str]) -> None:
+    for error in dict.fromkeys(map(str, failed.values())):
+        render.note(f"mcpctl: {error}")
+    for row in rows:
+        for warning in row.warnings:
+            render.note(f"mcpctl: node {row.node}: {warning}")
+    for warning in elsewhere:
+        render.note(f"mcpctl: {warning}")
 
 
 def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: How) -> int:
@@ -84,14 +133,8 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: Ho
     rows, failed, elsewhere = asyncio.run(_ask(settings, several))
     if not rows:
         raise next(iter(failed.values()))
-    for error in dict.fromkeys(map(str, failed.values())):
-        render.note(f"mcpctl: {error}")
-    _show(rows, {each.service.service.name: each.command() for each in several}, how)
-    for row in rows:
-        for warning in row.warnings:
-            render.note(f"mcpctl: node {row.node}: {warning}")
-    for warning in elsewhere:
-        render.note(f"mcpctl: {warning}")
+    _show(list(zip(rows, [each.command() for each in several if each.name not in failed], strict=True)), how)
+    _complain(rows, failed, elsewhere)
     # 1. Something is wrong, or was refused: asking again does not help.
     # 2. A node could not be asked.
     if status == DONE and failed:
@@ -99,8 +142,9 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: Ho
     return status
 
 
-def _show(rows: Sequence[PlanRow], commands: Mapping[str, str], how: How) -> None:
-    """``commands``: what does exactly that, by service. ``quiet``: what there is to do something about."""
+def _show(plans: Sequence[tuple[PlanRow, str]], how: How) -> None:
+    """Each with the command that does exactly that. ``quiet``: what there is to do something about."""
+    rows = [row for row, _ in plans]
     if how.structured:
         output.structured(rows, how, rows)
         return
@@ -108,10 +152,10 @@ def _show(rows: Sequence[PlanRow], commands: Mapping[str, str], how: How) -> Non
         parts = [(row.service, each) for row in rows for each in row.components]
         output.names(what(service, each.component) for service, each in parts if each.action not in _SUMMARY)
         return
-    for index, row in enumerate(rows):
+    for index, (row, command) in enumerate(plans):
         if index:
             print()
-        _print(row, commands[row.service])
+        _print(row, command)
 
 
 class _Answers(NamedTuple):
@@ -174,15 +218,19 @@ async def _ask_node(
 
 
 def _print(row: PlanRow, command: str) -> None:
+    _print_components(row)
+    render.say(_summary(row.components) or "nothing to do")
+    # A node that compares less than a deploy does (for a viewer) gives its plan no id.
+    if row.plan_id:
+        render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
+
+
+def _print_components(row: PlanRow) -> None:
     for each in row.components:
         name = what(row.service, each.component)
         render.say(f"{name}: ", (each.action, _ACTION_COLOUR.get(each.action, "")), f" {each.reason}".rstrip())
         for change in each.changes:
             render.say(f"    {_change(change)}")
-    render.say(_summary(row.components) or "nothing to do")
-    # A node that compares less than a deploy does (for a viewer) gives its plan no id.
-    if row.plan_id:
-        render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
 
 
 def _change(change: FieldChangeRow) -> str:

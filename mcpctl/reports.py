@@ -41,18 +41,22 @@ def watch(
     subject: str,
     how: How,
     operation: str = "",
+    kind: str = "",
     beside: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> int:
     """Follows one operation on ``node`` to its end, and prints how it ended for each component.
 
     ``beside``: asked at the same time; what it warns of is told at the end, and it is no reason for anything to fail.
-    ``operation``: its id, where that is known beforehand; ``subject``: what it is called until then. Raises CliError,
-    which says how to follow it again when it is not over.
+    ``operation`` and ``kind``: its id, and whether it is a deploy, where those are known beforehand; ``subject``: what
+    it is called until then. Raises CliError, which says how to follow it again when it is not over.
     """
     outcomes: list[OutcomeRow] = []
 
     def keep(row: ReportRow, show: Show) -> None:
-        nonlocal operation
+        nonlocal operation, kind
+        kind = row.info.kind if row.info else kind
+        if not operation:
+            announce(node, row.operation, subject, how)
         operation = row.operation
         if row.outcome:
             outcomes.append(row.outcome)
@@ -60,7 +64,7 @@ def watch(
 
     async def command() -> None:
         async with (
-            _asked(beside),
+            asked(beside),
             shown(how) as show,
             client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub,
         ):
@@ -71,14 +75,11 @@ def watch(
     except KeyboardInterrupt:
         if not operation:
             raise
-        again = _attach(settings, node, operation)
-        raise InterruptedByUserError(
-            f"interrupted; operation {operation} goes on by itself on {node.name}: `{again}` follows it again"
-        ) from None
+        raise InterruptedByUserError(f"interrupted; {left_alone(settings, node, operation, kind)}") from None
     except UnreachableError as error:
         if not operation:
             raise
-        again = _attach(settings, node, operation)
+        again = _at(settings, node, "attach", operation)
         raise UnreachableError(
             f"{error}\noperation {operation} ends there by itself, completed or undone: `{again}` tells how"
         ) from None
@@ -89,7 +90,7 @@ def watch(
 
 
 @asynccontextmanager
-async def _asked(question: Callable[[], Awaitable[list[str]]] | None) -> AsyncIterator[None]:
+async def asked(question: Callable[[], Awaitable[list[str]]] | None) -> AsyncIterator[None]:
     """Asks beside what is done here, and tells at the end what the answer warns of."""
     if question is None:
         yield
@@ -114,6 +115,19 @@ async def follow(stream: AsyncIterator[S], read: Callable[[S], ReportRow], show:
     if not completed:
         # grpclib takes a connection that closes right behind an error for the end of a good stream.
         raise early
+
+
+def announce(node: Node, operation: str, subject: str, how: How) -> None:
+    """Says which number an operation has, for whoever wants to follow it elsewhere, or to cancel it."""
+    if not how.structured and not how.quiet:
+        render.note(f"mcpctl: node {node.name}: {subject} is operation {operation}")
+
+
+def left_alone(settings: Settings, node: Node, operation: str, kind: str) -> str:
+    """What becomes of an operation that is followed no more, and what to do about it."""
+    again, back = _at(settings, node, "attach", operation), _at(settings, node, "cancel", operation)
+    text = f"operation {operation} goes on by itself on {node.name}: `{again}` follows it again"
+    return f"{text}, `{back}` takes it back" if kind == "deploy" else text
 
 
 def ended_early(node: Node, subject: str) -> UnreachableError:
@@ -184,6 +198,6 @@ def _name(row: ReportRow, component: str, several: bool) -> str:
     return f"{row.node}: {name}" if several else name
 
 
-def _attach(settings: Settings, node: Node, operation: str) -> str:
+def _at(settings: Settings, node: Node, command: str, operation: str) -> str:
     where = f" --node {node.name}" if len(settings.active_nodes) > 1 else ""
-    return f"mcpctl attach {operation}{where}"
+    return f"mcpctl {command} {operation}{where}"

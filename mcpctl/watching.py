@@ -77,13 +77,13 @@ class Watched(NamedTuple):
 
 def status(query: Query, every_s: float) -> int:
     """Ends with Ctrl-C, or when no node is left to ask. Raises CliError."""
-    interest = Interest(query.service(), services=True, alerts=True, events=views.EVENTS)
+    interest = Interest(*query.service_and_component(), services=True, alerts=True, events=views.EVENTS)
     return _watch(query, interest, every_s, Watched(views.status_view, _status_frame, _status_news))
 
 
 def ps(query: Query, every_s: float, *, undeclared: bool = False) -> int:
     """As `status`."""
-    interest = Interest(query.service(), containers=True, undeclared=undeclared)
+    interest = Interest(*query.service_and_component(), containers=True, undeclared=undeclared)
     return _watch(query, interest, every_s, Watched(views.ps_view, _ps_frame, _ps_news))
 
 

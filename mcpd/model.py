@@ -203,6 +203,7 @@ class Step(StrEnum):
     COMMIT = "commit"
     REMOVE = "remove"
     REVERT = "revert"
+    CANCEL = "cancel"
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ DOCUMENTS: dict[str, Any] = {
     "alerts-list": Ledger,
     "alerts-silence": rows.SilenceRow,
     "audit": list[rows.AuditRow],
+    "cancel": rows.OperationRow,
     "diff-file": rows.ComparisonRow,
     "events": list[rows.EventRow],
     "list": list[rows.ServiceRow],

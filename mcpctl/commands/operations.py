@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import render
-from mcpctl.errors import UsageError
+from mcpctl import client, render
+from mcpctl.errors import DONE, FAILED, InterruptedByUserError, UsageError
 from mcpctl.fanout import ask
 from mcpctl.looking import LONG_AGO, Query, what
 from mcpctl.options import COMMON, Common, Nodes, OneNode, ledger_id
@@ -18,6 +18,7 @@ from mcpctl.rows import OperationRow, operation_row, watch_report
 from protos.mcp import v1
 
 _DEFAULT_OPERATIONS = 20
+_TAKEN_BACK = "reverted"
 _HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
 _WIDE_HEADERS = ("ENDED", "STEP", "WHY")
 
@@ -73,6 +74,42 @@ def attach(
         how=common.how,
         operation=str(operation),
     )
+
+
+def cancel(
+    operation: Annotated[int, Parameter(name="ID", help="The operation's id, as `mcpctl operations` shows it.")],
+    /,
+    *,
+    node: OneNode = "",
+    common: Common = COMMON,
+) -> int:
+    """Take a running deploy back: everything is as it was before.
+
+    Whatever it waits for, it stops waiting; a step that was begun is ended first. What is past its commit point, or is
+    no deploy, is refused and goes on.
+
+    For example: `mcpctl cancel 17 --node rift`
+    """
+    ledger_id(operation, "operation")
+    settings = common.settings()
+    where = settings.one_node(node, "operations")
+
+    async def command() -> v1.CancelOperationResponse:
+        async with client.agent(settings, where, deadline=client.CHANGE_DEADLINE_S) as stub:
+            return await stub.cancel_operation(v1.CancelOperationRequest(id=operation))
+
+    try:
+        row = operation_row(where.name, asyncio.run(command()).operation)
+    except KeyboardInterrupt:
+        raise InterruptedByUserError(
+            f"interrupted; if {where.name} heard of it, operation {operation} is taken back all the same: "
+            "`mcpctl operations` tells"
+        ) from None
+    if common.json:
+        common.put(row)
+    elif not common.quiet or row.state != _TAKEN_BACK:
+        render.say(f"node {row.node}: operation {row.id} is {row.state}: {row.message}")
+    return DONE if row.state == _TAKEN_BACK else FAILED
 
 
 def _wide_cells(row: OperationRow) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mcpctl import definition
-from mcpctl.options import COMMON, Common, Force, target
+from mcpctl.options import COMMON, Common, Force
 from mcpctl.planning import Wanted, plan_all, plan_one
 
 
@@ -25,7 +25,5 @@ def plan(
     settings = common.settings()
     if not what:
         return plan_all(settings, force=force, how=common.how)
-    name, component = target(what)
-    found = definition.load(settings, name)
-    found.check_component(component)
+    found, component = definition.find(settings, what)
     return plan_one(settings, Wanted(found, component, force), how=common.how)

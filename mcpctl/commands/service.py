@@ -206,7 +206,7 @@ def export(
     to: Annotated[
         str,
         Parameter(
-            name=("--to", "-o"),
+            name="--to",
             allow_leading_hyphen=True,
             help="The file or folder to write to; - prints. [default: print]",
         ),

@@ -21,13 +21,13 @@ _SHORTEST = timedelta(seconds=1)
 _EVERY_S, _FASTEST_S, _SLOWEST_S = 2.0, 0.2, 3600.0
 
 Watch = Annotated[
-    bool | float,
-    Parameter(
-        name=("--watch", "-w"),
-        negative="",
-        help="Go on showing it, refreshed every SECONDS (2), until Ctrl-C. Say the service first.",
-    ),
+    bool, Parameter(name=("--watch", "-w"), negative="", help="Go on showing it, refreshed, until Ctrl-C.")
 ]
+Interval = Annotated[
+    float | None,
+    Parameter(help=f"The pace of --watch in seconds, {_FASTEST_S:g} to {_SLOWEST_S:g}. [default: {_EVERY_S:g}]"),
+]
+Target = Annotated[str, Parameter(name="WHAT", help="SERVICE, or SERVICE/COMPONENT. [default: all]")]
 
 
 def list_services(service: str = "", /, *, node: Nodes = (), common: Common = COMMON) -> int:
@@ -39,13 +39,14 @@ def list_services(service: str = "", /, *, node: Nodes = (), common: Common = CO
 
 
 def ps(
-    service: str = "",
+    what: Target = "",
     /,
     *,
     undeclared: Annotated[
         bool, Parameter(name=("--all", "-a"), negative="", help="Containers that nobody declared, too.")
     ] = False,
     watch: Watch = False,
+    interval: Interval = None,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
@@ -56,7 +57,7 @@ def ps(
 
     For example: `mcpctl ps --all --node rift`
     """
-    query, every = _query(service, node, common), _every(watch)
+    query, every = _query(what, node, common), _every(watch, interval)
     if every is None:
         return looking.ps(query, undeclared=undeclared)
     from mcpctl import watching
@@ -65,12 +66,13 @@ def ps(
 
 
 def status(
-    service: str = "",
+    what: Target = "",
     /,
     *,
     exit_code: Annotated[bool, Parameter(negative="", help="Exit with 3 when anything drifts.")] = False,
     at: Annotated[str, Parameter(help="As it was this long ago (2h), or at a time (2026-01-31T12:00).")] = "",
     watch: Watch = False,
+    interval: Interval = None,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
@@ -81,10 +83,10 @@ def status(
 
     For example: `mcpctl status web --exit-code`
     """
-    when, every = past(at, "--at"), _every(watch)
+    when, every = past(at, "--at"), _every(watch, interval)
     if when and when > datetime.now(UTC):
         raise UsageError(f"--at: {at!r} is in the future")
-    query = _query(service, node, common)
+    query = _query(what, node, common)
     if every is None:
         return looking.status(query, exit_code=exit_code, at=when)
     if exit_code or when:
@@ -154,13 +156,17 @@ def timeline(
     return drawing.timeline(_query(service, node, common), Window(first, now), columns)
 
 
-def _every(watch: bool | float) -> float | None:
+def _every(watch: bool, interval: float | None) -> float | None:
     """Seconds between refreshes; None: it is not watched. Raises UsageError."""
-    if isinstance(watch, bool):
-        return _EVERY_S if watch else None
-    if not _FASTEST_S <= watch <= _SLOWEST_S:
-        raise UsageError(f"--watch: {watch:g} s is not between {_FASTEST_S:g} and {_SLOWEST_S:g} s")
-    return watch
+    if not watch:
+        if interval is not None:
+            raise UsageError("--interval is the pace of --watch: give that, too")
+        return None
+    if interval is None:
+        return _EVERY_S
+    if not _FASTEST_S <= interval <= _SLOWEST_S:
+        raise UsageError(f"--interval: {interval:g} s is not between {_FASTEST_S:g} and {_SLOWEST_S:g} s")
+    return interval
 
 
 def _query(service: str, nodes: tuple[str, ...], common: Common) -> Query:

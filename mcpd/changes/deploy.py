@@ -17,7 +17,7 @@ import trio
 
 from mcpd.changes import advice
 from mcpd.changes.node import Node
-from mcpd.changes.operations import Operation, RevertedError
+from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.restore import restore, retire
 from mcpd.changes.survey import survey
@@ -64,33 +64,53 @@ class Deploy:
 
     async def run(self, service: Service, selected: frozenset[str], *, force: bool = False, plan_id: str = "") -> None:
         """Raises ConflictError or BusyError before anything was touched, RevertedError when everything was put back."""
+        try:
+            with self._operation.revocable():
+                plan = await self._look(service, selected, force=force, plan_id=plan_id)
+                recorded = await self._node.registry.service(service.name)
+                is_done = plan.changes_nothing and is_recorded_as(service, recorded, selected)
+                if not is_done:
+                    await self._node.journal.decide(self._operation.id, msgspec.json.encode(plan).decode())
+        except CancelledError as error:
+            words = f"deploy of {self._operation.target}: {error}, before it touched anything"
+            await tell_reverted(self._node, self._operation, words)
+            raise CancelledError(words) from None
+        if is_done:
+            self._operation.is_committed()
+            await conclude(plan, self._operation)
+            return
+        self._leftovers = frozenset(plan.leftovers)
+        await self._all_or_nothing(plan)
+        await tidy_up(self._node, plan, self._operation)
+
+    async def _all_or_nothing(self, plan: DeployPlan) -> None:
+        try:
+            with self._operation.revocable():
+                await self._prepare(plan)
+                await self._carry_out(plan)
+            self._operation.is_committed()
+            await self._commit(plan)
+        except BaseException as error:
+            self._operation.goes_back()
+            failed = _step_failure(error)
+            left = await self._restore(plan)
+            if failed is None and not isinstance(error, CancelledError):
+                raise
+            await self._conclude_reverted(plan, failed, left)
+            words = _why(self._operation, failed, left)
+            await tell_reverted(self._node, self._operation, words)
+            raise (RefusedError if left else RevertedError)(words) from None
+
+    # -- before anything is touched
+
+    async def _look(self, service: Service, selected: frozenset[str], *, force: bool, plan_id: str) -> DeployPlan:
         await self._operation.take("", Step.PLAN, "looking at what there is")
         plan = await survey(self._node, service, selected, force=force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
         if plan_id:
             check_holds(plan_id, plan)
-        if plan.changes_nothing and is_recorded_as(service, await self._node.registry.service(service.name), selected):
-            await conclude(plan, self._operation)
-            return
-        self._leftovers = frozenset(plan.leftovers)
-        await self._node.journal.decide(self._operation.id, msgspec.json.encode(plan).decode())
-        try:
-            await self._prepare(plan)
-            await self._carry_out(plan)
-            await self._commit(plan)
-        except BaseException as error:
-            failed = _step_failure(error)
-            left = await self._restore(plan)
-            if failed is None:
-                raise
-            await self._conclude_reverted(plan, failed, left)
-            words = f"deploy of {self._operation.target}: {failed}; {aftermath(left)}"
-            await tell_reverted(self._node, self._operation, words)
-            raise (RefusedError if left else RevertedError)(words) from None
-        await tidy_up(self._node, plan, self._operation)
-
-    # -- before anything is touched
+        return plan
 
     async def _prepare(self, plan: DeployPlan) -> None:
         new = [each.component for each in plan.components if each.is_made_anew]
@@ -215,21 +235,26 @@ class Deploy:
         """Puts everything back, whoever waits for it; returns what could not be."""
         left = [f"not undone within {_REVERT_DEADLINE_S:.0f} s"]
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _REVERT_DEADLINE_S):
+            if by := self._operation.cancelled_by:
+                # First of all: a daemon that goes on with it after a kill says so, too.
+                await self._operation.take_anyhow("", Step.CANCEL, cancelled(by))
             try:
                 left = await restore(self._podman, plan, self._operation)
             except McpdError as error:
                 left = [str(error)]
         return left
 
-    async def _conclude_reverted(self, plan: DeployPlan, failed: StepFailedError, left: list[str]) -> None:
+    async def _conclude_reverted(self, plan: DeployPlan, failed: StepFailedError | None, left: list[str]) -> None:
+        """``failed`` None: it was cancelled."""
+        culprit = failed.component if failed else None
         outcomes = []
         for each in plan.components:
             name = each.component.name
             if name in self._touched:
                 result, words = (Result.FAILED if left else Result.REVERTED), aftermath(left)
             else:
-                result, words = (Result.FAILED if name == failed.component else Result.SKIPPED), "not touched"
-            outcomes.append(Outcome(name, result, str(failed) if name == failed.component else words))
+                result, words = (Result.FAILED if name == culprit else Result.SKIPPED), "not touched"
+            outcomes.append(Outcome(name, result, str(failed) if name == culprit else words))
         await self._operation.conclude(*outcomes)
 
     @contextlib.asynccontextmanager
@@ -265,7 +290,8 @@ async def conclude(plan: DeployPlan, operation: Operation) -> None:
 async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
     target, headline = operation.target, words.partition("\n")[0]
-    await node.tell(target.service, target.component, "reverted", headline, operation.caller.name)
+    by = operation.cancelled_by or operation.caller.name
+    await node.tell(target.service, target.component, "reverted", headline, by)
 
 
 @contextlib.contextmanager
@@ -290,6 +316,13 @@ def aftermath(left: list[str]) -> str:
     if left:
         return "it could NOT be put back completely: " + "; ".join(left)
     return "everything is as it was before"
+
+
+def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) -> str:
+    """Why a deploy was taken back, and whether it could be. Something may fail in the moment that it is cancelled."""
+    cancel = cancelled(operation.cancelled_by) if operation.cancelled_by else ""
+    reasons = "; ".join(filter(None, (cancel, str(failed) if failed else "", aftermath(left))))
+    return f"deploy of {operation.target}: {reasons}"
 
 
 def _words(plan: ComponentPlan) -> str:

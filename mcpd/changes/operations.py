@@ -6,7 +6,7 @@ passes its deadline only stops watching. Nothing has to be unlocked by hand.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -33,11 +33,28 @@ _MAX_REPORTS = 10_000
 # A registry that is said to work, and does not take the end of an operation, will be said not to soon.
 _RECORD_AGAIN_S = 5.0
 
+# Why operations of a kind are not cancelled, and what to do instead. Of a deploy everything can be taken back until it
+# is committed; of the others each component's change counts by itself, as soon as it was made.
+_IRREVOCABLE = {
+    "start": "`mcpctl stop {target} --wait` stops it again",
+    "stop": "`mcpctl start {target} --wait` starts it again",
+    "undeploy": "`mcpctl deploy {target} --wait` makes it anew",
+}
+_CANCELLED_BY = "cancelled by "
+_ENDS_BY_ITSELF = "it ends by itself"
+_TAKEN_UP = "mcpd was interrupted in the middle of it, and is putting it right by itself"
+_COMMITTED = "it is past its commit point: everything runs as it was asked for, and only tidying is left"
+_GOING_BACK = "it has failed, and is being taken back already"
+
 Body = Callable[["Operation"], Awaitable[None]]
 
 
 class RevertedError(RefusedError):
     """An operation failed, and everything is as it was before it."""
+
+
+class CancelledError(RevertedError):
+    """Somebody cancelled an operation; whoever carries it out takes it back. Says by whom."""
 
 
 class Operation:
@@ -54,6 +71,11 @@ class Operation:
         self.outcomes: list[Outcome] = []
         # False: it goes on though it cannot be written down, since nothing of it would have to be taken back.
         self.is_kept = True
+        # Who cancelled it; "": nobody.
+        self.cancelled_by = ""
+        # Why it cannot be cancelled; "": it can.
+        self._irrevocable = irrevocable(kind, target)
+        self._window: trio.CancelScope | None = None
         self._journal = journal
         self._reports: list[Report] = []
         self._news = trio.Event()
@@ -92,6 +114,42 @@ class Operation:
         self.outcomes += outcomes
         for each in outcomes:
             self._publish(each)
+
+    def cancel(self, by: str) -> None:
+        """Has it taken back, on behalf of ``by``; returns at once. A second time is like the first.
+
+        Raises RefusedError when it cannot be: then it goes on as if nothing had been asked.
+        """
+        if self.cancelled_by:
+            return
+        if self._irrevocable:
+            raise RefusedError(f"{_numbered(self)} cannot be cancelled: {self._irrevocable}")
+        self.cancelled_by = by
+        if self._window:
+            self._window.cancel()
+
+    @contextmanager
+    def revocable(self) -> Iterator[None]:
+        """Inside it, `cancel` cuts off what is being done. Raises CancelledError, at the end at the latest."""
+        with trio.CancelScope() as self._window:
+            if self.cancelled_by:
+                self._window.cancel()
+            yield
+        # Also when it was done already, and nothing could be cut off any more: who cancels was promised an end.
+        if self.cancelled_by:
+            raise CancelledError(cancelled(self.cancelled_by))
+
+    def is_committed(self) -> None:
+        """From now on it counts: called with no checkpoint after `revocable`, so that no `cancel` comes between."""
+        self._irrevocable = _COMMITTED
+
+    def goes_back(self) -> None:
+        """It has failed: there is nothing to cancel any more."""
+        self._irrevocable = _GOING_BACK
+
+    def is_taken_up(self) -> None:
+        """An earlier daemon began it, and this one puts it right."""
+        self._irrevocable = _TAKEN_UP
 
     @property
     def doing(self) -> str:
@@ -203,6 +261,7 @@ class Operations:
     def take_up(self, left: OperationRecord, caller: Caller, body: Body) -> None:
         """Goes on with an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
         operation = Operation(left.id, left.kind, left.target, caller, left.started_at, self._journal)
+        operation.is_taken_up()
         self._running[left.target.service] = operation
         self._tell()
         self._nursery.start_soon(self._live, operation, body)
@@ -311,8 +370,30 @@ def _busy(target: Target, holder: Operation) -> str:
 
 
 def _who(holder: Operation) -> str:
-    number = f"operation {holder.id}" if holder.id else "an operation"
     return (
-        f"{number}: {holder.kind} {holder.target} by {holder.caller.name} "
+        f"{_numbered(holder)}: {holder.kind} {holder.target} by {holder.caller.name} "
         f"since {holder.started_at:%H:%M:%S} UTC, now at {holder.doing}"
     )
+
+
+def _numbered(operation: Operation) -> str:
+    return f"operation {operation.id}" if operation.id else "an operation"
+
+
+def irrevocable(kind: str, target: Target) -> str:
+    """Why an operation of this kind cannot be cancelled, and what to do instead; "" when it can."""
+    if kind == "deploy":
+        return ""
+    instead = _IRREVOCABLE.get(kind, _ENDS_BY_ITSELF).format(target=target)
+    return f"only a deploy can be taken back as a whole, and this is a {kind}; {instead}"
+
+
+def cancelled(by: str) -> str:
+    """The step, and the message, of an operation that ``by`` cancelled."""
+    return f"{_CANCELLED_BY}{by}"
+
+
+def canceller(reports: Iterable[Report]) -> str:
+    """Who cancelled the operation that journalled these; "": nobody."""
+    steps = (each for each in reports if isinstance(each, Progress) and each.step is Step.CANCEL)
+    return next((each.message.removeprefix(_CANCELLED_BY) for each in steps), "")

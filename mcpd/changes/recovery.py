@@ -13,7 +13,7 @@ import trio
 from mcpd.changes.deploy import aftermath, tell_reverted, tidy_up
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
-from mcpd.changes.operations import Operation, Operations, RevertedError
+from mcpd.changes.operations import Operation, Operations, RevertedError, cancelled, canceller
 from mcpd.changes.plan import DeployPlan
 from mcpd.changes.recreate import Recreate
 from mcpd.changes.restore import restore
@@ -77,8 +77,12 @@ class _Continuation:
         if self._left.committed:
             await tidy_up(self._node, plan, operation)
             return
+        _, reports = await self._node.journal.operation(operation.id)
+        # Cancelled, and cut off while it was taken back: it ends as whoever cancelled it was told.
+        operation.cancelled_by = canceller(reports)
         left = await restore(self._node.podman, plan, operation)
-        words = f"deploy of {operation.target}: {_CUT_OFF}; {aftermath(left)}"
+        cause = cancelled(operation.cancelled_by) if operation.cancelled_by else _CUT_OFF
+        words = f"deploy of {operation.target}: {cause}; {aftermath(left)}"
         await tell_reverted(self._node, operation, words)
         raise (RefusedError if left else RevertedError)(words)
 

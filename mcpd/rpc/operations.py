@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from mcpd.changes.operations import Operations
-from mcpd.errors import RefusedError
+from mcpd.errors import McpdError, RefusedError
 from mcpd.model import Caller
-from mcpd.registry.journal import Journal, State
+from mcpd.registry.journal import Journal, OperationRecord, State
 from mcpd.rpc import convert
 from mcpd.rpc.gate import Method
 from protos.mcp import v1 as wire
@@ -32,7 +32,21 @@ class OperationMethods:
     async def cancel_operation(
         self, request: wire.CancelOperationRequest, caller: Caller
     ) -> wire.CancelOperationResponse:
-        raise RefusedError("operations cannot be cancelled yet")
+        # 0 is what one that is just being journalled has.
+        running = next((each for each in self._operations.running if each.id == request.id != 0), None)
+        if running is None:
+            record, _ = await self._journal.operation(request.id)
+            raise RefusedError(_over(record))
+        running.cancel(caller.name)
+        end: McpdError | None = None
+        try:
+            await running.finished()
+        except McpdError as error:
+            end = error
+        record, _ = await self._journal.operation(request.id)
+        if end and record.state is State.RUNNING:  # mcpd shuts down, and the next one goes on with it
+            raise end
+        return wire.CancelOperationResponse(operation=convert.operation_info(record))
 
     async def list_operations(self, request: wire.ListOperationsRequest, caller: Caller) -> wire.ListOperationsResponse:
         found = await self._journal.newest(
@@ -58,3 +72,10 @@ class OperationMethods:
             if record.state is not State.COMPLETED:
                 raise RefusedError(record.message or f"operation {record.id} is {record.state}")
         yield wire.WatchOperationResponse(completed=wire.Completed())
+
+
+def _over(record: OperationRecord) -> str:
+    """Why an operation that does not run is not cancelled: how it ended, in one line."""
+    target = f"{record.kind} of {record.target}"
+    why = f": {record.message.partition(chr(10))[0]}" if record.message else ""
+    return f"operation {record.id} ({target}) is over, and cannot be cancelled; it is {record.state}{why}"

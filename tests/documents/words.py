@@ -15,7 +15,8 @@ Written by `python -m tests.documents`; change the commands instead.
 from __future__ import annotations
 
 # What an option or argument takes: "" is nothing, "text" something that cannot be completed, "files" and "config" a
-# file's name, "node", "service" and "what" (SERVICE or SERVICE/COMPONENT) a name, and "a|b" one of these words.
+# file's name, "node", "service" and "what" (SERVICE or SERVICE/COMPONENT) a name, and "a|b" one of these words. With
+# "..." behind it an argument may be given again.
 
 # The words that have commands behind them.
 '''
@@ -36,7 +37,11 @@ def text(program: Program) -> str:
 
 def _entry(command: Command) -> tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]:
     options = {name: (_kind(command, each), each.help) for each in command.options for name in each.names}
-    return command.summary, options, tuple(_kind(command, each) for each in command.arguments)
+    return (
+        command.summary,
+        options,
+        tuple(f"{_kind(command, each)}{'...' if each.is_repeatable else ''}" for each in command.arguments),
+    )
 
 
 def _kind(command: Command, argument: Argument) -> str:

@@ -26,7 +26,7 @@ def live(alone: Node) -> LiveAgent:
 def test_status_shows_drift_alerts_and_events_as_they_come(
     alone: Node, live: LiveAgent, tmp_path: Path, columns: int
 ) -> None:
-    with terminal(tmp_path, "status", "--watch=0.5", columns=columns) as screen:
+    with terminal(tmp_path, "status", "--watch", "--interval", "0.5", columns=columns) as screen:
         screen.shows("SERVICE", "api", "worker", "running", "0 drifting")
         live.fail("worker")
         live.alerts = [an_alert()]

@@ -131,6 +131,9 @@ class Agent(v1.AgentServiceBase):
     async def get_status(self, get_status_request: v1.GetStatusRequest) -> v1.GetStatusResponse:
         return self._answer(get_status_request) or v1.GetStatusResponse(self.node)
 
+    async def live_check(self, live_check_request: v1.LiveCheckRequest) -> v1.LiveCheckResponse:
+        return self._answer(live_check_request) or v1.LiveCheckResponse(self.node)
+
     async def list_events(self, list_events_request: v1.ListEventsRequest) -> v1.ListEventsResponse:
         asked = list_events_request
         self._answer(asked)
@@ -169,6 +172,18 @@ class Agent(v1.AgentServiceBase):
 
     async def list_operations(self, list_operations_request: v1.ListOperationsRequest) -> v1.ListOperationsResponse:
         return self._answer(list_operations_request) or v1.ListOperationsResponse(self.node)
+
+    async def cancel_operation(self, cancel_operation_request: v1.CancelOperationRequest) -> v1.CancelOperationResponse:
+        return self._answer(cancel_operation_request) or v1.CancelOperationResponse()
+
+    async def start_service(self, start_service_request: v1.StartServiceRequest) -> v1.StartServiceResponse:
+        return self._answer(start_service_request) or v1.StartServiceResponse()
+
+    async def stop_service(self, stop_service_request: v1.StopServiceRequest) -> v1.StopServiceResponse:
+        return self._answer(stop_service_request) or v1.StopServiceResponse()
+
+    async def undeploy_service(self, undeploy_service_request: v1.UndeployServiceRequest) -> v1.UndeployServiceResponse:
+        return self._answer(undeploy_service_request) or v1.UndeployServiceResponse()
 
     async def deploy(self, deploy_request: v1.DeployRequest) -> AsyncIterator[v1.DeployResponse]:
         async for each in self._stream(deploy_request):

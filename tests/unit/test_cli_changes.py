@@ -29,6 +29,8 @@ from tests.waiting import DEADLINE_S, until
 DB = '[[components]]\nname = "db"\nimage = "y:v1"\n'
 HEADERS = ["NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"]
 JSON = ("--output", "json")
+# Above the steps of a deploy: what to give to `attach` and `cancel`.
+ANNOUNCED = "mcpctl: node rift: the deploy of web is operation 12"
 
 
 @pytest.fixture
@@ -268,7 +270,7 @@ def test_a_deploy_says_its_steps_and_lists_its_outcomes(run: Run) -> None:
     status, out, err = run("deploy", "web")
     assert status == 0
     assert out == "COMPONENT  RESULT    DETAIL\napi        replaced  v1 -> v2\n"
-    assert err == "api              pull     pulling x:v1\n"
+    assert err == f"{ANNOUNCED}\napi              pull     pulling x:v1\n"
 
 
 @pytest.mark.usefixtures("deploying")
@@ -301,7 +303,7 @@ def test_outcomes_of_a_deploy_that_fails_are_listed(run: Run, deploying: Node) -
     status, out, err = run("deploy", "web")
     assert status == 1
     assert "reverted" in out
-    assert err == "mcpctl: node rift: api failed at verify\n"
+    assert err == f"{ANNOUNCED}\nmcpctl: node rift: api failed at verify\n"
 
 
 # -- deploy --image
@@ -356,8 +358,8 @@ def test_a_stream_that_ends_early_says_how_to_follow_on(run: Run, deploying: Nod
     deploying.agent.prepared["DeployRequest"] = reports(step(), completed=False)
     status, _, err = run("deploy", "web")
     assert status == 1
-    assert err.splitlines()[1:] == [
-        "mcpctl: node rift: the connection ended before the deploy did",
+    assert err.splitlines()[2:] == [
+        "mcpctl: node rift: the connection ended before the deploy of web did",
         "operation 12 ends there by itself, completed or undone: `mcpctl attach 12 --node rift` tells how",
     ]
 
@@ -391,8 +393,9 @@ def test_ctrl_c_leaves_the_operation_and_says_how_to_follow_it(launch: Launch, d
     program = launch("deploy", "web")
     until(lambda: "pulling" in program.err, "it deploys")
     assert program.interrupt() == (130, [])
-    assert program.err.splitlines()[1:] == [
-        "mcpctl: interrupted; operation 12 goes on by itself on rift: `mcpctl attach 12 --node rift` follows it again"
+    assert program.err.splitlines()[2:] == [
+        "mcpctl: interrupted; operation 12 goes on by itself on rift: `mcpctl attach 12 --node rift` follows it again, "
+        "`mcpctl cancel 12 --node rift` takes it back"
     ]
 
 
@@ -492,7 +495,8 @@ def seen(shown: str) -> list[str]:
 def test_on_a_terminal_a_component_is_one_line_that_ends_as_its_result(on_terminal: Open) -> None:
     program = on_terminal("deploy", "web")
     assert program.end() == 0
-    (line,) = seen(program.shown)
+    announced, line = seen(program.shown)
+    assert announced == ANNOUNCED
     assert line.startswith("✓ api  replaced   v1 -> v2 ")
     assert "\x1b[32m✓\x1b[0m" in program.shown
     assert "pulling x:v1" in program.shown
@@ -503,7 +507,7 @@ def test_on_a_terminal_a_component_is_one_line_that_ends_as_its_result(on_termin
 def test_a_dumb_terminal_gets_plain_lines(on_terminal: Open) -> None:
     program = on_terminal("deploy", "web", TERM="dumb")
     assert program.end() == 0
-    assert program.shown == "api              pull     pulling x:v1\r\n"
+    assert program.shown == f"{ANNOUNCED}\r\napi              pull     pulling x:v1\r\n"
 
 
 @pytest.mark.usefixtures("deploying")
@@ -518,7 +522,7 @@ def test_an_error_comes_below_the_drawing(on_terminal: Open, deploying: Node) ->
     deploying.agent.prepared["DeployRequest"] = reports(step(HOSTILE), failed, completed=False)
     program = on_terminal("deploy", "web", NO_COLOR="1")
     assert program.end() == 1
-    first, second, *_ = seen(program.shown)
+    _, first, second, *_ = seen(program.shown)
     assert first.startswith("▸ api  pull ")
     assert second.startswith("mcpctl: node rift: api failed at verify")
     escapes = set(re.findall(r"\x1b.[^A-Za-z]*.", program.shown))
@@ -533,7 +537,7 @@ def test_ctrl_c_leaves_whole_lines_on_the_terminal(on_terminal: Open, deploying:
     program.process.send_signal(signal.SIGINT)
     assert program.end() == 130
     assert "^C" in program.shown
-    first, *rest = seen(program.shown)
+    _, first, *rest = seen(program.shown)
     assert first.startswith("▸ api  pull ")
     assert "".join(rest).startswith("mcpctl: interrupted; operation 12 goes on by itself on rift")
 

@@ -290,7 +290,7 @@ def test_a_misspelt_component_is_guessed(run: Run, tmp_path: Path) -> None:
     (tmp_path / "services/web.toml").write_text(WEB)
     status, _, err = run("deploy", "web/apo")
     assert status == 2
-    assert err.endswith("has api; did you mean api?\n")
+    assert err.endswith("has api; did you mean web/api?\n")
 
 
 # -- a definition that moved

@@ -133,6 +133,9 @@ def full(alone: Node) -> Node:
             v1.RecoverResponse("13", service="web", outcome=STARTED),
             v1.RecoverResponse("13", service="web", completed=v1.Completed()),
         ],
+        "CancelOperationRequest": v1.CancelOperationResponse(
+            v1.OperationInfo(12, "web", "", "deploy", "kyle", AT, AT, "reverted", "cancel", "cancelled by kyle")
+        ),
         "WatchOperationRequest": [
             v1.WatchOperationResponse(operation=v1.OperationInfo(12, "web", kind="deploy", started_at=AT)),
             v1.WatchOperationResponse(outcome=STARTED),
@@ -179,6 +182,7 @@ SUCCESSES = {
     "alerts-silence": "alerts silence web --for 1h --reason moving",
     "attach": "attach 12",
     "audit": "audit",
+    "cancel": "cancel 12",
     "deploy": "deploy web",
     "diff-file": "diff-file app.ini web",
     "events": "events --since 9999d",

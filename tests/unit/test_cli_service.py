@@ -371,10 +371,10 @@ def test_quadlet_units_go_into_a_folder(run: Run, web: Path, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("web")
 def test_one_file_goes_to_a_name_or_into_a_folder(run: Run, tmp_path: Path) -> None:
-    assert run("service", "export", "web", "--format", "kube", "-o", str(tmp_path / "pods.yaml")).status == 0
-    assert run("service", "export", "web", "--format", "kube", "-o", str(tmp_path)).status == 0
+    assert run("service", "export", "web", "--format", "kube", "--to", str(tmp_path / "pods.yaml")).status == 0
+    assert run("service", "export", "web", "--format", "kube", "--to", str(tmp_path)).status == 0
     assert (tmp_path / "pods.yaml").read_text() == (tmp_path / "web.yaml").read_text()
-    status, _, err = run("service", "export", "web", "--format", "kube", "-o", "/dev/null/x")
+    status, _, err = run("service", "export", "web", "--format", "kube", "--to", "/dev/null/x")
     assert status == 1
     assert "could not be written" in err
 

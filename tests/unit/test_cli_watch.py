@@ -208,7 +208,7 @@ def live(alone: Node) -> LiveAgent:
 
 
 def test_a_table_is_printed_when_something_changed_and_not_otherwise(launch: Launch, live: LiveAgent) -> None:
-    program = launch("status", "--watch=0.2")
+    program = launch("status", "--watch", "--interval", "0.2")
     assert program.line().startswith("mcpctl status")
     assert program.line().startswith("SERVICE")
     assert program.line().split()[:2] == ["web", "api"]
@@ -227,7 +227,7 @@ def test_a_table_is_printed_when_something_changed_and_not_otherwise(launch: Lau
 def test_json_is_a_document_a_refresh(launch: Launch, live: LiveAgent, alone: Node) -> None:
     live.alerts = [an_alert()]
     alone.append(an_event(1))
-    program = launch("status", "--watch=0.2", "--output", "json")
+    program = launch("status", "--watch", "--interval", "0.2", "--output", "json")
     first, second = (json.loads(program.line()) for _ in range(2))
     assert first["at"] < second["at"]
     (node,) = second["nodes"]
@@ -257,7 +257,7 @@ def test_json_of_ps_has_what_is_used_and_says_when_a_node_is_gone(launch: Launch
 
 def test_the_first_event_of_all_is_seen_even_if_it_is_older_than_the_stream(launch: Launch, live: LiveAgent) -> None:
     live.late = [an_event(1)]
-    program = launch("status", "--watch=0.2", "--output", "json")
+    program = launch("status", "--watch", "--interval", "0.2", "--output", "json")
     until(lambda: [each["id"] for each in json.loads(program.line())["nodes"][0]["events"]] == [1])
 
 
@@ -290,7 +290,7 @@ def test_one_node_that_refuses_does_not_end_it(launch: Launch, nodes: tuple[Node
     rift, orion = map(alive, nodes)
     rift.component("api")
     orion.prepared["GetStatusRequest"] = GRPCError(Status.PERMISSION_DENIED, "kyle may not look")
-    program = launch("status", "--watch=0.2", "--output", "json")
+    program = launch("status", "--watch", "--interval", "0.2", "--output", "json")
     found = json.loads(program.line())["nodes"]
     assert found[0]["services"]
     assert "kyle may not look" in found[1]["problem"]
@@ -303,8 +303,14 @@ def test_one_node_that_refuses_does_not_end_it(launch: Launch, nodes: tuple[Node
     [
         (("status", "--watch", "--exit-code"), "--exit-code"),
         (("status", "--watch", "--at", "2h"), "--at"),
-        (("status", "--watch=0.01"), "not between"),
-        (("ps", "--watch=nan"), "not between"),
+        (("status", "--watch", "--interval", "0.01"), "not between"),
+        (("ps", "--watch", "--interval", "nan"), "not between"),
+        (("ps", "--watch", "--interval", "soon"), "soon"),
+        (("ps", "--interval", "5"), "--watch"),
+        # As it was said before; and a service may be called 5.
+        (("status", "--watch", "5"), "`--watch --interval SECONDS`"),
+        (("status", "web", "-w", "0.5"), "`--watch --interval SECONDS`"),
+        (("ps", "--watch=5"), "`--watch --interval SECONDS`"),
         (("ps", "--watch", "--quiet"), "--quiet"),
         (("ps", "--watch=soon"), "soon"),
     ],

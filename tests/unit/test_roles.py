@@ -31,6 +31,7 @@ def test_the_table_has_no_rpc_that_the_contract_has_not() -> None:
         "Adopt",
         "Purge",
         "Recover",
+        "CancelOperation",
         "AckAlert",
         "SilenceAlert",
         "PushFile",

@@ -1,0 +1,111 @@
+"""Words that other programs have for what mcpctl does, answered with ours.
+
+An alias would have to mean exactly the same, options and all; a sentence teaches the word that the documents have.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Collection, Mapping, Sequence
+
+# What is ours for the first word, or the first two; the arguments follow it, without options, which are not the same.
+_OURS = {
+    "": {
+        "up": "deploy",
+        "apply": "deploy",
+        "create": "deploy",
+        "update": "deploy",
+        "upgrade": "deploy",
+        "down": "undeploy",
+        "rm": "undeploy",
+        "remove": "undeploy",
+        "delete": "undeploy",
+        "destroy": "undeploy",
+        "kill": "stop",
+        "reload": "restart",
+        "describe": "status",
+        "get": "status",
+        "get all": "status",
+        "get services": "list",
+        "get pods": "ps",
+        "get containers": "ps",
+        "get nodes": "node list",
+        "get events": "events",
+        "top": "ps --watch",
+        "stats": "ps --watch",
+        "inspect": "service show",
+        "config": "service show",
+        "edit": "service edit",
+        "export": "service export",
+        "convert": "service export --format compose",
+        "import": "service import",
+        "diff": "plan",
+        "log": "logs",
+        "event": "events",
+        "history": "events",
+        "alert": "alerts list",
+        "ack": "alerts ack",
+        "silence": "alerts silence",
+        "nodes": "node list",
+        "services": "service list",
+        "prune": "node prune",
+        "snapshot": "node snapshot",
+        "refresh": "sync",
+        "wait": "attach",
+        "abort": "cancel",
+        "cp": "push",
+        "upload": "push",
+        "download": "pull",
+    },
+    "node": {"rm": "node remove", "delete": "node remove", "ls": "node list", "describe": "node show"},
+    "alerts": {"ls": "alerts list", "show": "alerts list", "mute": "alerts silence"},
+    "service": {"ls": "service list", "get": "service show", "describe": "service show", "inspect": "service show"},
+}
+# Where no command of ours is the same.
+_NOTHING_LIKE_IT = {
+    "exec": "on the service's node, `podman exec` does that; `mcpctl ps` shows what the container is called",
+    "run": "what runs has a definition: write one, and `mcpctl deploy NAME` makes it run",
+    "init": "`mcpd init DIR`, on the node, makes what both programs need",
+    "build": "build and push an image with podman, name it in a definition, and `mcpctl deploy NAME` runs it",
+    "scale": "a component is one container; one more is one more `[[components]]` in the definition",
+    "rollback": "`mcpctl deploy NAME --image REF` goes back to an image; then write it into the definition",
+    "image": "a deploy pulls what it needs, and `mcpctl node prune` removes what nothing needs",
+    "images": "a deploy pulls what it needs, and `mcpctl node prune` removes what nothing needs",
+}
+# `mcpctl pull` copies files; who says this wants an image.
+_IMAGE = "image"
+
+
+def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | None:
+    """What to say to a command line whose command is none of ours; None when there is nothing wrong with its command.
+
+    ``known``: the commands of each group, "" for the program itself.
+    """
+    group = words[0] if words and words[0] in known else ""
+    rest = list(words[1:] if group else words)
+    if not rest or rest[0].startswith("-"):
+        return None
+    if rest[0] in known[group]:
+        asks_for_image = not group and rest[0] == "pull" and rest[1:2] == [_IMAGE]
+        return f"`mcpctl pull` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
+    said = f"{group} {rest[0]}".lstrip()
+    table = _OURS.get(group, {})
+    pair = " ".join(rest[:2])
+    if pair in table:
+        return f"mcpctl has no `{pair}`; it is `{_ours(table[pair], rest[2:])}`"
+    if rest[0] in table:
+        return f"mcpctl has no `{said}`; it is `{_ours(table[rest[0]], rest[1:])}`"
+    if not group and rest[0] in _NOTHING_LIKE_IT:
+        return f"mcpctl has no `{said}`: {_NOTHING_LIKE_IT[rest[0]]}"
+    close = difflib.get_close_matches(rest[0], known[group], n=1)
+    if close:
+        # A slip of the finger: all of the line is meant, options too.
+        meant = shlex.join(["mcpctl", *filter(None, [group]), close[0], *rest[1:]])
+        return f"mcpctl has no `{said}`; did you mean `{meant}`?"
+    return f"mcpctl has no `{said}`; `{f'mcpctl help {group}'.rstrip()}` lists what it has"
+
+
+def _ours(command: str, rest: Sequence[str]) -> str:
+    arguments = [each for each in rest if not each.startswith("-")]
+    return shlex.join(["mcpctl", *command.split(), *arguments])
