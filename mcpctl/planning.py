@@ -180,6 +180,11 @@ def _print(row: PlanRow, command: str) -> None:
         for change in each.changes:
             render.say(f"    {_change(change)}")
     render.say(_summary(row.components) or "nothing to do")
+    if row.losses:
+        render.say("no definition can say, and a deploy would drop:")
+        command += " --accept-loss"
+    for loss in row.losses:
+        render.say("    ", (loss, "red"))
     render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
 
 

@@ -33,12 +33,16 @@ def deploy(
     dry_run: DryRun = False,
     plan: Annotated[str, Parameter(help="Only if this plan, as `mcpctl plan` shows it, still holds.")] = "",
     force: Force = False,
+    accept_loss: Annotated[
+        bool, Parameter(negative="", help="Make adopted containers anew without what no definition can say.")
+    ] = False,
     wait: Wait = False,
     common: Common = COMMON,
 ) -> int:
     """Make a service, or one component of it, run as its definition says.
 
-    What is unchanged is not touched. When a step fails, everything is put back as it was.
+    What is unchanged is not touched. When a step fails, everything is put back as it was. An adopted container that has
+    what no definition can say is made anew only with --accept-loss; `mcpctl plan` lists what that is.
 
     For example: `mcpctl deploy web`
     """
@@ -55,7 +59,12 @@ def deploy(
         options = f" --image {image}" if image else ""
         return plan_one(settings, Wanted(found, component, force, options), how=common.how)
     request = v1.DeployRequest(
-        service=service_spec(found.service), component=component, force=force, plan_id=plan, wait=wait
+        service=service_spec(found.service),
+        component=component,
+        force=force,
+        plan_id=plan,
+        wait=wait,
+        accept_losses=accept_loss,
     )
     return watch(
         settings,

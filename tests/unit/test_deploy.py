@@ -50,6 +50,9 @@ class PretendedPodman:
     async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
         return tuple(self.found.values())
 
+    def is_adopted(self, container: str) -> bool:
+        return False
+
     async def has_image(self, reference: str) -> bool:
         return True
 
