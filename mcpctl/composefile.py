@@ -17,6 +17,8 @@ MAX_VALUES = 100_000
 MAX_DEPTH = 60
 # What variables may come to in one text. Each can name others many times, and a few lines would fill any memory.
 MAX_EXPANDED = 2**20
+# Of a text in an error.
+_MAX_SHOWN = 60
 _MERGE = "<<"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _OWN_TAG = "tag:yaml.org,2002:"
@@ -154,6 +156,11 @@ class _Interpolation:
     def result(self) -> str:
         return self._until("")
 
+    @property
+    def _shown(self) -> str:
+        """As much as tells which text it is: there are whole files in some."""
+        return repr(self._text if len(self._text) <= _MAX_SHOWN else self._text[:_MAX_SHOWN] + "...")
+
     def _until(self, end: str, *, wanted: bool = True) -> str:
         """Up to ``end``. Not ``wanted``: its value is thrown away, so that nothing in it can be missing."""
         parts: list[str] = []
@@ -164,7 +171,7 @@ class _Interpolation:
             self._at += 1
             parts.append(self._variable(wanted) if char == "$" else char)
         if end:
-            raise ComposeError(f"{self._text!r}: a ${{ is never closed")
+            raise ComposeError(f"{self._shown}: a ${{ is never closed")
         return "".join(parts)
 
     def _variable(self, wanted: bool) -> str:
@@ -175,13 +182,13 @@ class _Interpolation:
         braced = rest == "{"
         match = _NAME.match(self._text, self._at + braced)
         if match is None:
-            raise ComposeError(f"{self._text!r} has a $ that begins no variable; write $$ for a dollar sign")
+            raise ComposeError(f"{self._shown} has a $ that begins no variable; write $$ for a dollar sign")
         self._at = match.end()
         if not braced:
             return self._value(match[0], wanted)
         found = self._operated(match[0], wanted)
         if self._text[self._at : self._at + 1] != "}":
-            raise ComposeError(f"{self._text!r}: ${{{match[0]} is not followed by }} or an operator")
+            raise ComposeError(f"{self._shown}: ${{{match[0]} is not followed by }} or an operator")
         self._at += 1
         return found
 

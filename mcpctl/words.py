@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Only if this plan, as `mcpctl plan` shows it, still holds."),
             "--force": ("", "Recreate what is unchanged, too."),
+            "--accept-loss": ("", "Make adopted containers anew without what no definition can say."),
             "--wait": ("", "Wait for an operation that holds the service."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),

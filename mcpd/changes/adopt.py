@@ -92,6 +92,11 @@ async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
     for each in candidates:
         found = details[each.container.id]
         # podman-compose puts what it makes into a pod that shares nothing: a name for all of it, and no more.
+        if found.rootfs:
+            left.append(
+                _left(each.container, "it was made of a folder (--rootfs), and a component is made of an image")
+            )
+            continue
         if found.is_infra or (found.pod and await node.podman.shares_namespaces(found.pod)):
             left.append(_left(each.container, "it shares a pod's namespaces, which no definition can say"))
             continue
