@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from protos.strict import MAX_FILE_SIZE
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 MAX_VALUES = 100_000
 # Deeper than any compose file, and shallow enough for the parser's own recursion.
 MAX_DEPTH = 60
+# What variables may come to in one text. Each can name others many times, and a few lines would fill any memory.
+MAX_EXPANDED = 2**20
+# Of a text in an error.
+_MAX_SHOWN = 60
 _MERGE = "<<"
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _OWN_TAG = "tag:yaml.org,2002:"
@@ -128,16 +132,34 @@ def interpolated(value: dict[str, Any], environment: Mapping[str, str]) -> dict[
     return found
 
 
-class _Interpolation:
-    """One string, by the rules of the Compose Specification (12-interpolation.md)."""
+def expanded(text: str, environment: Mapping[str, str], missing: Callable[[str], None]) -> str:
+    """One text with its variables replaced; ``missing`` is told of each that is not there, which stands for nothing.
 
-    def __init__(self, text: str, environment: Mapping[str, str]) -> None:
+    Raises ComposeError.
+    """
+    return _Interpolation(text, environment, missing).result()
+
+
+class _Interpolation:
+    """One string, by the rules of the Compose Specification (12-interpolation.md).
+
+    ``missing`` is told of a variable that is not set; without it, such a one is refused.
+    """
+
+    def __init__(self, text: str, environment: Mapping[str, str], missing: Callable[[str], None] | None = None) -> None:
         self._text = text
         self._environment = environment
+        self._missing = missing
         self._at = 0
+        self._left = MAX_EXPANDED
 
     def result(self) -> str:
         return self._until("")
+
+    @property
+    def _shown(self) -> str:
+        """As much as tells which text it is: there are whole files in some."""
+        return repr(self._text if len(self._text) <= _MAX_SHOWN else self._text[:_MAX_SHOWN] + "...")
 
     def _until(self, end: str, *, wanted: bool = True) -> str:
         """Up to ``end``. Not ``wanted``: its value is thrown away, so that nothing in it can be missing."""
@@ -149,7 +171,7 @@ class _Interpolation:
             self._at += 1
             parts.append(self._variable(wanted) if char == "$" else char)
         if end:
-            raise ComposeError(f"{self._text!r}: a ${{ is never closed")
+            raise ComposeError(f"{self._shown}: a ${{ is never closed")
         return "".join(parts)
 
     def _variable(self, wanted: bool) -> str:
@@ -160,13 +182,13 @@ class _Interpolation:
         braced = rest == "{"
         match = _NAME.match(self._text, self._at + braced)
         if match is None:
-            raise ComposeError(f"{self._text!r} has a $ that begins no variable; write $$ for a dollar sign")
+            raise ComposeError(f"{self._shown} has a $ that begins no variable; write $$ for a dollar sign")
         self._at = match.end()
         if not braced:
             return self._value(match[0], wanted)
         found = self._operated(match[0], wanted)
         if self._text[self._at : self._at + 1] != "}":
-            raise ComposeError(f"{self._text!r}: ${{{match[0]} is not followed by }} or an operator")
+            raise ComposeError(f"{self._shown}: ${{{match[0]} is not followed by }} or an operator")
         self._at += 1
         return found
 
@@ -182,15 +204,24 @@ class _Interpolation:
         if kind == "+":
             return other if is_there else ""
         if is_there:
-            return value or ""
+            return self._counted(value or "")
         if kind == "?" and wanted:
             raise ComposeError(f"variable {name} is not set: {other or 'it is required'}")
         return other
 
     def _value(self, name: str, wanted: bool) -> str:
         value = self._environment.get(name)
-        if value is None and wanted:
+        if value is None and wanted and self._missing:
+            self._missing(name)
+        elif value is None and wanted:
             raise ComposeError(
-                f"variable {name} is not set and has no default; export it, or write ${{{name}:-DEFAULT}}"
+                f"variable {name} is not set and has no default; export it, put it into .env beside the file, or "
+                f"write ${{{name}:-DEFAULT}}"
             )
-        return value or ""
+        return self._counted(value or "")
+
+    def _counted(self, value: str) -> str:
+        self._left -= len(value)
+        if self._left < 0:
+            raise ComposeError(f"its variables stand for more than {MAX_EXPANDED // 2**20} MiB")
+        return value

@@ -113,6 +113,7 @@ def _preview(rows: Sequence[PlanRow]) -> None:
     for row in rows:
         if changes(row):
             _print_components(row)
+            _print_losses(row)
     counts = Counter(changes(row) for row in rows)
     if counts[False]:
         render.say(f"{counts[False]} of {len(rows)} services: nothing to do")
@@ -220,8 +221,10 @@ async def _ask_node(
 def _print(row: PlanRow, command: str) -> None:
     _print_components(row)
     render.say(_summary(row.components) or "nothing to do")
+    _print_losses(row)
     # A node that compares less than a deploy does (for a viewer) gives its plan no id.
     if row.plan_id:
+        command += " --accept-loss" if row.losses else ""
         render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
 
 
@@ -231,6 +234,13 @@ def _print_components(row: PlanRow) -> None:
         render.say(f"{name}: ", (each.action, _ACTION_COLOUR.get(each.action, "")), f" {each.reason}".rstrip())
         for change in each.changes:
             render.say(f"    {_change(change)}")
+
+
+def _print_losses(row: PlanRow) -> None:
+    if row.losses:
+        render.say("no definition can say, and a deploy would drop:")
+    for loss in row.losses:
+        render.say("    ", (loss, "red"))
 
 
 def _change(change: FieldChangeRow) -> str:

@@ -119,11 +119,14 @@ class ComponentPlanRow(msgspec.Struct, frozen=True):
 
 
 class PlanRow(msgspec.Struct, frozen=True):
+    """``losses``: what adopted containers have that no definition can say, and a deploy would drop."""
+
     node: str
     service: str
     plan_id: str
     components: tuple[ComponentPlanRow, ...]
     warnings: tuple[str, ...]
+    losses: tuple[str, ...]
 
 
 class ServiceOutcomeRow(msgspec.Struct, frozen=True):
@@ -452,7 +455,7 @@ def component_plan_row(plan: v1.ComponentPlan) -> ComponentPlanRow:
 
 def plan_row(node: str, service: str, answer: v1.PlanResponse) -> PlanRow:
     components = tuple(map(component_plan_row, answer.components))
-    return PlanRow(node, service, answer.plan_id, components, tuple(answer.warnings))
+    return PlanRow(node, service, answer.plan_id, components, tuple(answer.warnings), tuple(answer.losses))
 
 
 def service_outcome_row(node: str, found: v1.ServiceOutcome) -> ServiceOutcomeRow:

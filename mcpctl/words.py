@@ -66,6 +66,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Only if this plan, as `mcpctl plan` shows it, still holds."),
             "--force": ("", "Recreate what is unchanged, too."),
+            "--accept-loss": ("", "Make adopted containers anew without what no definition can say."),
             "--wait": ("", "Wait for an operation that holds the service."),
             "--yes": ("", "Without a name: do not ask."),
             "-y": ("", "Without a name: do not ask."),

@@ -46,13 +46,18 @@ def deploy(
     dry_run: DryRun = False,
     plan: Annotated[str, Parameter(help="Only if this plan, as `mcpctl plan` shows it, still holds.")] = "",
     force: Force = False,
+    accept_loss: Annotated[
+        bool, Parameter(negative="", help="Make adopted containers anew without what no definition can say.")
+    ] = False,
     wait: Wait = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative="", help="Without a name: do not ask.")] = False,
     common: Common = COMMON,
 ) -> int:
     """Make services, or one component of one, run as their definitions say.
 
-    What is unchanged is not touched. When a step fails, everything of that service is put back as it was.
+    What is unchanged is not touched. When a step fails, everything of that service is put back as it was. An adopted
+    container that has what no definition can say is made anew only with --accept-loss; `mcpctl plan` lists what that
+    is.
 
     Without a name all definitions are deployed: the plans are shown first, and nothing is done before you say yes, or
     unless --yes is given. Of several services those on different nodes are deployed at once, those on one node one
@@ -68,12 +73,13 @@ def deploy(
     if dry_run and not what:
         return plan_all(settings, force=force, how=common.how)
     if not what:
-        return _deploy_all(settings, force=force, wait=wait, yes=yes, common=common)
+        return _deploy_all(settings, force=force, wait=wait, accept_loss=accept_loss, yes=yes, common=common)
     wanted = [Wanted(found, component, force) for found, component in _found(settings, what)]
     if len(wanted) > 1:
         if dry_run:
             return plan_several(settings, wanted, how=common.how)
-        return _deploy_several(settings, [(each, _request(each, "", wait)) for each in wanted], common)
+        several = [(each, _request(each, wait=wait, accept_loss=accept_loss)) for each in wanted]
+        return _deploy_several(settings, several, common)
     (one,) = wanted
     found, component = one.service, one.component
     node = settings.usable_node(one.node)
@@ -82,7 +88,7 @@ def deploy(
         one = Wanted(found, component, force, f" --image {image}")
     if dry_run:
         return plan_one(settings, one, how=common.how)
-    request = _request(one, plan, wait)
+    request = _request(one, plan=plan, wait=wait, accept_loss=accept_loss)
     return watch(
         settings,
         node,
@@ -95,12 +101,18 @@ def deploy(
     )
 
 
-def _request(wanted: Wanted, plan: str, wait: bool) -> v1.DeployRequest:
-    service = service_spec(wanted.service.service)
-    return v1.DeployRequest(service, component=wanted.component, force=wanted.force, plan_id=plan, wait=wait)
+def _request(wanted: Wanted, *, plan: str = "", wait: bool, accept_loss: bool) -> v1.DeployRequest:
+    return v1.DeployRequest(
+        service=service_spec(wanted.service.service),
+        component=wanted.component,
+        force=wanted.force,
+        plan_id=plan,
+        wait=wait,
+        accept_losses=accept_loss,
+    )
 
 
-def _deploy_all(settings: Settings, *, force: bool, wait: bool, yes: bool, common: Common) -> int:
+def _deploy_all(settings: Settings, *, force: bool, wait: bool, accept_loss: bool, yes: bool, common: Common) -> int:
     """Deploys exactly what is shown: a plan that holds no longer by then is refused by its node."""
     is_terminal = sys.stdin.isatty() and render.is_terminal(sys.stdout)
     if not yes and (common.json or not is_terminal):
@@ -119,7 +131,11 @@ def _deploy_all(settings: Settings, *, force: bool, wait: bool, yes: bool, commo
     if not yes and count and not _agreed(count):
         raise CliError("nothing was deployed")
     # Also what is unchanged: a node may have to take note of what a definition does not have any more.
-    several = [(each, _request(each, plans[each.name].plan_id, wait)) for each in wanted if each.name in plans]
+    several = [
+        (each, _request(each, plan=plans[each.name].plan_id, wait=wait, accept_loss=accept_loss))
+        for each in wanted
+        if each.name in plans
+    ]
     status = _deploy_several(settings, several, common)
     return status if status != DONE or len(plans) == len(wanted) else PARTIAL
 

@@ -252,7 +252,8 @@ def import_service(
 ) -> int:
     """Make a definition of a compose file.
 
-    What a definition cannot say is told on stderr. Variables are taken from the environment.
+    What a definition cannot say is told on stderr. Variables are taken from the environment, and from .env beside the
+    file, as compose does. An image without a registry is written as Docker's: redis is docker.io/library/redis.
 
     For example: `mcpctl service import compose.yaml --name web --dry-run`
     """

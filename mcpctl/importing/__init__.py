@@ -8,7 +8,7 @@ from mcpctl import composefile
 from mcpctl.composefile import ComposeError
 from mcpctl.exporting import Loss
 from mcpctl.importing.compose import service_values
-from mcpctl.importing.environment import Source
+from mcpctl.importing.environment import Source, of_project
 from mcpctl.importing.told import Told
 from protos.spec import Service, examine_service
 
@@ -22,8 +22,11 @@ class Imported(msgspec.Struct, frozen=True):
 
 def import_compose(text: str, source: Source, *, name: str, node: str) -> Imported:
     """``name`` "": the file's own, else its folder's. Raises ComposeError with every problem."""
-    document = composefile.interpolated(composefile.load(text), source.environment)
     told = Told()
+    source = msgspec.structs.replace(source, environment=of_project(source, told))
+    if told.problems:
+        raise ComposeError("\n".join(told.problems))
+    document = composefile.interpolated(composefile.load(text), source.environment)
     values = service_values(document, source, name, told) | {"node": node}
     if told.problems:
         raise ComposeError("\n".join(dict.fromkeys(told.problems)))

@@ -9,7 +9,7 @@ from typing import Any
 from mcpctl.importing import deploy, environment
 from mcpctl.importing.environment import Source
 from mcpctl.importing.health import health
-from mcpctl.importing.names import Names, our_name, project_name
+from mcpctl.importing.names import Names, full_image, our_name, project_name
 from mcpctl.importing.ports import ports
 from mcpctl.importing.resources import Resources
 from mcpctl.importing.told import FALSE, TRUE, Told
@@ -19,7 +19,7 @@ from protos.spec import MAX_COMPONENTS
 _TOP = frozenset({"name", "version", "services", "volumes", "networks", "secrets"})
 # Fields of a service that are read together, after the others.
 _TOGETHER = frozenset(
-    {"build", "env_file", "deploy", "mem_limit", "cpus", "pids_limit", "networks", "network_mode"},
+    {"image", "build", "env_file", "deploy", "mem_limit", "cpus", "pids_limit", "networks", "network_mode"},
 )
 # What the conditions of `depends_on` may say without a loss.
 _USUAL = {"condition": ("service_started", "service_healthy"), "required": TRUE, "restart": FALSE}
@@ -27,7 +27,7 @@ _USUAL = {"condition": ("service_started", "service_healthy"), "required": TRUE,
 
 def service_values(document: dict[str, Any], source: Source, name: str, told: Told) -> dict[str, Any]:
     """Name and components, as plain values. ``name`` "": the file's own, else its folder's."""
-    project = project_name(document, source.folder)
+    project = project_name(document, source)
     service = name or our_name(project, "name", told)
     return {"name": service, "components": _components(document, source, project, service, told)}
 
@@ -59,9 +59,8 @@ class _Fields:
         self._told = told
         # What each field makes of its value and path; None: nothing.
         self._makers: dict[str, tuple[str, Callable[[Any, str], Any]]] = {
-            "image": ("image", told.text),
             "command": ("cmd", self._command),
-            "environment": ("env", lambda value, path: environment.own(value, path, told)),
+            "environment": ("env", lambda value, path: environment.own(value, path, source, told)),
             "ports": ("ports", lambda value, path: ports(value, path, told)),
             "volumes": ("volumes", resources.volumes),
             "user": ("user", told.text),
@@ -84,7 +83,7 @@ class _Fields:
                 self._check_container_name(key, value)
             elif field not in _TOGETHER and not field.startswith("x-"):
                 told.lost(f"{path}.{field}", "is not imported; a definition has nothing like it")
-        self._check_image(service, path)
+        made["image"] = self._image(service, path)
         if env := environment.of_files(service.get("env_file"), f"{path}.env_file", self._source, told):
             made["env"] = env | made.get("env", {})
         made["network"] = self._resources.network(key, service)
@@ -93,14 +92,19 @@ class _Fields:
         made["resources"] = deploy.limits(service, path, told) or None
         return {field: value for field, value in made.items() if value is not None}
 
-    def _check_image(self, service: dict[str, Any], path: str) -> None:
-        if service.get("image"):
-            if service.get("build"):
-                self._told.lost(f"{path}.build", "nothing is built here: build and push the image yourself")
-        elif service.get("build"):
+    def _image(self, service: dict[str, Any], path: str) -> str | None:
+        if image := service.get("image"):
+            name = self._told.text(image, f"{path}.image")
+            if not service.get("build"):
+                return full_image(name)
+            # Where it was pushed is not known; Docker's registry it is hardly.
+            self._told.lost(f"{path}.build", "nothing is built here: build and push the image yourself")
+            return name
+        if service.get("build"):
             self._told.wrong(f"{path}.build", "nothing is built here: build and push the image, and say it in image:")
         else:
             self._told.wrong(f"{path}.image", "is missing")
+        return None
 
     def _check_container_name(self, key: str, value: Any) -> None:
         ours = self._names.container(key)

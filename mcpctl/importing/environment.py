@@ -1,15 +1,22 @@
-"""The environment of a component: what the file says itself, and what the env files say that it names."""
+"""The environment of a component: what the file says itself, and what the env files say that it names.
+
+And compose's own, which fills what a file leaves open: the shell's, and under it the ``.env`` beside the file.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mcpctl.importing.told import Told
+from mcpctl.composefile import ComposeError
+from mcpctl.importing import dotenv
+from mcpctl.importing.told import FALSE, Told
+
+# Compose's name for the file beside it.
+_DOTENV = ".env"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -21,14 +28,27 @@ class Source(msgspec.Struct, frozen=True):
     read: Callable[[Path], str]
 
 
-def own(value: Any, path: str, told: Told) -> dict[str, str]:
-    """Of ``environment``."""
+def of_project(source: Source, told: Told) -> dict[str, str]:
+    """What variables are taken from: the shell, which is the stronger one, and ``.env`` beside the file."""
+    try:
+        text = source.read(source.folder / _DOTENV)
+    except FileNotFoundError:
+        return dict(source.environment)
+    except (OSError, UnicodeDecodeError) as error:
+        told.wrong(_DOTENV, f"cannot be read: {_reason(error)}")
+        return dict(source.environment)
+    return {**_variables(text, _DOTENV, source.environment, told), **source.environment}
+
+
+def own(value: Any, path: str, source: Source, told: Told) -> dict[str, str]:
+    """Of ``environment``. A name without a value has that of the variable with its name."""
     env = {}
     for name, text in told.pairs(value, path):
-        if text is None:
-            told.lost(f"{path}.{name}", "has no value, and the node has no environment to take it from")
+        found = source.environment.get(name) if text is None else text
+        if found is None:
+            told.lost(f"{path}.{name}", "has no value, and neither the shell nor .env has one for it")
         else:
-            env[name] = text
+            env[name] = found
     return env
 
 
@@ -37,33 +57,32 @@ def of_files(value: Any, path: str, source: Source, told: Told) -> dict[str, str
     env: dict[str, str] = {}
     several = [value] if isinstance(value, (str, dict)) else told.items(value, path)
     for each in several:
-        name = told.text(each.get("path") if isinstance(each, dict) else each, path)
+        options = each if isinstance(each, dict) else {}
+        name = told.text(options.get("path") if options else each, path)
         if not name:
             continue
+        where = f"{path} ({name})"
         try:
-            env |= _lines(source.read(source.folder / name), f"{path} ({name})", told)
+            text = source.read(source.folder / name)
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            told.lost(path, f"{name} cannot be read: {reason}")
+            if options.get("required") not in FALSE or not isinstance(error, FileNotFoundError):
+                told.lost(path, f"{name} cannot be read: {_reason(error)}")
+            continue
+        is_raw = options.get("format") == "raw"
+        env |= dotenv.raw(text) if is_raw else _variables(text, where, source.environment, told)
     return env
 
 
-def _lines(text: str, path: str, told: Told) -> dict[str, str]:
-    env = {}
-    for line in text.splitlines():
-        line = line.strip().removeprefix("export ")
-        name, is_set, value = line.partition("=")
-        if not line or line.startswith("#"):
-            continue
-        if not is_set:
-            told.lost(path, f"{name!r} has no value")
-            continue
-        env[name.strip()] = _unquoted(value.strip())
-    return env
+def _variables(text: str, path: str, environment: Mapping[str, str], told: Told) -> dict[str, str]:
+    def missing(line: int, name: str) -> None:
+        told.lost(path, f"line {line}: variable {name} is not set; nothing stands in its place")
+
+    try:
+        return dotenv.parsed(text, environment, missing)
+    except ComposeError as error:
+        told.wrong(path, str(error))
+        return {}
 
 
-def _unquoted(text: str) -> str:
-    """A value of an env file: quoted as a whole, or up to a comment."""
-    if len(text) >= 2 and text[0] in "\"'" and (end := text.find(text[0], 1)) > 0:
-        return text[1:end]
-    return re.split(r"\s#", text, maxsplit=1)[0].rstrip()
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return (error.strerror or "it cannot be opened") if isinstance(error, OSError) else "it is not UTF-8"

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mcpctl.importing.environment import Source
 from mcpctl.importing.told import Told
 from protos import naming
+
+# docs.docker.com/compose/how-tos/project-name: it comes before the file's own.
+_PROJECT_NAME = "COMPOSE_PROJECT_NAME"
+# Docker's registry, which a name without one means there; podman asks, or refuses.
+_DOCKER = "docker.io"
+_ALSO_DOCKER = ("index.docker.io", _DOCKER)
+_DOCKER_OWN = "library"
+# An image by its id.
+_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -24,9 +33,11 @@ class Names(msgspec.Struct, frozen=True):
         return naming.container_name(self.service, self.components[key], self.components.values())
 
 
-def project_name(document: Mapping[str, Any], folder: Path) -> str:
-    """The file's own, else its folder's as compose makes a project's of it."""
-    return str(document.get("name") or re.sub(r"[^a-z0-9_-]", "", folder.name.lower()).lstrip("_-") or "compose")
+def project_name(document: Mapping[str, Any], source: Source) -> str:
+    """That of the environment, else the file's own, else its folder's as compose makes a project's of it."""
+    folder = source.folder
+    given = source.environment.get(_PROJECT_NAME) or document.get("name")
+    return str(given or re.sub(r"[^a-z0-9_-]", "", folder.name.lower()).lstrip("_-") or "compose")
 
 
 def our_name(name: str, path: str, told: Told) -> str:
@@ -36,3 +47,21 @@ def our_name(name: str, path: str, told: Told) -> str:
         told.lost(path, f"{name!r} is no name here ({naming.NAME_RULE}): called {made}")
         return made
     return name
+
+
+def full_image(reference: str) -> str:
+    """With the registry that Docker takes for a name without one: ``redis`` is ``docker.io/library/redis``.
+
+    The first part of a name is a registry when it has a dot or a port, or is ``localhost`` (the distribution project's
+    reference package, which also knows that no part but a registry has upper-case letters).
+    """
+    if not reference or _ID.fullmatch(reference):
+        return reference
+    first, slash, rest = reference.partition("/")
+    is_registry = bool(slash) and (
+        first == "localhost" or first != first.lower() or any(each in first for each in ".:")
+    )
+    if is_registry and first not in _ALSO_DOCKER:
+        return reference
+    name = rest if is_registry else reference
+    return f"{_DOCKER}/{name}" if "/" in name else f"{_DOCKER}/{_DOCKER_OWN}/{name}"

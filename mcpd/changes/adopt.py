@@ -7,26 +7,29 @@ labels would say (`mcpd.registry.adoptions`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
+from mcpd.changes.losses import described
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.errors import ConflictError, NotFoundError
 from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, Outcome, RecordedService, Result, Step
 from mcpd.registry.adoptions import Adopted, Adoptions
-from mcpd.runtime.describe import Description, describe
-from mcpd.runtime.inspected import Details, ImageDefaults
-from mcpd.runtime.podman import NoSuchError
+from mcpd.runtime.describe import Description
 from monitor.model import Desired
 from protos import naming
 from protos.spec import Component, Service, examine_service
 
-# podman-compose's and docker compose's label of the project.
-_COMPOSE_PROJECT = "com.docker.compose.project"
+# docker compose's and podman-compose's labels of the project, and of the service in it.
+_COMPOSE_PROJECTS = ("com.docker.compose.project", "io.podman.compose.project")
+_COMPOSE_SERVICE = "com.docker.compose.service"
+# Of those that only look as if they were meant, in an error.
+_MOST_LISTED = 10
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -80,22 +83,28 @@ async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
     containers = await node.podman.containers()
     recorded = await node.registry.services()
     candidates, left = candidates_of(service, containers, recorded, defined)
+    alike = lookalikes(service, containers, recorded, defined)
     if not candidates and not left:
-        raise NotFoundError(_nothing(service, containers, node.name))
+        raise NotFoundError(_nothing(service, alike, node.name))
+    left += alike
     details = {each.container.id: await node.podman.details(each.container.id) for each in candidates}
-    described: list[tuple[Candidate, Description]] = []
+    descriptions: list[tuple[Candidate, Description]] = []
     for each in candidates:
         found = details[each.container.id]
         # podman-compose puts what it makes into a pod that shares nothing: a name for all of it, and no more.
+        if found.rootfs:
+            left.append(
+                _left(each.container, "it was made of a folder (--rootfs), and a component is made of an image")
+            )
+            continue
         if found.is_infra or (found.pod and await node.podman.shares_namespaces(found.pod)):
             left.append(_left(each.container, "it shares a pod's namespaces, which no definition can say"))
             continue
         names = {other.container.id: other.component for other in candidates}
-        requires = [names[number] for number in found.dependencies or () if number in names]
-        description = describe(each.component, found, await _image(node, found), requires)
-        described.append((each, _as_labelled(description, each.container.spec_hash)))
+        description = await described(node, each.component, found, names)
+        descriptions.append((each, _as_labelled(description, each.container.spec_hash)))
     known = next((each for each in recorded if each.name == service), None)
-    return _adoption(node.name, service, known, described, left, [each.id for each in containers])
+    return _adoption(node.name, service, known, descriptions, left, [each.id for each in containers])
 
 
 def _as_labelled(description: Description, label: str) -> Description:
@@ -106,16 +115,8 @@ def _as_labelled(description: Description, label: str) -> Description:
     return description
 
 
-async def _image(node: Node, details: Details) -> ImageDefaults:
-    """The image that a container was made from; without it, all that the container has counts as asked for."""
-    try:
-        return await node.podman.image_defaults(details.image)
-    except NoSuchError:
-        return ImageDefaults()
-
-
 def candidates_of(
-    service: str, containers: Iterable[Container], recorded: Collection[RecordedService], defined: Collection[str]
+    service: str, containers: Collection[Container], recorded: Collection[RecordedService], defined: Collection[str]
 ) -> tuple[list[Candidate], list[Outcome]]:
     """The containers to adopt, and those that are called after the service and are left alone."""
     owners = {each.container: each for other in recorded if other.name != service for each in other.components}
@@ -126,7 +127,7 @@ def candidates_of(
     left: list[Outcome] = []
     for each in sorted(containers, key=lambda container: (not container.is_active, container.name)):
         labelled = each.service == service
-        if not labelled and each.name != service and not each.name.startswith(f"{service}-"):
+        if not labelled and not _is_called_after(each.name, service):
             continue
         name = each.component if labelled else each.name.removeprefix(f"{service}-")
         nearer = max((other for other in others if _is_called_after(each.name, other)), key=len, default="")
@@ -145,12 +146,46 @@ def candidates_of(
         elif name in managed or name in found:
             left.append(_left(each, f"{service}/{name} has a container already"))
         elif not naming.is_name(name):
-            remedy = f"`podman rename {each.name} NEW` changes its name while it runs"
-            left.append(_left(each, f"{name!r} cannot name a component: {naming.NAME_RULE}; {remedy}"))
+            why = f"{name!r} cannot name a component: {naming.NAME_RULE}"
+            left.append(_left(each, f"{why}; {_rename(service, each, containers)} changes its name while it runs"))
         # 4. It is taken.
         else:
             found[name] = Candidate(each, name)
     return list(found.values()), left
+
+
+def lookalikes(
+    service: str, containers: Collection[Container], recorded: Collection[RecordedService], defined: Collection[str]
+) -> list[Outcome]:
+    """Those that nobody has and that seem to be meant: compose's ``shop_web_1``, ``Shop-web``; with what mends it."""
+    owned = {each.container for other in recorded for each in other.components}
+    others = {*defined, *(each.name for each in recorded)} - {service}
+    found = []
+    for each in sorted(containers, key=lambda container: container.name):
+        name = _as_name(each.name)
+        is_free = not each.service and each.name not in owned and not _is_called_after(each.name, service)
+        is_nearer = any(len(other) > len(service) and _is_called_after(name, other) for other in others)
+        if is_free and not is_nearer and (_is_called_after(name, service) or _project(each) == service):
+            remedy = _rename(service, each, containers)
+            found.append(_left(each, f"it is not called {service}-NAME; {remedy} changes its name while it runs"))
+    return found
+
+
+def _project(container: Container) -> str:
+    return next((container.labels[key] for key in _COMPOSE_PROJECTS if key in container.labels), "")
+
+
+def _as_name(text: str) -> str:
+    """The nearest that can be a name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _rename(service: str, container: Container, containers: Iterable[Container]) -> str:
+    """The command that gives it a name by which it is adopted. The first of compose's instances needs no number."""
+    rest = _as_name(container.labels.get(_COMPOSE_SERVICE, "") or _as_name(container.name).removeprefix(f"{service}-"))
+    taken = {each.name for each in containers}
+    wanted = (f"{service}-{name}" for name in (rest.removesuffix("-1"), rest) if naming.is_name(name))
+    return f"`podman rename {container.name} {next((each for each in wanted if each not in taken), f'{service}-NAME')}`"
 
 
 def _is_called_after(container: str, service: str) -> bool:
@@ -186,7 +221,7 @@ def _adoption(
         spec = msgspec.structs.replace(description.component, active=container.is_active or not runs)
         specs.setdefault(spec.name, spec)
         adopted.append(Adopted(container.id, name, spec, spec_hash(spec)))
-        losses += [f"{name}/{spec.name}: {each}" for each in description.losses]
+        losses += [f"{name}/{spec.name}: {each}" for each in (*description.losses, *description.notes)]
         words = f"{container.name}, {container.state}, {spec.version}"
         if specs[spec.name] is not spec and spec_hash(specs[spec.name]) != spec_hash(spec):
             words += "; it was made from other settings than are declared, which a deploy would change"
@@ -216,11 +251,10 @@ def _plain(component: Component) -> dict[str, object]:
     return {key: value for key, value in (fields | nested).items() if value is not None}
 
 
-def _nothing(service: str, containers: Iterable[Container], node: str) -> str:
-    made = sorted(each.name for each in containers if each.labels.get(_COMPOSE_PROJECT) == service)
-    if made:
-        return (
-            f"compose has made {', '.join(made)} for its project {service}, and components are called {service}-NAME; "
-            f"`podman rename {made[0]} {service}-NAME` changes a name while it runs"
-        )
-    return f"no container on {node} is called {service} or {service}-*"
+def _nothing(service: str, alike: Sequence[Outcome], node: str) -> str:
+    words = f"no container on {node} is called {service} or {service}-*"
+    if not alike:
+        return words
+    more = len(alike) - _MOST_LISTED
+    several = [f"{each.component} was {each.message}" for each in alike[:_MOST_LISTED]]
+    return "\n  ".join([f"{words}, but:", *several, *([f"and {more} more"] if more > 0 else [])])

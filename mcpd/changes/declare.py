@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
+import msgspec
+
 from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.losses import in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, is_recorded_as
@@ -17,9 +20,18 @@ from protos.spec import Service
 
 
 async def pending(node: Node, service: Service) -> tuple[ComponentPlan, ...]:
-    """What a deploy would still change."""
+    """What a deploy would still change; the reason says what it would lose."""
     plan = await survey(node, service, service.component_names)
-    return tuple(each for each in plan.components if each.action not in (Action.NONE, Action.UPDATE))
+    return tuple(
+        msgspec.structs.replace(each, reason=_with_losses(each))
+        for each in plan.components
+        if each.action not in (Action.NONE, Action.UPDATE)
+    )
+
+
+def _with_losses(plan: ComponentPlan) -> str:
+    lost = f"; needs --accept-loss, since no definition can say {in_short(plan.losses)}" if plan.losses else ""
+    return plan.reason + lost
 
 
 class Sync:

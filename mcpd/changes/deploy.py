@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from mcpd.changes import advice
+from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
@@ -62,11 +63,23 @@ class Deploy:
         self._touched: set[str] = set()
         self._leftovers: frozenset[str] = frozenset()
 
-    async def run(self, service: Service, selected: frozenset[str], *, force: bool = False, plan_id: str = "") -> None:
-        """Raises ConflictError or BusyError before anything was touched, RevertedError when everything was put back."""
+    async def run(
+        self,
+        service: Service,
+        selected: frozenset[str],
+        *,
+        force: bool = False,
+        plan_id: str = "",
+        accept_losses: bool = False,
+    ) -> None:
+        """Raises ConflictError, BusyError or, for losses that nobody accepted, RefusedError before anything was
+        touched; RevertedError when everything was put back.
+        """
         try:
             with self._operation.revocable():
                 plan = await self._look(service, selected, force=force, plan_id=plan_id)
+                if not accept_losses:
+                    check_accepted(plan, str(self._operation.target))
                 recorded = await self._node.registry.service(service.name)
                 is_done = plan.changes_nothing and is_recorded_as(service, recorded, selected)
                 if not is_done:
@@ -329,7 +342,8 @@ def _words(plan: ComponentPlan) -> str:
     version = plan.component.version
     if plan.action is Action.REPLACE and plan.current:
         before = plan.current.version
-        return f"{before} -> {version}" if before != version else f"{version}, {plan.reason}"
+        words = f"{before} -> {version}" if before != version else f"{version}, {plan.reason}"
+        return words + (f"; without {in_short(plan.losses)}" if plan.losses else "")
     if plan.action is Action.CREATE:
         return version if plan.runs else f"{version}, not started: the definition says active = false"
     return plan.reason

@@ -37,7 +37,8 @@ _OF_PROBE = "health."
 class ComponentPlan(msgspec.Struct, frozen=True):
     """What happens to one component. ``current`` is its container, when it has one; ``container`` the name it gets.
 
-    ``changes`` are the fields that differ from what was declared last.
+    ``changes`` are the fields that differ from what was declared last, ``losses`` the options of an adopted container
+    that no definition can say, and that what is made in its place will not have.
     """
 
     component: Component
@@ -48,6 +49,7 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     runs: bool
     current: Container | None = None
     changes: tuple[FieldChange, ...] = ()
+    losses: tuple[str, ...] = ()
 
     @property
     def is_made_anew(self) -> bool:
@@ -76,6 +78,13 @@ class DeployPlan(msgspec.Struct, frozen=True):
     @property
     def changes_nothing(self) -> bool:
         return not self.leftovers and all(each.action is Action.NONE for each in self.components)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What adopted containers would lose, each with its component."""
+        return tuple(
+            f"{self.service.name}/{each.component.name}: {loss}" for each in self.components for loss in each.losses
+        )
 
 
 def plan_deploy(

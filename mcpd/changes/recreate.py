@@ -45,7 +45,12 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
     if not await node.podman.has_image(image):
         remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
         return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
-    return Outcome(name, Result.CREATED, f"from {image}" + ("" if _runs(component) else ", not started"))
+    words = f"from {image}" + ("" if _runs(component) else ", not started")
+    # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
+    words += "; it was adopted: what no definition can say is not in it" * node.podman.is_adopted(
+        component.container_id
+    )
+    return Outcome(name, Result.CREATED, words)
 
 
 class Recreate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
 from mcpd.changes.plan import DeployPlan, plan_deploy
 from mcpd.model import Container
@@ -16,14 +17,10 @@ _SHORT_ID = 12
 
 async def survey(node: Node, service: Service, selected: Collection[str], *, force: bool = False) -> DeployPlan:
     """Raises UnavailableError when podman does not answer."""
-    return plan_deploy(
-        service,
-        selected,
-        await _relevant(node.podman, service),
-        recorded=await node.registry.service(service.name),
-        heal=node.heal,
-        force=force,
-    )
+    containers = await _relevant(node.podman, service)
+    recorded = await node.registry.service(service.name)
+    plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force)
+    return await with_losses(node, plan, containers)
 
 
 async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:

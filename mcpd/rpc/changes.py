@@ -64,15 +64,17 @@ class ChangeMethods:
             plan_id=plan.id,
             components=[convert.component_plan(each) for each in plan.components],
             warnings=[*told, *await warnings(self._node, plan)],
+            losses=list(plan.losses),
         )
 
     async def deploy(self, request: wire.DeployRequest, caller: Caller) -> AsyncGenerator[wire.DeployResponse, None]:
         service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
-        force, plan_id = request.force, request.plan_id
+        how = {"force": request.force, "accept_losses": request.accept_losses}
+        plan_id = request.plan_id
 
         async def body(operation: Operation) -> None:
-            await Deploy(self._node, operation).run(service, selected, force=force, plan_id=plan_id)
+            await Deploy(self._node, operation).run(service, selected, plan_id=plan_id, **how)
 
         target = Target(service.name, request.component)
         operation = await self._operations.start("deploy", target, caller, body, wait=request.wait)

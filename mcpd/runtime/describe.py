@@ -14,7 +14,9 @@ from typing import TypeVar
 
 import msgspec
 
-from mcpd.runtime.inspected import SIGTERM, Details, Host, ImageDefaults, Mount, Policy, Probe
+from mcpd.model import LABEL_SPEC_HASH
+from mcpd.runtime.inspected import Details, Host, ImageDefaults, Mount, Policy, Probe
+from mcpd.runtime.unsayable import clipped, unsayable
 from protos import grammar, naming
 from protos.spec import Component, Health, Resources
 
@@ -29,18 +31,21 @@ _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 _DEFAULT_OPTIONS = {"bind": frozenset({"rbind"}), "volume": frozenset({"rbind", "nosuid", "nodev"})}
 # Of the volume options that no inspection shows: they act when the container is made.
 _UNSEEN_OPTIONS = frozenset({"z", "Z", "U", "O", "idmap", "copy", "nocopy"})
-# Options of podman-run(1) that leave too little in an inspection to be found there.
-_UNSEEN_FLAGS = (
-    *("--ip", "--ip6", "--mac-address", "--network-alias", "--sysctl", "--ulimit", "--log-opt", "--log-driver"),
-    *("--cgroup-parent", "--env-host", "--requires", "--umask", "--systemd", "--gpus", "--rootfs", "--shm-size"),
-)
+# Their words in `--mount`, and what each is as a volume option.
+_MOUNT_WORDS = {"relabel=shared": "z", "relabel=private": "Z", "chown": "U", "U": "U", "idmap": "idmap"}
+# podman-run(1), --secret: a file that everybody may read, which is what a definition's secrets are.
+_SECRET_MODE = 0o444
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What to declare, and what cannot be declared: each a sentence's end, as ``--privileged``."""
+    """What to declare, and what cannot be declared: each a sentence's end, as ``--privileged``.
+
+    ``notes`` are of what is declared otherwise than it was asked for, with the same effect.
+    """
 
     component: Component
     losses: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequence[str] = ()) -> Description:
@@ -63,7 +68,14 @@ def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequ
         health=_health(config.healthcheck),
         resources=_resources(details, losses),
     )
-    return Description(component, (*losses, *_unsayable(details, image)))
+    losses += _unmet(details, depends_on)
+    found = () if _is_ours(details) else dict.fromkeys((*losses, *unsayable(details, image)))
+    return Description(component, tuple(found), tuple(_notes(details)))
+
+
+def _is_ours(details: Details) -> bool:
+    """Whether mcpd has made it, through the API, from a declaration: it has nothing else."""
+    return LABEL_SPEC_HASH in (details.config.labels or {}) and not details.asked.is_known
 
 
 def _image(details: Details, image: ImageDefaults) -> str:
@@ -79,8 +91,7 @@ def _cmd(details: Details, image: ImageDefaults, losses: list[str]) -> tuple[str
         return () if cmd == (image.config.cmd or []) else tuple(cmd)
     # 2. One that the image has not: the words of both are the command.
     if not image.config.entrypoint:
-        args = details.args or []
-        return (details.path,) if args == [details.path] else (details.path, *args)
+        return details.argv
     # 3. Another one than the image's.
     losses.append(f"--entrypoint {entrypoint!r}")
     return tuple(cmd)
@@ -95,15 +106,15 @@ def _env(details: Details, image: ImageDefaults, losses: list[str]) -> dict[str,
     found: dict[str, str] = {}
     for entry in details.config.env or ():
         name, _, value = entry.partition("=")
-        if entry in of_image or (name in _PODMANS_OWN and not _asks_for_variable(details.asked, name)):
+        if entry in of_image or (name in _PODMANS_OWN and not _asks_for_variable(details, name)):
             continue
         if _sayable(grammar.env_name, name, losses, "an environment variable") is not None:
             found[name] = value
     return found
 
 
-def _asks_for_variable(words: Sequence[str], name: str) -> bool:
-    return any(word.removeprefix("--env=").removeprefix("-e").startswith(f"{name}=") for word in words)
+def _asks_for_variable(details: Details, name: str) -> bool:
+    return any(each.startswith(f"{name}=") for each in details.asked.values("--env", "--env-merge"))
 
 
 def _ports(host: Host, losses: list[str]) -> Iterator[str]:
@@ -115,8 +126,6 @@ def _ports(host: Host, losses: list[str]) -> Iterator[str]:
             text = f"{address}:" * bool(address) + f"{each.host_port}:{container}{suffix}"
             if _sayable(grammar.port, text, losses, "--publish") is not None:
                 yield text
-    if host.publish_all_ports:
-        losses.append("--publish-all (the ports that it has now are declared)")
 
 
 def _volumes(details: Details, losses: list[str]) -> Iterator[str]:
@@ -124,10 +133,12 @@ def _volumes(details: Details, losses: list[str]) -> Iterator[str]:
         source = each.name if each.type == "volume" else each.source
         options = ",".join(_mount_options(details, each))
         text = f"{source}:{each.destination}" + f":{options}" * bool(options)
-        if each.type not in _DEFAULT_OPTIONS:
-            losses.append(f"a mount of type {each.type} at {each.destination}")
+        if each.type not in _DEFAULT_OPTIONS or (each.type == "bind" and not source.startswith("/")):
+            losses.append(clipped(f"a mount of type {each.type} at {each.destination}"))
         elif _sayable(grammar.volume, text, losses, "--volume") is not None:
             yield text
+            if each.sub_path:
+                losses.append(clipped(f"--mount subpath={each.sub_path} at {each.destination}"))
 
 
 def _mount_options(details: Details, mount: Mount) -> list[str]:
@@ -138,27 +149,39 @@ def _mount_options(details: Details, mount: Mount) -> list[str]:
     options += [each.removeprefix("no") for each in sorted(usual - has) if each.startswith("no") and has]
     if mount.propagation not in ("", "rprivate") and mount.propagation not in options:
         options.append(mount.propagation)
-    for word in details.asked:
-        source, _, rest = word.removeprefix("--volume=").removeprefix("-v").partition(":")
+    for word in details.asked.values("--volume"):
+        source, _, rest = word.partition(":")
         target, _, asked = rest.partition(":")
         if source and target == mount.destination:
             options += [each for each in asked.split(",") if each in _UNSEEN_OPTIONS]
+    for word in details.asked.values("--mount"):
+        words = [each.removesuffix("=true") for each in word.split(",")]
+        if any(f"{key}={mount.destination}" in words for key in ("destination", "dst", "target")):
+            options += [_MOUNT_WORDS[each] for each in words if each in _MOUNT_WORDS]
     return options
 
 
 def _network(details: Details, losses: list[str]) -> str | None:
     mode, joined = details.host_config.network_mode, list(details.network_settings.networks or {})
+    losses += [clipped(f"--network {each}") for each in details.asked.values("--network") if _has_options(each)]
     if mode in ("host", "none"):
         return mode
     if mode.startswith(("container:", "ns:")):
         losses.append(f"--network {mode}")
         return None
     # podman's default network has a name as well, which containers.conf(5) may set.
-    asked = any(word.split("=")[0] in ("--network", "--net") for word in details.asked)
-    if not joined or joined == ["podman"] or (len(joined) == 1 and details.config.create_command and not asked):
+    is_default = details.asked.is_known and not details.asked.has("--network")
+    if not joined or joined == ["podman"] or (len(joined) == 1 and is_default):
         return None
     losses += [f"--network {each}" for each in joined[1:]]
     return joined[0]
+
+
+def _has_options(network: str) -> bool:
+    """Whether it was joined with more than names: ``NAME:ip=...``, or by a program with settings of its own."""
+    name, _, options = network.partition(":")
+    several = [each for each in options.split(",") if each and not each.startswith("alias=")]
+    return bool(several) and name not in ("container", "ns")
 
 
 def _user(user: str, of_image: str, losses: list[str]) -> str | None:
@@ -173,9 +196,14 @@ def _restart(policy: Policy) -> str:
 
 
 def _secrets(details: Details, losses: list[str]) -> Iterator[str]:
+    asked = {name: options for name, _, options in (each.partition(",") for each in details.asked.values("--secret"))}
     for each in details.config.secrets or ():
         yield each.name
-    losses += [f"--secret {word}" for word in details.asked if re.match(r"[\w.-]+,(type|target|uid|gid|mode)=", word)]
+        if each.name not in asked and (each.uid, each.gid, each.mode) != (0, 0, _SECRET_MODE):
+            losses.append(clipped(f"--secret {each.name},uid={each.uid},gid={each.gid},mode={each.mode:04o}"))
+    for name, options in asked.items():
+        if set(filter(None, options.split(","))) - {"type=mount", f"target={name}"}:
+            losses.append(clipped(f"--secret {name},{options}"))
 
 
 def _health(probe: Probe | None) -> Health | None:
@@ -202,66 +230,29 @@ def _resources(details: Details, losses: list[str]) -> Resources:
     if cpus and cpus < 0.01:
         losses.append(f"--cpus {cpus}")
         cpus = 0.0
-    asked = any(word.startswith("--pids-limit") for word in details.asked)
+    asked = details.asked.has("--pids-limit")
     pids = host.pids_limit if host.pids_limit > 0 and (asked or host.pids_limit != _DEFAULT_PIDS) else 0
     return Resources(memory=max(host.memory, 0), cpus=cpus, pids=pids)
 
 
-def _unsayable(details: Details, image: ImageDefaults) -> Iterator[str]:
-    """The settings that have no place in a definition, as the options of podman-run(1) that make them."""
-    host, config = details.host_config, details.config
-    annotations = config.annotations or {}
-    switches = {
-        "--privileged": host.privileged,
-        "--rm (it goes when it ends)": host.auto_remove,
-        "--read-only": host.readonly_rootfs,
-        "--init": annotations.get("io.podman.annotations.init") == "TRUE",
-        "--tty": config.tty,
-        "--interactive": config.open_stdin,
-        f"--hostname {config.hostname}": config.hostname not in ("", details.id[:12]) and host.network_mode != "host",
-        "--pod": details.pod,
-        f"--workdir {config.working_dir}": config.working_dir not in ("", "/", image.config.working_dir),
-        f"--stop-signal {config.stop_signal}": not image.config.stop_signal
-        and config.stop_signal not in (SIGTERM, "SIGTERM", ""),
-        f"--timeout {config.timeout}": config.timeout,
-        f"--ipc {host.ipc_mode}": host.ipc_mode not in ("", "shareable", "private"),
-        f"--pid {host.pid_mode}": host.pid_mode not in ("", "private"),
-        f"--userns {host.userns_mode}": host.userns_mode,
-        f"--cpu-shares {host.cpu_shares}": host.cpu_shares,
-        f"--cpuset-cpus {host.cpuset_cpus}": host.cpuset_cpus,
-        f"--memory-reservation {host.memory_reservation}": host.memory_reservation,
-        f"--oom-score-adj {host.oom_score_adj}": host.oom_score_adj,
-    }
-    yield from (flag for flag, given in switches.items() if given)
-    # Of a privileged container podman lists every capability and device.
-    several: dict[str, Sequence[str]] = {
-        "--cap-add": () if host.privileged else host.cap_add or (),
-        "--cap-drop": host.cap_drop or (),
-        "--dns": host.dns or (),
-        "--add-host": host.extra_hosts or (),
-        "--group-add": host.group_add or (),
-        "--security-opt": host.security_opt or (),
-        "--tmpfs": list(host.tmpfs or ()),
-        "--device": () if host.privileged else ["(see podman inspect)"] * bool(host.devices),
-    }
-    yield from (f"{flag} {value}" for flag, values in several.items() for value in values)
-    labels = {
-        name for name in config.labels or () if (image.config.labels or {}).get(name) != (config.labels or {})[name]
-    }
-    if labels:
-        yield f"--label, {len(labels)} of them: {_clipped(', '.join(sorted(labels)))}"
-    yield from (flag for flag in _UNSEEN_FLAGS if any(word.split("=")[0] == flag for word in details.asked))
+def _unmet(details: Details, depends_on: Sequence[str]) -> list[str]:
+    """What it requires, where some of that is no component beside it."""
+    required = [name for each in details.asked.values("--requires") for name in each.split(",")]
+    return [clipped(f"--requires {','.join(required)}")] if len(required) > len(depends_on) else []
+
+
+def _notes(details: Details) -> Iterator[str]:
+    if details.host_config.publish_all_ports:
+        yield "--publish-all (the ports that it has now are declared)"
+    if details.asked.has("--env-host"):
+        yield "--env-host (the variables that it has now are declared)"
+    if details.host_config.volumes_from:
+        yield "--volumes-from (the volumes that it has now are declared)"
     yield from (f"its anonymous volume at {each}, kept under its name" for each in _anonymous(details))
 
 
 def _anonymous(details: Details) -> list[str]:
-    return [each.destination for each in details.mounts or () if _ANONYMOUS.fullmatch(each.name)]
-
-
-def _clipped(text: str, longest: int = 120) -> str:
-    """What a stranger wrote, on one line."""
-    shown = "".join(each if each.isprintable() else "?" for each in text)
-    return shown if len(shown) <= longest else shown[: longest - 3] + "..."
+    return [clipped(each.destination) for each in details.mounts or () if _ANONYMOUS.fullmatch(each.name)]
 
 
 def _sayable(rule: Callable[[str], T], text: str, losses: list[str], what: str) -> T | None:
@@ -269,5 +260,5 @@ def _sayable(rule: Callable[[str], T], text: str, losses: list[str], what: str) 
     try:
         return rule(text)
     except ValueError as error:
-        losses.append(f"{what}: {_clipped(str(error))}")
+        losses.append(f"{what}: {clipped(str(error))}")
         return None

@@ -7,9 +7,10 @@ Only what tells how a container was made. podman leaves out, or sets to null, wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
+
+from mcpd.runtime.asked import Asked, asked
 
 SIGTERM = 15
 
@@ -60,11 +61,38 @@ class Config(msgspec.Struct, frozen=True, rename="pascal"):
     secrets: list[Secret] | None = None
     timeout: int = 0
     stop_timeout: int = 10
+    umask: str = ""
+    timezone: str = ""
+    systemd_mode: bool = False
+    chroot_dirs: list[str] | None = None
+    healthcheck_on_failure_action: str = ""
+    startup_healthcheck: Probe | None = msgspec.field(name="StartupHealthCheck", default=None)
 
 
 class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
     type: str = ""
     path: str = ""
+    tag: str = ""
+    size: str = ""
+
+
+class Device(msgspec.Struct, frozen=True, rename="pascal"):
+    path_on_host: str = ""
+    path_in_container: str = ""
+
+
+class Rate(msgspec.Struct, frozen=True, rename="pascal"):
+    """Of a block device: bytes or operations a second, or a weight."""
+
+    path: str = ""
+    rate: int = 0
+    weight: int = 0
+
+
+class Ulimit(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str = ""
+    soft: int = 0
+    hard: int = 0
 
 
 class Host(msgspec.Struct, frozen=True, rename="pascal"):
@@ -76,22 +104,43 @@ class Host(msgspec.Struct, frozen=True, rename="pascal"):
     cap_add: list[str] | None = None
     cap_drop: list[str] | None = None
     dns: list[str] | None = None
+    dns_options: list[str] | None = None
+    dns_search: list[str] | None = None
     extra_hosts: list[str] | None = None
     group_add: list[str] | None = None
     ipc_mode: str = ""
     pid_mode: str = ""
+    uts_mode: str = msgspec.field(name="UTSMode", default="")
+    cgroup_parent: str = ""
+    init: bool = False
     privileged: bool = False
     publish_all_ports: bool = False
     readonly_rootfs: bool = False
     security_opt: list[str] | None = None
     tmpfs: Mapping[str, str] | None = None
     userns_mode: str = ""
+    shm_size: int = 0
+    ulimits: list[Ulimit] | None = None
+    volumes_from: list[str] | None = None
     cpu_shares: int = 0
+    cpu_realtime_period: int = 0
+    cpu_realtime_runtime: int = 0
     memory: int = 0
     memory_reservation: int = 0
+    memory_swap: int = 0
+    # -1 or 0: the kernel's own.
+    memory_swappiness: int = 0
+    oom_kill_disable: bool = False
     nano_cpus: int = 0
     cpuset_cpus: str = ""
-    devices: list[Any] | None = None
+    cpuset_mems: str = ""
+    devices: list[Device] | None = None
+    blkio_weight: int = 0
+    blkio_weight_device: list[Rate] | None = None
+    blkio_device_read_bps: list[Rate] | None = None
+    blkio_device_write_bps: list[Rate] | None = None
+    blkio_device_read_iops: list[Rate] | None = msgspec.field(name="BlkioDeviceReadIOps", default=None)
+    blkio_device_write_iops: list[Rate] | None = msgspec.field(name="BlkioDeviceWriteIOps", default=None)
     oom_score_adj: int = 0
     pids_limit: int = 0
 
@@ -104,10 +153,17 @@ class Mount(msgspec.Struct, frozen=True, rename="pascal"):
     options: list[str] | None = None
     rw: bool = msgspec.field(name="RW", default=True)
     propagation: str = ""
+    sub_path: str = ""
+
+
+class Joined(msgspec.Struct, frozen=True, rename="pascal"):
+    """How a container is part of a network."""
+
+    aliases: list[str] | None = None
 
 
 class Networks(msgspec.Struct, frozen=True, rename="pascal"):
-    networks: Mapping[str, Any] | None = None
+    networks: Mapping[str, Joined] | None = None
 
 
 class Details(msgspec.Struct, frozen=True, rename="pascal"):
@@ -127,14 +183,25 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     is_infra: bool = False
     pod: str = ""
 
+    rootfs: str = ""
+
     @property
-    def asked(self) -> tuple[str, ...]:
-        """The words of the command that made it, up to the image; empty when it was made otherwise."""
-        words = self.config.create_command or []
-        for index, word in enumerate(words):
-            if word in (self.image_name, self.image) or self.image_name.endswith((f"/{word}", f"/{word}:latest")):
-                return tuple(words[:index])
-        return tuple(words)
+    def asked(self) -> Asked:
+        return asked(self.config.create_command, (self.image_name, self.image))
+
+    @property
+    def has_init(self) -> bool:
+        """Whether podman's own init runs the program."""
+        return self.host_config.init or (self.config.annotations or {}).get("io.podman.annotations.init") == "TRUE"
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """What the container runs, without podman's init before it (``/run/podman-init -- PROGRAM``)."""
+        words = tuple(self.args or ())
+        if self.has_init and "--" in words[:1]:
+            return words[1:]
+        # podman shows a program without arguments as its own only one.
+        return (self.path,) if words == (self.path,) else (self.path, *words)
 
 
 class ImageConfig(msgspec.Struct, frozen=True, rename="pascal"):
@@ -151,4 +218,5 @@ class ImageDefaults(msgspec.Struct, frozen=True, rename="pascal"):
 
     config: ImageConfig = ImageConfig()
     user: str = ""
+    healthcheck: Probe | None = None
     repo_tags: list[str] | None = None

@@ -87,6 +87,10 @@ class Podman:
         """From now on these containers, by id, carry these labels as well: podman cannot label one that is made."""
         self._adopted = adopted
 
+    def is_adopted(self, container: str) -> bool:
+        """Whether the container with this id is one that somebody else made, and that we took over."""
+        return container in self._adopted
+
     @staticmethod
     @asynccontextmanager
     async def connect(socket: Path) -> AsyncIterator[Podman]:

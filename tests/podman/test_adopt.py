@@ -197,6 +197,158 @@ def test_what_a_definition_cannot_say_is_named(own: Node) -> None:
         assert f"web/x: {word}" in losses
 
 
+# What people ask for and a definition cannot say, and how it is named.
+UNSAYABLE = {
+    "cap-add": (["--cap-add", "NET_ADMIN"], "--cap-add CAP_NET_ADMIN"),
+    "cap-drop": (["--cap-drop", "CHOWN"], "--cap-drop CAP_CHOWN"),
+    "privileges": (["--security-opt", "no-new-privileges"], "--security-opt no-new-privileges"),
+    "unmask": (["--security-opt", "unmask=ALL"], "--security-opt unmask=ALL"),
+    "shm-size": (["--shm-size", "128m"], "--shm-size 134217728"),
+    "hosts": (["--add-host", "a:10.0.0.1"], "--add-host a:10.0.0.1"),
+    "label": (["--label", "a=b"], "--label a"),
+    "alias": (["--network", "web-net", "--network-alias", "al"], "--network-alias al"),
+    "alias-short": (["--network", "web-net:alias=al"], "--network-alias al"),
+    "hostname": (["--hostname", "hh"], "--hostname hh"),
+    "workdir": (["--workdir", "/tmp"], "--workdir /tmp"),
+    "tty": (["-t"], "--tty"),
+    "interactive": (["-i"], "--interactive"),
+    "init": (["--init"], "--init"),
+    "device": (["--device", "/dev/null:/dev/x"], "--device /dev/null:/dev/x"),
+    "dns": (["--dns", "192.0.2.1"], "--dns 192.0.2.1"),
+    "dns-search": (["--dns-search", "example.com"], "--dns-search example.com"),
+    "dns-option": (["--dns-option", "ndots:2"], "--dns-option ndots:2"),
+    "sysctl": (["--sysctl", "net.core.somaxconn=9"], "--sysctl net.core.somaxconn=9"),
+    "ulimit": (["--ulimit", "nofile=100:200"], "--ulimit nofile=100:200"),
+    "tmpfs": (["--tmpfs", "/t:size=1m"], "--tmpfs /t"),
+    "read-only": (["--read-only"], "--read-only"),
+    "group-add": (["--group-add", "5"], "--group-add 5"),
+    "pid": (["--pid", "host"], "--pid host"),
+    "ipc": (["--ipc", "host"], "--ipc host"),
+    "uts": (["--uts", "host"], "--uts host"),
+    "annotation": (["--annotation", "x=y"], "--annotation x"),
+    "stop-signal": (["--stop-signal", "3"], "--stop-signal 3"),
+    "log-driver": (["--log-driver", "none"], "--log-driver none"),
+    "log-opt": (["--log-opt", "max-size=5m"], "--log-opt max-size=5m"),
+    "on-failure": (["--health-cmd", "true", "--health-on-failure", "kill"], "--health-on-failure kill"),
+    "cpuset": (["--cpuset-cpus", "0"], "--cpuset-cpus 0"),
+    "cpu-shares": (["--cpu-shares", "100"], "--cpu-shares 100"),
+    "oom": (["--oom-score-adj", "100"], "--oom-score-adj 100"),
+    "swap": (["--memory", "100m", "--memory-swap", "300m"], "--memory-swap 314572800"),
+    "reservation": (["--memory-reservation", "50m"], "--memory-reservation 52428800"),
+    "tz": (["--tz", "UTC"], "--tz UTC"),
+    "umask": (["--umask", "0077"], "--umask 0077"),
+    "systemd": (["--systemd", "always"], "--systemd always"),
+    "unsetenv": (["--unsetenv", "TERM"], "--unsetenv TERM"),
+    "mac": (["--network", "web-net", "--mac-address", "92:d0:c6:0a:29:33"], "--mac-address 92:d0:c6:0a:29:33"),
+    "variable": (["--secret", "web-secret,type=env,target=S"], "--secret web-secret,type=env,target=S"),
+    "secret-mode": (["--secret", "web-secret,mode=0400"], "--secret web-secret,mode=0400"),
+    "image": (["--mount", f"type=image,source={IMAGE},destination=/i"], "a mount of type image at /i"),
+    "timeout": (["--timeout", "99"], "--timeout 99"),
+    "sdnotify": (["--sdnotify", "ignore"], "--sdnotify ignore"),
+    "remove": (["--rm"], "--rm (it goes when it ends)"),
+    "privileged": (["--privileged"], "--privileged"),
+    "platform": (["--platform", "linux/amd64"], "--platform linux/amd64"),
+    "cgroupns": (["--cgroupns", "host"], "--cgroupns host"),
+}
+
+
+def test_every_option_that_no_definition_can_say_is_named_and_nothing_else(own: Node) -> None:
+    for name, (words, _) in UNSAYABLE.items():
+        own.podman("create", "--name", f"web-{name}", *words, IMAGE)
+    own.podman("create", "--name", "web-plain", IMAGE)
+    found = own.json("adopt", "web")["losses"]
+    assert sorted(found) == sorted(f"web/{name}: {loss}" for name, (_, loss) in UNSAYABLE.items())
+
+
+# A container with several of them, as somebody would have typed it.
+GIVEN = [
+    *(
+        "--cap-add",
+        "NET_ADMIN",
+        "--security-opt",
+        "no-new-privileges",
+        "--shm-size",
+        "128m",
+        "--add-host",
+        "a:10.0.0.1",
+    ),
+    *("--label", "a=b", "--network", "web-net", "--network-alias", "al", "--init", "--stop-timeout", "1"),
+    *("--entrypoint", "/bin/sh"),
+]
+LOST = [
+    *("--cap-add CAP_NET_ADMIN", "--security-opt no-new-privileges", "--shm-size 134217728", "--add-host a:10.0.0.1"),
+    *("--label a", "--network-alias al", "--init"),
+]
+
+
+def test_what_would_be_lost_is_listed_and_lost_only_when_that_is_accepted(own: Node) -> None:
+    own.podman("run", "--detach", "--name", "web-x", *GIVEN, IMAGE, "-c", "sleep 600")
+    own.mcpctl("adopt", "web")
+    own.mcpctl("service", "export", "web")
+    path = own.folder / "services" / "web.toml"
+    # The init that podman puts before the program is no part of what the program is.
+    assert "podman-init" not in path.read_text()
+    assert 'cmd = ["/bin/sh", "-c", "sleep 600"]' in path.read_text()
+    container = own.inspect("web-x")["Id"]
+
+    # What touches no container loses nothing.
+    (plan,) = own.json("plan", "web")
+    assert (plan["components"][0]["action"], plan["losses"]) == ("none", [])
+    own.mcpctl("restart", "web")
+    assert own.inspect("web-x")["Id"] == container
+
+    # Made anew, it would.
+    path.write_text(path.read_text() + 'user = "0:0"\n')
+    for words in (["plan", "web"], ["deploy", "web", "--dry-run"], ["plan"]):
+        (plan,) = own.json(*words)
+        assert sorted(plan["losses"]) == sorted(f"web/x: {each}" for each in LOST)
+    printed = own.mcpctl("plan", "web").stdout
+    assert all(f"web/x: {each}" in printed for each in LOST)
+    (pending,) = own.json("sync", "--dry-run")[0]["pending"]
+    assert "--accept-loss" in pending["reason"]
+    # To have seen it in a plan, or to force, is not to accept it.
+    for options in ([], ["--plan", plan["plan_id"]], ["--force"], ["--wait"]):
+        refused = own.mcpctl("deploy", "web", *options, status=1).stderr
+        assert all(f"web/x: {each}" in refused for each in LOST)
+        assert "`mcpctl deploy web --accept-loss`" in refused
+    assert own.inspect("web-x")["Id"] == container
+    assert own.containers() == {"web-x"}
+
+    # It is accepted, and from then on there is nothing to lose.
+    assert results(own, "deploy", "web", "--plan", plan["plan_id"], "--accept-loss") == {"x": "replaced"}
+    assert own.inspect("web-x")["Id"] != container
+    assert any("without --cap-add CAP_NET_ADMIN" in each["message"] for each in own.json("events", "web/x"))
+    assert own.json("plan", "web", "--force")[0]["losses"] == []
+    assert results(own, "deploy", "web", "--force") == {"x": "replaced"}
+
+
+def test_what_was_adopted_and_is_gone_is_recovered_with_a_word_about_what_it_had(own: Node) -> None:
+    own.podman("run", "--detach", "--name", "web-x", "--cap-add", "NET_ADMIN", "--stop-timeout", "1", IMAGE)
+    own.mcpctl("adopt", "web")
+    seen = own.inspect("web-x")["Id"]
+    until(lambda: any(each["container"] == "web-x" for each in own.json("ps")))
+    own.podman("rm", "--force", "--time", "0", "web-x")
+    until(lambda: "removed" in [each["kind"] for each in own.json("events", "web/x")])
+    rows = [json.loads(line) for line in own.mcpctl("recover", "web", "--output", "json").stdout.splitlines()]
+    (outcome,) = [each["outcome"] for each in rows if each.get("outcome")]
+    assert outcome["result"] == "created"
+    assert "it was adopted" in outcome["message"]
+    assert own.inspect("web-x")["Id"] != seen
+
+
+def test_names_that_only_look_like_the_services_are_told_with_what_mends_them(own: Node) -> None:
+    for name in ("shop_web_1", "shop_db_1"):
+        own.podman("run", "--detach", "--name", name, IMAGE)
+    refused = own.mcpctl("adopt", "shop", status=2).stderr
+    for name in ("web", "db"):
+        assert f"`podman rename shop_{name}_1 shop-{name}`" in refused
+    own.podman("rename", "shop_web_1", "shop-web")
+    outcomes = {each["component"]: (each["result"], each["message"]) for each in own.json("adopt", "shop")["outcomes"]}
+    assert outcomes["web"][0] == "adopted"
+    assert outcomes["shop_db_1"][0] == "skipped"
+    assert "podman rename shop_db_1 shop-db" in outcomes["shop_db_1"][1]
+
+
 def test_a_service_that_is_called_like_nothing_is_not_found(own: Node) -> None:
     refused = own.mcpctl("adopt", "ghost", status=2)
     assert "no container on" in refused.stderr

@@ -153,7 +153,7 @@ class Agent(v1.AgentServiceBase):
         return self._answer(who_am_i_request) or v1.WhoAmIResponse(self.node, "kyle", "admin")
 
     async def plan(self, plan_request: v1.PlanRequest) -> v1.PlanResponse:
-        return self._answer(plan_request) or v1.PlanResponse()
+        return self._answer(plan_request) or v1.PlanResponse(plan_id="p1")
 
     async def list_services(self, list_services_request: v1.ListServicesRequest) -> v1.ListServicesResponse:
         return self._answer(list_services_request) or v1.ListServicesResponse()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpd.changes.adopt import candidates_of
+from mcpd.changes.adopt import candidates_of, lookalikes
 from mcpd.model import Container, RecordedService, Result
 from monitor.model import Desired, Observed
 
@@ -74,3 +74,40 @@ def test_what_cannot_name_a_component_is_left_alone(name: str) -> None:
     adopted, left = found(stranger(name))
     assert adopted == {}
     assert "podman rename" in left[name]
+
+
+def alike(*containers: Container, known: tuple[RecordedService, ...] = ()) -> dict[str, str]:
+    return {each.component: each.message for each in lookalikes("mc", containers, known, ("mc-proxy",))}
+
+
+@pytest.mark.parametrize(
+    ("name", "renamed"),
+    [
+        ("mc_web_1", "mc-web"),
+        ("mc_web_2", "mc-web-2"),
+        ("mc_a_b_1", "mc-a-b"),
+        ("MC-Api", "mc-api"),
+        ("mc.db", "mc-db"),
+    ],
+)
+def test_what_looks_as_if_it_were_meant_is_named_with_the_command_that_mends_it(name: str, renamed: str) -> None:
+    assert found(stranger(name), stranger("mc-other"))[1] == {}
+    assert f"`podman rename {name} {renamed}`" in alike(stranger(name))[name]
+
+
+def test_a_name_that_is_proposed_is_free() -> None:
+    assert "mc_web_1 mc-web-1`" in alike(stranger("mc_web_1"), stranger("mc-web"))["mc_web_1"]
+    taken = [stranger("mc_web_1"), stranger("mc-web"), stranger("mc-web-1")]
+    assert "mc_web_1 mc-NAME`" in alike(*taken)["mc_web_1"]
+
+
+def test_what_compose_made_for_the_project_is_meant_whatever_it_is_called() -> None:
+    labels = {"com.docker.compose.project": "mc", "com.docker.compose.service": "db"}
+    theirs = container(component(), name="postgres", id="1", labels=labels)
+    assert "`podman rename postgres mc-db`" in alike(theirs)["postgres"]
+
+
+def test_what_is_anothers_or_called_quite_otherwise_is_not_meant() -> None:
+    labelled = container(component(), name="mc_a", id="1", labels={"mcp.service": "bank", "mcp.component": "x"})
+    other = recorded_service(recorded(component(name="b"), service="x", container="mc_b"), name="x")
+    assert alike(labelled, stranger("mc_b"), stranger("mc_proxy_web"), stranger("mcx_1"), known=(other,)) == {}

@@ -97,6 +97,18 @@ def test_a_plan_has_each_component_and_each_changed_field(run: Run, rift: Node, 
 
 @pytest.mark.usefixtures("web")
 @pytest.mark.parametrize("words", [("plan", "web"), ("deploy", "web", "--dry-run")], ids=" ".join)
+def test_a_plan_lists_what_adopted_containers_would_lose(run: Run, rift: Node, words: tuple[str, ...]) -> None:
+    losses = ["web/api: --cap-add CAP_NET_ADMIN", "web/api: --label a"]
+    rift.agent.prepared["PlanRequest"] = v1.PlanResponse("p1", [REPLACED], losses=losses)
+    lines = run(*words).out.splitlines()
+    assert [line.strip() for line in lines[-3:-1]] == losses
+    assert lines[-1] == "plan p1; mcpctl deploy web --accept-loss --plan p1 does exactly this"
+    (document,) = json.loads(run(*words, *JSON).out)
+    assert document["losses"] == losses
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize("words", [("plan", "web"), ("deploy", "web", "--dry-run")], ids=" ".join)
 def test_as_json_a_plan_is_a_list_of_documents(run: Run, rift: Node, words: tuple[str, ...]) -> None:
     rift.agent.prepared["PlanRequest"] = PLANNED
     (document,) = json.loads(run(*words, *JSON).out)
@@ -106,6 +118,7 @@ def test_as_json_a_plan_is_a_list_of_documents(run: Run, rift: Node, words: tupl
         "service": "web",
         "plan_id": "p1",
         "warnings": ["web/old is left as it is"],
+        "losses": [],
     }
     assert components[0]["changes"][0] == {
         "field": "image",
@@ -132,6 +145,9 @@ def test_the_command_that_a_plan_names_does_what_was_planned(run: Run, rift: Nod
     rift.agent.prepared["PlanRequest"].plan_id = "p2"
     out = run("deploy", *words, "--dry-run").out
     assert out.splitlines()[-1] == "plan p2; mcpctl deploy web/api --image x:v9 --force --plan p2 does exactly this"
+    (request,) = rift.agent.requests
+    assert (request.component, request.force) == ("api", True)
+    assert request.service.components[0].image == "x:v9"
 
 
 @pytest.mark.usefixtures("web")
@@ -141,9 +157,6 @@ def test_a_plan_without_an_id_names_no_command(run: Run, rift: Node) -> None:
     status, out, err = run("plan", "web")
     assert (status, out) == (0, "nothing to do\n")
     assert err == "mcpctl: node rift: web: values are not compared\n"
-    (request,) = rift.agent.requests
-    assert (request.component, request.force) == ("api", True)
-    assert request.service.components[0].image == "x:v9"
 
 
 @pytest.mark.usefixtures("web")
@@ -288,6 +301,9 @@ def test_a_deploy_sends_what_was_asked_for(run: Run, deploying: Node) -> None:
     assert run("deploy", "web/api", "--plan", "p1", "--force", "--wait").status == 0
     (request,) = deploying.agent.requests
     assert (request.component, request.plan_id, request.force, request.wait) == ("api", "p1", True, True)
+    assert not request.accept_losses
+    assert run("deploy", "web/api", "--plan", "p1", "--accept-loss").status == 0
+    assert deploying.agent.requests[-1].accept_losses
 
 
 def test_a_plan_that_holds_no_longer_is_a_failure_in_the_agents_words(run: Run, deploying: Node) -> None:
@@ -948,7 +964,7 @@ def test_what_a_node_says_cannot_move_the_cursor(run: Run, alone: Node, web: Pat
     planned = v1.ComponentPlan(HOSTILE, HOSTILE, HOSTILE, [a_change(*[HOSTILE] * 4)])
     told = [step(HOSTILE, HOSTILE, HOSTILE), outcome(HOSTILE, message=HOSTILE)]
     found = v1.ServiceOutcome(HOSTILE, [told[1]], [planned], HOSTILE)
-    alone.agent.prepared["PlanRequest"] = v1.PlanResponse(HOSTILE, [planned], [HOSTILE])
+    alone.agent.prepared["PlanRequest"] = v1.PlanResponse(HOSTILE, [planned], [HOSTILE], [HOSTILE])
     alone.agent.prepared["DeployRequest"] = reports(*told)
     synced(alone, found)
     purged(alone, found)

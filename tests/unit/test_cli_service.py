@@ -469,7 +469,7 @@ def test_a_compose_file_becomes_a_definition(run: Run, file: Path, monkeypatch: 
     assert tomllib.loads(path.read_text()) == {
         "name": "blog",
         "node": "rift",
-        "components": [{"name": "api", "image": "x:v1", "cmd": ["serve"], "env": {"A": "c"}}],
+        "components": [{"name": "api", "image": "docker.io/library/x:v1", "cmd": ["serve"], "env": {"A": "c"}}],
     }
     assert imported(run, str(file)).status == 2, "it is there"
     assert "not overwritten" in imported(run, str(file)).err
@@ -481,6 +481,14 @@ def test_a_dry_run_prints_and_writes_nothing(run: Run, file: Path) -> None:
     assert tomllib.loads(out)["name"] == "blog"
     assert err.startswith("lost: ")
     assert list((file.parent / "services").iterdir()) == []
+
+
+def test_what_the_shell_has_not_is_in_the_file_beside(run: Run, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TAG", raising=False)
+    (file.parent / ".env").write_text("TAG='of the file'\n")
+    assert tomllib.loads(imported(run, str(file), "--dry-run").out)["components"][0]["env"] == {"A": "of the file"}
+    monkeypatch.setenv("TAG", "of the shell")
+    assert tomllib.loads(imported(run, str(file), "--dry-run").out)["components"][0]["env"] == {"A": "of the shell"}
 
 
 def test_an_import_as_json(run: Run, file: Path) -> None:

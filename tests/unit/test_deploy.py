@@ -12,15 +12,20 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from mcpd.changes import declare
 from mcpd.changes.deploy import Deploy
+from mcpd.changes.losses import check_accepted
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, RevertedError
-from mcpd.errors import RegistryError
+from mcpd.changes.plan import plan_deploy
+from mcpd.changes.survey import survey
+from mcpd.errors import RefusedError, RegistryError
 from mcpd.fingerprint import spec_hash
 from mcpd.model import Caller, Container, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.answers import Inspected
+from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed, Sighting
 from monitor.ports import Ran
@@ -51,11 +56,24 @@ class FullJournal(Journal):
 class PretendedPodman:
     """Keeps containers by name; what runs is what was started."""
 
-    def __init__(self, *containers: Container) -> None:
+    def __init__(self, *containers: Container, adopted: Collection[str] = ()) -> None:
         self.found = {each.name: each for each in containers}
+        self.adopted = adopted
 
     async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
         return tuple(self.found.values())
+
+    def is_adopted(self, container: str) -> bool:
+        return container in self.adopted
+
+    async def details(self, name: str) -> Details:
+        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
+        host = {"CapAdd": ["CAP_NET_ADMIN"]}
+        plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
+        return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
+
+    async def image_defaults(self, reference: str) -> ImageDefaults:
+        return ImageDefaults()
 
     async def has_image(self, reference: str) -> bool:
         return True
@@ -150,3 +168,55 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
         await Deploy(node, operation).run(service(component(image="app:v1")), frozenset({"api"}))
     assert podman.found == {old.name: old}
     assert await registry.service("web") is None
+
+
+LOSSES = ("web/api: --cap-add CAP_NET_ADMIN", "web/api: --sysctl x=y", "web/api: --label a")
+
+
+async def deploying(registry: Registry, podman: PretendedPodman) -> tuple[Node, Deploy]:
+    started, _ = trio.open_memory_channel[Sighting](1)
+    journal = FullJournal(registry, 3)
+    node = Node("rift", cast(Podman, podman), registry, journal, started)
+    number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
+    operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
+    return node, Deploy(node, operation)
+
+
+async def test_a_deploy_that_would_lose_something_touches_nothing_until_that_is_accepted(registry: Registry) -> None:
+    old = container(component(image="app:v0"))
+    podman = PretendedPodman(old, adopted=[old.id])
+    wanted, selected = service(component(image="app:v1")), frozenset({"api"})
+    node, deploy = await deploying(registry, podman)
+    plan = await survey(node, wanted, selected)
+    assert plan.losses == LOSSES
+    # A plan that was shown is no acceptance.
+    for plan_id in ("", plan.id):
+        with pytest.raises(RefusedError) as refused:
+            await deploy.run(wanted, selected, plan_id=plan_id)
+        assert all(each in str(refused.value) for each in LOSSES)
+        assert "`mcpctl deploy web --accept-loss`" in str(refused.value)
+        assert not isinstance(refused.value, RevertedError)
+    assert podman.found == {old.name: old}
+    # It gets as far as the journal, which is full.
+    with pytest.raises(RevertedError, match="disk is full"):
+        await deploy.run(wanted, selected, accept_losses=True)
+    (pending,) = await declare.pending(node, wanted)
+    assert "needs --accept-loss, since no definition can say --cap-add CAP_NET_ADMIN" in pending.reason
+
+
+async def test_what_is_not_made_anew_or_is_ours_loses_nothing(registry: Registry) -> None:
+    same = container()
+    node, _ = await deploying(registry, PretendedPodman(same, adopted=[same.id]))
+    assert (await survey(node, service(), {"api"})).losses == ()
+    assert (await survey(node, service(), {"api"}, force=True)).losses == LOSSES
+    node, _ = await deploying(registry, PretendedPodman(same))
+    assert (await survey(node, service(), {"api"}, force=True)).losses == ()
+
+
+async def test_a_long_list_of_losses_fits_into_an_error() -> None:
+    planned = plan_deploy(service(component(image="app:v1")), {"api"}, [container()])
+    losses = tuple(f"--label {number}" for number in range(500))
+    (only,) = planned.components
+    planned = msgspec.structs.replace(planned, components=(msgspec.structs.replace(only, losses=losses),))
+    with pytest.raises(RefusedError, match="and 480 more, which `mcpctl plan web` lists"):
+        check_accepted(planned, "web")

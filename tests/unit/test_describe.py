@@ -8,6 +8,7 @@ import pytest
 
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
+from mcpd.runtime.unsayable import PASSING, SAID, SETTINGS
 from protos.spec import Component, Health, Resources
 
 ID = "0123456789abcdef" * 4
@@ -42,6 +43,10 @@ def described(
     details = msgspec.convert(plain, type=Details)
     defaults = msgspec.convert(image or {"Config": {"Cmd": ["/bin/app"]}}, type=ImageDefaults)
     return describe("x", details, defaults)
+
+
+def made_by(*words: str) -> dict[str, Any]:
+    return {"CreateCommand": ["podman", "run", *words, "localhost/app:v1"]}
 
 
 def test_of_a_plain_container_only_the_image_is_left() -> None:
@@ -117,7 +122,7 @@ def test_mounts_with_what_was_asked_and_without_what_podman_adds() -> None:
     losses = "\n".join(found.losses)
     assert "/od:d" in losses
     assert "of type image at /i" in losses
-    assert "anonymous volume at /a" in losses
+    assert found.notes == ("its anonymous volume at /a, kept under its name",)
 
 
 @pytest.mark.parametrize(
@@ -178,8 +183,36 @@ def test_an_image_that_was_named_by_nothing_is_named_by_its_tag_or_its_id() -> N
         ({"Hostname": "hh"}, {}, "--hostname hh"),
         ({"StopSignal": 3}, {}, "--stop-signal 3"),
         ({"StopSignal": "SIGQUIT"}, {}, "--stop-signal SIGQUIT"),
-        ({"Labels": {"a\n": "b"}}, {}, "--label, 1 of them: a?"),
-        ({"CreateCommand": ["podman", "run", "--sysctl=a=b", "localhost/app:v1"]}, {}, "--sysctl"),
+        ({"Labels": {"a\n": "b"}}, {}, "--label a?"),
+        (made_by("--sysctl=a=b"), {}, "--sysctl a=b"),
+        (made_by("--cgroupns", "host"), {}, "--cgroupns host"),
+        (made_by("--secret", "s,type=env,target=S"), {}, "--secret s,type=env,target=S"),
+        (made_by("--requires=db"), {}, "--requires db"),
+        (made_by("--ulimit", "nofile=1:2"), {"Ulimits": [{"Name": "RLIMIT_NOFILE"}]}, "--ulimit nofile=1:2"),
+        (made_by("--log-opt", "max-size=5m"), {}, "--log-opt max-size=5m"),
+        (made_by("--log-driver=journald"), {"LogConfig": {"Type": "journald"}}, "--log-driver journald"),
+        (made_by("--ip", "10.0.0.9"), {}, "--ip 10.0.0.9"),
+        (made_by("--systemd=always"), {"StopSignal": 37, "SystemdMode": True}, "--systemd always"),
+        (made_by("--security-opt", "unmask=ALL"), {}, "--security-opt unmask=ALL"),
+        (made_by("--device=vendor.com/gpu=all"), {}, "--device vendor.com/gpu=all"),
+        (made_by("--passwd-entry", "root:SECRET"), {}, "--passwd-entry"),
+        (made_by("--of-another-year", "x"), {}, "--of-another-year"),
+        (made_by("--volume", "/a:/b", "-dit", "--platform=linux/arm64"), {}, "--platform linux/arm64"),
+        ({}, {"SecurityOpt": ["no-new-privileges"]}, "--security-opt no-new-privileges"),
+        ({}, {"ShmSize": 128 << 20}, "--shm-size 134217728"),
+        ({}, {"ExtraHosts": ["a:10.0.0.1"]}, "--add-host a:10.0.0.1"),
+        ({}, {"Init": True}, "--init"),
+        ({}, {"UTSMode": "host"}, "--uts host"),
+        ({}, {"UsernsMode": "private"}, "--userns private"),
+        ({}, {"Memory": 1 << 20, "MemorySwap": 9 << 20}, f"--memory-swap {9 << 20}"),
+        ({}, {"OomKillDisable": True}, "--oom-kill-disable"),
+        ({}, {"BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 5}]}, "--device-read-bps /dev/sda:5"),
+        ({}, {"Devices": [{"PathOnHost": "/dev/a", "PathInContainer": "/dev/b"}]}, "--device /dev/a:/dev/b"),
+        ({"WorkingDir": "/app"}, {}, "--workdir /app"),
+        ({"Umask": "0077"}, {}, "--umask 0077"),
+        ({"Timezone": "Europe/Berlin"}, {}, "--tz Europe/Berlin"),
+        ({"Annotations": {"x": "SECRET", "io.podman.annotations.init": "FALSE"}}, {}, "--annotation x"),
+        ({"HealthcheckOnFailureAction": "kill"}, {}, "--health-on-failure kill"),
         ({"Env": [" odd =1"]}, {}, "an environment variable: ' odd ' is not the name of an environment variable"),
         ({"User": "a b"}, {}, "--user: 'a b' is not a user: USER[:GROUP], names or numbers"),
     ],
@@ -191,3 +224,139 @@ def test_what_a_definition_cannot_say_is_named(config: dict[str, Any], host: dic
 def test_labels_of_the_image_are_nobodys_loss() -> None:
     image = {"Config": {"Cmd": ["/bin/app"], "Labels": {"a": "b"}}}
     assert described({"Labels": {"a": "b"}}, image=image).losses == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "image", "losses"),
+    [
+        # What the image says is nobody's loss, and what is asked against it is one.
+        ({"StopSignal": 3}, {"StopSignal": "SIGQUIT"}, ()),
+        ({"StopSignal": "SIGTERM"}, {"StopSignal": "SIGQUIT"}, ("--stop-signal SIGTERM",)),
+        ({"StopSignal": 37}, {"StopSignal": "SIGRTMIN+3"}, ()),
+        ({"WorkingDir": "/app"}, {"WorkingDir": "/app"}, ()),
+        ({"WorkingDir": "/"}, {"WorkingDir": "/app"}, ("--workdir /",)),
+        ({}, {"Env": ["A=1"]}, ("--unsetenv A",)),
+        ({"Entrypoint": ""}, {"Entrypoint": ["/init"]}, ("--entrypoint ''",)),
+    ],
+)
+def test_a_setting_is_compared_with_the_images_own(
+    config: dict[str, Any], image: dict[str, Any], losses: tuple[str, ...]
+) -> None:
+    assert described(config, image={"Config": {"Cmd": ["/bin/app"], **image}}).losses == losses
+
+
+def test_a_health_check_of_the_image_that_was_switched_off_is_named() -> None:
+    off = {"Healthcheck": {"Test": ["NONE"]}}
+    checked = {"Config": {"Cmd": ["/bin/app"]}, "Healthcheck": {"Test": ["CMD", "a"]}}
+    assert described(off).losses == ()
+    assert described(off, image=checked).losses == ("--no-healthcheck",)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--init=false", "--read-only=false", "--systemd=true", "--http-proxy", "--log-driver", "k8s-file"),
+        (
+            "--pull",
+            "always",
+            "--replace",
+            "--name",
+            "web-x",
+            "--label-file",
+            "f",
+            "--cidfile",
+            "c",
+            "-d",
+            "--expose=80",
+        ),
+        ("-e", "--flag=x", "--env", "--sysctl", "-v", "/a:/b", "-p80:80", "-eA=--sysctl"),
+        ("--secret", "s,type=mount", "--image-volume=bind", "--umask", "0022", "--network=podman:alias=x"),
+    ],
+)
+def test_what_changes_nothing_or_is_only_a_value_is_no_loss(words: tuple[str, ...]) -> None:
+    assert described(made_by(*words)).losses == ()
+
+
+def test_the_options_of_the_program_are_not_podmans() -> None:
+    command = ["podman", "run", "-d", "localhost/app:v1", "--sysctl", "a=b", "--privileged"]
+    assert described({"CreateCommand": command}).losses == ()
+    # The API's service made it, whose own command line podman keeps.
+    assert described({"CreateCommand": ["podman", "system", "service", "--time=0"]}).losses == ()
+
+
+def test_aliases_but_for_those_that_podman_gives_are_named() -> None:
+    joined = {"Networks": {"mine": {"Aliases": [ID[:12], "web-x", "db"]}}}
+    assert described(made_by("--network", "mine"), NetworkSettings=joined).losses == ("--network-alias db",)
+    fixed = described(made_by("--network", "mine:ip=10.0.0.9,alias=db"), NetworkSettings=joined)
+    assert fixed.losses == ("--network mine:ip=10.0.0.9,alias=db", "--network-alias db")
+
+
+def test_podmans_init_is_no_part_of_the_command() -> None:
+    more = {"Path": "/run/podman-init", "Args": ["--", "/bin/sh", "-c", "sleep 9"]}
+    entry = {"Entrypoint": "/bin/sh", "Cmd": ["-c", "sleep 9"], "Annotations": {"io.podman.annotations.init": "TRUE"}}
+    found = described(entry, **more)
+    assert (found.component.cmd, found.losses) == (("/bin/sh", "-c", "sleep 9"), ("--init",))
+    assert described({"Cmd": ["/bin/sh", "-c", "sleep 9"]}, {"Init": True}, **more).component.cmd == (
+        "/bin/sh",
+        "-c",
+        "sleep 9",
+    )
+
+
+def test_options_of_a_mount_that_act_when_it_is_made() -> None:
+    mounts = [
+        {"Type": "bind", "Source": "/srv/x", "Destination": "/x", "Options": ["rbind"], "Propagation": "rprivate"}
+    ]
+    asked = made_by("--mount", "type=bind,src=/srv/x,dst=/x,relabel=private,chown=true")
+    assert described(asked, Mounts=mounts).component.volumes == ("/srv/x:/x:Z,U",)
+
+
+def test_a_read_only_containers_own_folders_in_memory_are_no_loss_of_theirs() -> None:
+    tmpfs = dict.fromkeys(("/run", "/tmp", "/var/tmp"), "rw")
+    assert described(host={"ReadonlyRootfs": True, "Tmpfs": tmpfs}).losses == ("--read-only",)
+    assert described(made_by("--tmpfs", "/run:size=1m"), {"ReadonlyRootfs": True, "Tmpfs": tmpfs}).losses == (
+        "--read-only",
+        "--tmpfs /run",
+    )
+
+
+def test_what_tools_find_their_containers_by_and_what_we_made_is_no_loss() -> None:
+    labels = {"com.docker.compose.project": "p", "io.podman.compose.version": "1", "mcp.node": "rift"}
+    assert described({"Labels": labels}).losses == ()
+    ours = {"Labels": {"mcp.spec-hash": "0", "a": "b"}, "CreateCommand": None}
+    assert described(ours, {"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 5, "Hard": 5}]}).losses == ()
+
+
+def test_of_what_was_made_through_the_api_the_inspection_alone_tells() -> None:
+    limits = [
+        {"Name": "RLIMIT_NOFILE", "Soft": 1048576, "Hard": 1048576},
+        {"Name": "RLIMIT_MEMLOCK", "Soft": -1, "Hard": -1},
+    ]
+    secret = {"Name": "s", "UID": 5, "GID": 0, "Mode": 0o400}
+    found = described({"CreateCommand": None, "Secrets": [secret]}, {"Ulimits": limits, "LogConfig": {"Type": "none"}})
+    assert found.losses == ("--secret s,uid=5,gid=0,mode=0400", "--log-driver none", "--ulimit memlock=-1:-1")
+
+
+# podman-run(1) of 4.3 and of 5.4.
+OPTIONS = """
+add-host annotation arch attach authfile blkio-weight blkio-weight-device cap-add cap-drop cert-dir cgroup-conf
+cgroup-parent cgroupns cgroups chrootdirs cidfile conmon-pidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime
+cpu-shares cpus cpuset-cpus cpuset-mems creds decryption-key detach detach-keys device device-cgroup-rule
+device-read-bps device-read-iops device-write-bps device-write-iops disable-content-trust dns dns-option dns-search
+entrypoint env env-file env-host env-merge expose gidmap gpus group-add group-entry health-cmd health-interval
+health-log-destination health-max-log-count health-max-log-size health-on-failure health-retries health-start-period
+health-startup-cmd health-startup-interval health-startup-retries health-startup-success health-startup-timeout
+health-timeout help hostname hosts-file hostuser http-proxy image-volume init init-ctr init-path interactive ip ip6 ipc
+label label-file log-driver log-opt mac-address memory memory-reservation memory-swap memory-swappiness mount name
+network network-alias no-healthcheck no-hostname no-hosts oom-kill-disable oom-score-adj os passwd passwd-entry
+personality pid pidfile pids-limit platform pod pod-id-file preserve-fd preserve-fds privileged publish publish-all pull
+quiet rdt-class read-only read-only-tmpfs replace requires restart retry retry-delay rm rmi rootfs runtime sdnotify
+seccomp-policy secret security-opt shm-size shm-size-systemd sig-proxy stop-signal stop-timeout subgidname subuidname
+sysctl systemd timeout tls-verify tmpfs tty tz uidmap ulimit umask unsetenv unsetenv-all user userns uts variant volume
+volumes-from workdir
+"""
+
+
+def test_every_option_of_podman_run_is_in_one_place() -> None:
+    places = [*SAID, *PASSING, *(each.option for each in SETTINGS)]
+    assert sorted(places) == sorted(f"--{each}" for each in OPTIONS.split())

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from mcpctl import composefile
 from mcpctl.composefile import ComposeError
 from mcpctl.exporting import compose
-from mcpctl.importing import Imported, Source, import_compose
+from mcpctl.importing import Imported, Source, dotenv, import_compose
+from mcpctl.importing.names import full_image
 from protos import grammar
 from protos.spec import Component, Health, Resources, Service
 from tests.unit.strategies import services
@@ -25,15 +26,22 @@ FILES = {"app.env": "A=1\n# no\nexport B='two words' # note\nC=plain # note\nD\n
 QUICK_S = 20.0
 
 
-def read(path: Path) -> str:
+def read(path: Path, files: Mapping[str, str] = FILES) -> str:
     try:
-        return FILES[str(path.relative_to(FOLDER))]
+        return files[str(path.relative_to(FOLDER))]
     except (KeyError, ValueError):
         raise FileNotFoundError(2, "No such file or directory", str(path)) from None
 
 
-def imported(text: str, *, name: str = "web", environment: Mapping[str, str] | None = None) -> Imported:
-    return import_compose(text, Source(FOLDER, environment or {}, read), name=name, node="rift")
+def imported(
+    text: str,
+    *,
+    name: str = "web",
+    environment: Mapping[str, str] | None = None,
+    files: Mapping[str, str] = FILES,
+) -> Imported:
+    source = Source(FOLDER, environment or {}, lambda path: read(path, files))
+    return import_compose(text, source, name=name, node="rift")
 
 
 def one(body: str, **options: Any) -> tuple[Component, list[str]]:
@@ -115,7 +123,7 @@ def test_a_compose_file_becomes_a_service() -> None:
             ),
             Component(
                 name="db-main",
-                image="postgres:16",
+                image="docker.io/library/postgres:16",
                 network="mcpnet",
                 health=Health(cmd=("sh", "-c", "pg_isready -q"), timeout=timedelta(seconds=30)),
             ),
@@ -136,7 +144,8 @@ def test_what_was_exported_is_imported_again(made: Service) -> None:
     again = import_compose(file.text, Source(FOLDER, {}, read), name=made.name, node=made.node).service
     for before, after in zip(made.components, again.components, strict=True):
         assert list(map(grammar.port, after.ports)) == list(map(grammar.port, before.ports))
-        for field in ("name", "image", "network", "user", "restart", "cmd", "env", "secrets", "depends_on"):
+        assert after.image == full_image(before.image)
+        for field in ("name", "network", "user", "restart", "cmd", "env", "secrets", "depends_on"):
             assert getattr(after, field) == getattr(before, field), field
         assert after.resources.memory == before.resources.memory
         assert after.resources.pids == before.resources.pids
@@ -220,6 +229,139 @@ def test_an_env_file_is_weaker_than_the_environment_and_a_later_one_stronger() -
     component, _ = one("env_file: [app.env, {path: later.env}]\nenvironment: {B: mine}")
     assert component.env == {"A": "2", "B": "mine", "C": "plain", "E": ""}
     assert one("env_file: app.env")[0].env["B"] == "two words"
+
+
+# -- env files
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=1\nB = two words \nC=\nexport D=4\nE: yaml\nF.g-h[1]=x", {"A": "1", "B": "two words", "C": "", "D": "4",
+         "E": "yaml", "F.g-h[1]": "x"}),
+        ("\ufeffA=1\r\nB='x'\r\n", {"A": "1", "B": "x"}),
+        ("# no\n\n  A=1 # a comment\nB=x#y\nC= # nothing\nD='a # b' # c\nE=\"#\"#c", {"A": "1", "B": "x#y", "C": "",
+         "D": "a # b", "E": "#"}),
+        # A key over several lines, and one with \n for each: the same.
+        ('K="-----BEGIN\nabc=\n-----END\n"\nL="-----BEGIN\\nabc=\\n-----END\\n"\nM=1',
+         {"K": "-----BEGIN\nabc=\n-----END\n", "L": "-----BEGIN\nabc=\n-----END\n", "M": "1"}),
+        ("A='it\\'s'\nB='a\\nb'\nC='two\nlines'\nD='$X ${Y}'", {"A": "it's", "B": "a\\nb", "C": "two\nlines",
+         "D": "$X ${Y}"}),
+        (r'''A="\t\"q\" \\ \$X $$Y \z \0101"''', {"A": '\t"q" \\ $X $Y \\z A'}),
+        (r"A=a\nb", {"A": r"a\nb"}),
+        ("A=1\nB=${A}2\nC=\"$B-${NO:-d}\"\nD=$SHELL_ONE", {"A": "1", "B": "12", "C": "12-d", "D": "of the shell"}),
+        # The shell's is the stronger one in a value, and is taken where there is none.
+        ("BOTH=file\nX=$BOTH\nSHELL_ONE", {"BOTH": "file", "X": "shell", "SHELL_ONE": "of the shell"}),
+        ("A=1\nA=2", {"A": "2"}),
+        ("", {}),
+    ],
+)  # fmt: skip
+def test_an_env_file_is_read_as_compose_does(text: str, expected: dict[str, str]) -> None:
+    nothing: list[object] = []
+    shell = {"SHELL_ONE": "of the shell", "BOTH": "shell"}
+    assert dotenv.parsed(text, shell, lambda *missing: nothing.append(missing)) == expected
+    assert nothing == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("A=1\nB='SECRET", "line 2: the value of B begins with ', which nothing closes"),
+        ('A="x\ny"\nB="SECRET" more', 'line 3: the value of B goes on after its closing "'),
+        ("A=SECRET$", "line 1: the value of A has a $ that cannot be replaced"),
+        ('A="SECRET${X"', "single quotes"),
+        ("two words=SECRET", "line 1: expected NAME=VALUE"),
+        ("=SECRET", "line 1: expected NAME=VALUE"),
+    ],
+)
+def test_a_line_that_is_none_is_named_without_what_it_holds(text: str, message: str) -> None:
+    with pytest.raises(ComposeError) as raised:
+        dotenv.parsed(text, {}, lambda *_: None)
+    assert message in str(raised.value)
+    assert "SECRET" not in str(raised.value)
+    assert message in refused("services: {a: {image: x, env_file: s.env}}", files={"s.env": text})
+
+
+def test_what_is_set_nowhere_is_told() -> None:
+    files = {"s.env": "A=x$NO\nB"}
+    component, lost = one("env_file: s.env", files=files)
+    assert (component.env, lost) == ({"A": "x"}, ["env_file (s.env)", "env_file (s.env)"])
+
+
+def test_an_env_file_may_be_missing_when_it_says_so_and_may_be_raw() -> None:
+    files = {"raw.env": "# no\nA='$x' # y\nB=\nC\n"}
+    body = "env_file: [{path: raw.env, format: raw}, {path: missing.env, required: false}]"
+    component, lost = one(body, files=files)
+    assert (component.env, lost) == ({"A": "'$x' # y", "B": ""}, [])
+    assert one("env_file: {path: missing.env, required: true}")[1] == ["env_file"]
+
+
+def test_variables_are_taken_from_the_shell_and_then_from_the_file_beside() -> None:
+    files = {".env": "TAG=v1\nBOTH=file\nDOUBLE=$TAG$TAG\nTOKEN='a$b'\n"}
+    body = "environment: {A: '${TAG:-none}', B: $BOTH, C: '${DOUBLE}', D: $TOKEN, TAG: , NOWHERE: }"
+    component, lost = one(body, files=files, environment={"BOTH": "shell"})
+    assert component.env == {"A": "v1", "B": "shell", "C": "v1v1", "D": "a$b", "TAG": "v1"}
+    assert lost == ["environment.NOWHERE"]
+    # It is no env file of any component.
+    assert one("user: '0'", files=files)[0].env == {}
+
+
+def test_a_file_beside_that_cannot_be_read_is_refused() -> None:
+    assert refused("services: {a: {image: x}}", files={".env": "A='"}).startswith(".env: line 1: ")
+
+
+def test_the_projects_name_may_be_in_the_environment() -> None:
+    text = "name: own\nservices: {a: {image: x, volumes: ['v:/v']}}"
+    found = imported(text, name="", files={".env": "COMPOSE_PROJECT_NAME=given\n"})
+    assert (found.service.name, found.service.components[0].volumes) == ("given", ("given_v:/v",))
+
+
+def test_variables_of_variables_are_bounded() -> None:
+    text = "A=xxxxxxxxxx\n" + "A=$A$A$A$A\n" * 200
+    started = time.monotonic()
+    assert "cannot be replaced" in refused("services: {a: {image: x}}", files={".env": text})
+    assert time.monotonic() - started < QUICK_S
+
+
+@given(st.text(alphabet=st.sampled_from("A=:'\"\\$ {}#\n\rx")))
+def test_any_env_file_is_read_or_refused_with_a_sentence(text: str) -> None:
+    message = ""
+    try:
+        dotenv.parsed(text, {}, lambda *_: None)
+    except ComposeError as error:
+        message = str(error)
+    assert not message or message.startswith("line ")
+
+
+# -- images
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ("redis", "docker.io/library/redis"),
+        ("redis:alpine", "docker.io/library/redis:alpine"),
+        ("redis@sha256:" + "a" * 64, "docker.io/library/redis@sha256:" + "a" * 64),
+        ("redis:7@sha256:" + "a" * 64, "docker.io/library/redis:7@sha256:" + "a" * 64),
+        ("org/x", "docker.io/org/x"),
+        ("org/x/y:v1", "docker.io/org/x/y:v1"),
+        ("docker.io/redis:7", "docker.io/library/redis:7"),
+        ("index.docker.io/org/x", "docker.io/org/x"),
+        ("ghcr.io/x", "ghcr.io/x"),
+        ("localhost/x", "localhost/x"),
+        ("host:5000/x", "host:5000/x"),
+        ("[::1]:5000/x", "[::1]:5000/x"),
+        ("Registry/x", "Registry/x"),
+        ("b" * 64, "b" * 64),
+    ],
+)
+def test_an_image_is_written_with_its_registry(short: str, full: str) -> None:
+    found = imported(f"services: {{a: {{image: '{short}'}}}}")
+    assert (found.service.components[0].image, found.losses) == (full, ())
+
+
+def test_an_image_that_is_built_is_not_taken_for_dockers() -> None:
+    assert imported("services: {a: {image: mine, build: .}}").service.components[0].image == "mine"
 
 
 def test_several_services_share_the_projects_network() -> None:
