@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from mcpd.changes import advice, ports
 from mcpd.changes.deploy import SETTLE_REPLACED_S
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
@@ -15,6 +16,7 @@ from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import own_network
+from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
@@ -120,6 +122,9 @@ class Lifecycle:
     async def _attempt(self, act: _Act, component: RecordedComponent, container: Container | None) -> Outcome:
         try:
             return await act(component, container)
+        except PodmanError as error:
+            words = advice.about_step(component.spec.image, str(error))
+            return Outcome(component.spec.name, Result.FAILED, words)
         except McpdError as error:
             return Outcome(component.spec.name, Result.FAILED, str(error))
 
@@ -135,6 +140,7 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
+        await ports.check_free(self._node, component.service, component.spec, container)
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
 
@@ -143,8 +149,9 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             return Outcome(component.spec.name, Result.UNCHANGED, "runs already")
+        await ports.check_free(self._node, component.service, component.spec, container)
         await self._operation.take(component.spec.name, Step.START, f"starting {container.name}")
-        await self._podman.start(container.id)
+        await ports.start(self._node, container.id, self._operation.caller.name)
         return Outcome(component.spec.name, Result.STARTED, "healed")
 
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -165,6 +172,8 @@ class Lifecycle:
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if container is None or component.desired is not Desired.RUNNING:
             return _not_startable(component)
+        # Also before it is stopped: what runs stays as it is when it could not come back.
+        await ports.check_free(self._node, component.service, component.spec, container)
         if container.is_active:
             await self._down(component, container)
         # What was stopped is started again, whatever the registry says.
@@ -183,7 +192,7 @@ class Lifecycle:
     async def _up(self, component: RecordedComponent, container: Container, *, anyhow: bool = False) -> None:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
-        await self._podman.start(container.id)
+        await ports.start(self._node, container.id, self._operation.caller.name)
         await comes_up(self._node, container.id, component.spec.health, SETTLE_REPLACED_S)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:

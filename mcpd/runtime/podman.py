@@ -219,6 +219,11 @@ class Podman:
         ended = await self._ask("GET", f"/exec/{session.id}/json", answers.Session)
         return Ran(ended.exit_code, output)
 
+    async def secrets(self) -> Mapping[str, datetime]:
+        """podman's secrets by name, each with the time when its value was last set. Values are never asked for."""
+        listed = await self._ask("GET", "/secrets/json", tuple[answers.Secret, ...], timeout=_LOOK_S)
+        return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
+
     # -- images and networks
 
     async def has_image(self, reference: str) -> bool:
