@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from mcpctl.config import Settings
 from mcpctl.errors import CliError, UsageError
-from protos import atomic, naming, strict
+from protos import atomic, grammar, naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
 
@@ -94,7 +94,12 @@ def _judged(settings: Settings, path: Path, examined: Mapping[Path, _Examined]) 
     service, problems = examined[path]
     if service is not None:
         # A neighbour that is broken is its own problem, told when somebody uses it.
-        neighbours = [other for where, (other, _) in examined.items() if other and where.name != path.name]
+        # So is one that is called otherwise than its file: a copy, say, which agrees with its original in everything.
+        neighbours = [
+            (where, other)
+            for where, (other, _) in examined.items()
+            if other and where.name != path.name and other.name == where.stem
+        ]
         problems = _disagreements(settings, path, service, neighbours)
     if service is None or problems:
         raise UsageError(str(strict.Invalid(str(path), problems)))
@@ -111,7 +116,9 @@ def _examine(path: Path) -> _Examined:
     return examine_service(data)
 
 
-def _disagreements(settings: Settings, path: Path, service: Service, neighbours: Iterable[Service]) -> list[Problem]:
+def _disagreements(
+    settings: Settings, path: Path, service: Service, neighbours: Iterable[tuple[Path, Service]]
+) -> list[Problem]:
     """How a definition that is right in itself disagrees with its file, the nodes and its neighbours."""
     problems = []
     if service.name != path.stem:
@@ -120,9 +127,12 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
         known = settings.known_nodes(service.node)
         problems.append(Problem("node", f"{service.node!r} is no node in {settings.path}; {known}"))
     ours = {service.container(name): name for name in service.component_names}
-    for other in neighbours:
+    if service.name != path.stem:
+        return problems  # until it has a name of its own, what it shares with others says nothing
+    for where, other in neighbours:
         if other.node != service.node:
             continue
+        problems += _shared_ports(service, where, other)
         for name in other.component_names:
             if (container := other.container(name)) in ours:
                 index = service.component_names.index(ours[container])
@@ -133,6 +143,27 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
                     )
                 )
     return problems
+
+
+def _ports(service: Service, *, active: bool) -> Iterator[tuple[str, str, grammar.Port]]:
+    """Each host port that components of the service publish: its key, its text and its value."""
+    for index, each in enumerate(service.components):
+        if each.network not in ("host", "none") and service.wants_running(each) is active:
+            for position, text in enumerate(each.ports):
+                yield f"components[{index}].ports[{position}]", text, grammar.port(text)
+
+
+def _shared_ports(service: Service, where: Path, other: Service) -> list[Problem]:
+    """Host ports that two services of a node would both have. What is not active has none."""
+    theirs = list(_ports(other, active=True))
+    return [
+        Problem(
+            key, f"publishes {text!r} on {service.node}, as {where.name} does ({there}: {their_text!r}); change one"
+        )
+        for key, text, port in _ports(service, active=True)
+        for there, their_text, their_port in theirs
+        if port.overlaps(their_port)
+    ]
 
 
 def set_active(definition: Definition, component: str, active: bool) -> bool:

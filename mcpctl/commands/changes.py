@@ -14,7 +14,7 @@ from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
 from mcpctl.looking import what as called
 from mcpctl.options import COMMON, Common, DryRun, Force, What, target
-from mcpctl.output import structured
+from mcpctl.output import later, structured
 from mcpctl.planning import Wanted, plan_one
 from mcpctl.reports import BAD, print_outcomes, watch
 from mcpctl.rows import deploy_report, outcome_row
@@ -34,11 +34,20 @@ def deploy(
     plan: Annotated[str, Parameter(help="Only if this plan, as `mcpctl plan` shows it, still holds.")] = "",
     force: Force = False,
     wait: Wait = False,
+    and_undeploy_old: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Once it runs on its node, undeploy it where it ran before. For a moment it runs on both: what must "
+            "not is undeployed there first.",
+        ),
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Make a service, or one component of it, run as its definition says.
 
-    What is unchanged is not touched. When a step fails, everything is put back as it was.
+    What is unchanged is not touched. When a step fails, everything is put back as it was. A service whose definition
+    names another node than the one that runs it is refused, since it would run twice.
 
     For example: `mcpctl deploy web`
     """
@@ -54,18 +63,33 @@ def deploy(
     if dry_run:
         options = f" --image {image}" if image else ""
         return plan_one(settings, Wanted(found, component, force, options), how=common.how)
+    if and_undeploy_old and component:
+        raise UsageError(f"--and-undeploy-old moves a whole service: say {name}, without a component")
+    elsewhere = moved.check(settings, name, node.name, "deploying", moves=and_undeploy_old)
     request = v1.DeployRequest(
         service=service_spec(found.service), component=component, force=force, plan_id=plan, wait=wait
     )
-    return watch(
+    status = watch(
         settings,
         node,
         lambda stub: stub.deploy(request),
         deploy_report,
         subject="the deploy",
         how=common.how,
-        beside=lambda: moved.warnings(settings, {name: node.name}),
     )
+    if and_undeploy_old:
+        return max(status, *(_undeploy_old(settings, name, each.node, common) for each in elsewhere.left), DONE)
+    for warning in elsewhere.warnings:
+        render.note(f"mcpctl: {warning}")
+    return status
+
+
+def _undeploy_old(settings: Settings, name: str, node: str, common: Common) -> int:
+    """Its definition is not touched: it is about the node that has the service now."""
+    if not common.quiet:
+        render.note(f"mcpctl: {name} runs where its definition says; undeploying it on {node}")
+    request = v1.UndeployServiceRequest(service=name)
+    return _outcomes(settings, node, lambda stub: stub.undeploy_service(request), common)
 
 
 def start(what: What, /, *, wait: Wait = False, common: Common = COMMON) -> int:
@@ -119,7 +143,9 @@ def undeploy(
     what: What,
     /,
     *,
-    node: Annotated[str, Parameter(help="The node, for a service that has no definition any more.")] = "",
+    node: Annotated[
+        str, Parameter(help="The node, for a service that has no definition any more, or one for another node.")
+    ] = "",
     wait: Wait = False,
     common: Common = COMMON,
 ) -> int:
@@ -138,7 +164,7 @@ def undeploy(
         if not component:
             _write_active(found, "", False, quiet=common.quiet)
     request = v1.UndeployServiceRequest(service=name, component=component, wait=wait)
-    return _outcomes(settings, node, lambda stub: stub.undeploy_service(request), common)
+    return _outcomes(settings, node, lambda stub: stub.undeploy_service(request), common, lines=True)
 
 
 def _switch(
@@ -150,6 +176,8 @@ def _switch(
     found = definition.load(settings, name)
     found.check_component(component)
     settings.usable_node(found.service.node)
+    if active:
+        moved.check(settings, name, found.service.node, "starting")
     _write_active(found, component, active, quiet=common.quiet)
     try:
         return _outcomes(settings, found.service.node, lambda stub: call(stub, name, component), common)
@@ -161,15 +189,24 @@ def _switch(
 
 
 def _outcomes(
-    settings: Settings, node_name: str, call: Callable[[v1.AgentServiceStub], Awaitable[Any]], common: Common
+    settings: Settings,
+    node_name: str,
+    call: Callable[[v1.AgentServiceStub], Awaitable[Any]],
+    common: Common,
+    *,
+    lines: bool = False,
 ) -> int:
+    """``lines``: as JSON, a line for each, since others were printed before."""
     node = settings.usable_node(node_name)
 
     async def command() -> int:
         async with client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
             response = await call(stub)
         rows = [outcome_row(each) for each in response.outcomes]
-        if common.json:
+        if common.json and lines:
+            for row in rows:
+                later(row, common.how)
+        elif common.json:
             structured(rows, common.how, rows)
         else:
             print_outcomes(rows, quiet=common.quiet)
