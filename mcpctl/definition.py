@@ -95,15 +95,51 @@ def _judged(settings: Settings, path: Path, examined: Mapping[Path, _Examined]) 
     if service is not None:
         # A neighbour that is broken is its own problem, told when somebody uses it.
         # So is one that is called otherwise than its file: a copy, say, which agrees with its original in everything.
-        neighbours = [
-            (where, other)
-            for where, (other, _) in examined.items()
-            if other and where.name != path.name and other.name == where.stem
-        ]
+        neighbours = [other for _, other in _neighbours(path, examined)]
         problems = _disagreements(settings, path, service, neighbours)
     if service is None or problems:
         raise UsageError(str(strict.Invalid(str(path), problems)))
     return Definition(path, service)
+
+
+def check_ports(settings: Settings, found: Definition) -> None:
+    """Raises UsageError when another service of its node declares a host port that ``found`` does.
+
+    Whoever brings it to its node asks; to stop one of the two, both must be readable.
+    """
+    examined = {each: _examine(each) for each in paths(settings)}
+    problems = [
+        problem
+        for where, other in _neighbours(found.path, examined)
+        if other.node == found.service.node
+        for problem in _shared_ports(found.service, where, other)
+    ]
+    if problems:
+        raise UsageError(str(strict.Invalid(str(found.path), problems)))
+
+
+def without_clashes(
+    settings: Settings, found: Iterable[Definition], wrong: Iterable[UsageError]
+) -> tuple[list[Definition], list[UsageError]]:
+    """As `every` returns; those that `check_ports` refuses are among the wrong ones."""
+    good, bad = [], [*wrong]
+    for each in found:
+        try:
+            check_ports(settings, each)
+        except UsageError as error:
+            bad.append(error)
+        else:
+            good.append(each)
+    return good, bad
+
+
+def _neighbours(path: Path, examined: Mapping[Path, _Examined]) -> list[tuple[Path, Service]]:
+    """The other services that are defined rightly, each in its own file."""
+    return [
+        (where, other)
+        for where, (other, _) in examined.items()
+        if other and where.name != path.name and other.name == where.stem
+    ]
 
 
 def _examine(path: Path) -> _Examined:
@@ -116,9 +152,7 @@ def _examine(path: Path) -> _Examined:
     return examine_service(data)
 
 
-def _disagreements(
-    settings: Settings, path: Path, service: Service, neighbours: Iterable[tuple[Path, Service]]
-) -> list[Problem]:
+def _disagreements(settings: Settings, path: Path, service: Service, neighbours: Iterable[Service]) -> list[Problem]:
     """How a definition that is right in itself disagrees with its file, the nodes and its neighbours."""
     problems = []
     if service.name != path.stem:
@@ -129,10 +163,9 @@ def _disagreements(
     ours = {service.container(name): name for name in service.component_names}
     if service.name != path.stem:
         return problems  # until it has a name of its own, what it shares with others says nothing
-    for where, other in neighbours:
+    for other in neighbours:
         if other.node != service.node:
             continue
-        problems += _shared_ports(service, where, other)
         for name in other.component_names:
             if (container := other.container(name)) in ours:
                 index = service.component_names.index(ours[container])

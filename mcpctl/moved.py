@@ -37,7 +37,7 @@ class Left(NamedTuple):
 
     @property
     def warning(self) -> str:
-        refused = "; `mcpctl deploy` is refused as long as it runs there" if self.runs else ""
+        refused = "; until then a deploy is refused" if self.runs else ""
         return (
             f"node {self.node} still has {self.service}, which its definition puts on {self.home}: it may run twice; "
             f"`mcpctl undeploy {self.service} --node {self.node}` removes it there{refused}"

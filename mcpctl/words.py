@@ -62,6 +62,10 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--plan": ("text", "Only if this plan, as `mcpctl plan` shows it, still holds."),
             "--force": ("", "Recreate what is unchanged, too."),
             "--wait": ("", "Wait for an operation that holds the service."),
+            "--and-undeploy-old": (
+                "",
+                "Once it runs on its node, undeploy it where it ran before. For a moment it runs on both: what must not is undeployed there first.",
+            ),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
             "--quiet": ("", "Of a listing only the names, of a change only what went wrong."),
@@ -121,7 +125,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "undeploy": (
         "Stop and remove a service's containers, and forget them.",
         {
-            "--node": ("node", "The node, for a service that has no definition any more."),
+            "--node": ("node", "The node, for a service that has no definition any more, or one for another node."),
             "--wait": ("", "Wait for an operation that holds the service."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),

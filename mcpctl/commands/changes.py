@@ -57,6 +57,7 @@ def deploy(
     name, component = target(what)
     found = definition.load(settings, name)
     found.check_component(component)
+    definition.check_ports(settings, found)
     node = settings.usable_node(found.service.node)
     if image:
         found = _with_image(found, component, image, verb="planning" if dry_run else "deploying")

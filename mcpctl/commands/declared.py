@@ -35,7 +35,7 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
     For example: `mcpctl sync --dry-run`
     """
     settings = common.settings()
-    found, wrong = definition.every(settings)
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
     if wrong:
         raise UsageError("\n".join([*map(str, wrong), "nothing was sent to any node"]))
 

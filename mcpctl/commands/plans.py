@@ -28,4 +28,5 @@ def plan(
     name, component = target(what)
     found = definition.load(settings, name)
     found.check_component(component)
+    definition.check_ports(settings, found)
     return plan_one(settings, Wanted(found, component, force), how=common.how)

@@ -85,7 +85,10 @@ class Lifecycle:
     async def _known(self) -> RecordedService:
         service = await self._registry.service(self._target.service)
         if service is None:
-            raise NotFoundError(f"no service {self._target.service} is deployed here; `mcpctl deploy` it first")
+            name = self._target.service
+            # Whoever removes it does not want it made first.
+            remedy = f"`mcpctl deploy {name}` does that" if self._operation.kind != "undeploy" else "nothing is removed"
+            raise NotFoundError(f"no service {name} is deployed on {self._node.name}; {remedy}")
         if self._target.component and service.component(self._target.component) is None:
             known = ", ".join(each.spec.name for each in service.components)
             raise NotFoundError(f"{service.name} has no component {self._target.component} here; it has {known}")

@@ -40,12 +40,20 @@ def holder(node: Node) -> int:
     return port
 
 
+def unseen(node: Node) -> Path:
+    """The definition of who has the port is in another folder: only the node knows of it. Returns where it was."""
+    path = node.folder / "services/big.toml"
+    path.rename(node.folder / "big.toml")
+    return path
+
+
 def taker(node: Node, port: int) -> Path:
     return node.define("bad", TAKER.replace("PORT", str(port)))
 
 
 def test_a_port_that_another_service_has_is_refused_before_anything_is_touched(node: Node) -> None:
     port = holder(node)
+    unseen(node)
     pids = node.pids()
     taker(node, port)
     for words in (("plan", "bad"), ("deploy", "bad")):
@@ -59,9 +67,12 @@ def test_a_port_that_another_service_has_is_refused_before_anything_is_touched(n
 
 def test_a_port_that_a_stopped_service_is_declared_to_have_is_refused(node: Node) -> None:
     port = holder(node)
+    definition = unseen(node)
     node.podman("stop", "--time", "0", "big-front")
     taker(node, port)
     assert "which big/front is declared to have" in node.mcpctl("deploy", "bad", status=2).stderr
+    (node.folder / "big.toml").rename(definition)
+    assert "as big.toml does" in node.mcpctl("deploy", "bad", status=2).stderr
     node.mcpctl("stop", "big/front")
     node.mcpctl("deploy", "bad")
     assert answer(port) == "v1"

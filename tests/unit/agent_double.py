@@ -152,9 +152,7 @@ class Agent(v1.AgentServiceBase):
     async def plan(self, plan_request: v1.PlanRequest) -> v1.PlanResponse:
         return self._answer(plan_request) or v1.PlanResponse()
 
-    async def undeploy_service(
-        self, undeploy_service_request: v1.UndeployServiceRequest
-    ) -> v1.UndeployServiceResponse:
+    async def undeploy_service(self, undeploy_service_request: v1.UndeployServiceRequest) -> v1.UndeployServiceResponse:
         return self._answer(undeploy_service_request) or v1.UndeployServiceResponse()
 
     async def list_services(self, list_services_request: v1.ListServicesRequest) -> v1.ListServicesResponse:
