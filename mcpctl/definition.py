@@ -107,7 +107,10 @@ def check_ports(settings: Settings, found: Definition) -> None:
 
     Whoever brings it to its node asks; to stop one of the two, both must be readable.
     """
-    examined = {each: _examine(each) for each in paths(settings)}
+    _check_ports(found, {each: _examine(each) for each in paths(settings)})
+
+
+def _check_ports(found: Definition, examined: Mapping[Path, _Examined]) -> None:
     problems = [
         problem
         for where, other in _neighbours(found.path, examined)
@@ -122,10 +125,11 @@ def without_clashes(
     settings: Settings, found: Iterable[Definition], wrong: Iterable[UsageError]
 ) -> tuple[list[Definition], list[UsageError]]:
     """As `every` returns; those that `check_ports` refuses are among the wrong ones."""
+    examined = {each: _examine(each) for each in paths(settings)}
     good, bad = [], [*wrong]
     for each in found:
         try:
-            check_ports(settings, each)
+            _check_ports(each, examined)
         except UsageError as error:
             bad.append(error)
         else:

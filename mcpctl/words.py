@@ -62,10 +62,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--plan": ("text", "Only if this plan, as `mcpctl plan` shows it, still holds."),
             "--force": ("", "Recreate what is unchanged, too."),
             "--wait": ("", "Wait for an operation that holds the service."),
-            "--and-undeploy-old": (
-                "",
-                "Once it runs on its node, undeploy it where it ran before. For a moment it runs on both: what must not is undeployed there first.",
-            ),
+            "--and-undeploy-old": ("", "Then undeploy it where it ran before; for a moment both run."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
             "--quiet": ("", "Of a listing only the names, of a change only what went wrong."),

@@ -38,8 +38,7 @@ def deploy(
         bool,
         Parameter(
             negative="",
-            help="Once it runs on its node, undeploy it where it ran before. For a moment it runs on both: what must "
-            "not is undeployed there first.",
+            help="Then undeploy it where it ran before; for a moment both run.",
         ),
     ] = False,
     common: Common = COMMON,
