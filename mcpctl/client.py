@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -96,9 +97,10 @@ async def agent(settings: Settings, node: Node, *, deadline: float | None) -> As
         # What asyncio says instead names the address once more, and not what was wrong.
         number = error.errno or 0
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-        raise UnreachableError(
-            f"node {node.name}: {node.address} cannot be reached: {reason}; is mcpd running there?"
-        ) from None
+        what = "is mcpd running there?"
+        if isinstance(error, socket.gaierror):
+            what = f"is its address in {settings.path} right, and does this machine's name server answer?"
+        raise UnreachableError(f"node {node.name}: {node.address} cannot be reached: {reason}; {what}") from None
     finally:
         channel.close()
 

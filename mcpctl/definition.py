@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import msgspec
 from mcpctl import render, targets
 from mcpctl.config import Settings
 from mcpctl.errors import CliError, UsageError
-from protos import atomic, naming, strict
+from protos import atomic, grammar, naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
 
@@ -126,11 +126,56 @@ def _judged(settings: Settings, path: Path, examined: Mapping[Path, _Examined]) 
     service, problems = examined[path]
     if service is not None:
         # A neighbour that is broken is its own problem, told when somebody uses it.
-        neighbours = [other for where, (other, _) in examined.items() if other and where.name != path.name]
+        # So is one that is called otherwise than its file: a copy, say, which agrees with its original in everything.
+        neighbours = [other for _, other in _neighbours(path, examined)]
         problems = _disagreements(settings, path, service, neighbours)
     if service is None or problems:
         raise UsageError(str(strict.Invalid(str(path), problems)))
     return Definition(path, service)
+
+
+def check_ports(settings: Settings, found: Definition) -> None:
+    """Raises UsageError when another service of its node declares a host port that ``found`` does.
+
+    Whoever brings it to its node asks; to stop one of the two, both must be readable.
+    """
+    _check_ports(found, {each: _examine(each) for each in paths(settings)})
+
+
+def _check_ports(found: Definition, examined: Mapping[Path, _Examined]) -> None:
+    problems = [
+        problem
+        for where, other in _neighbours(found.path, examined)
+        if other.node == found.service.node
+        for problem in _shared_ports(found.service, where, other)
+    ]
+    if problems:
+        raise UsageError(str(strict.Invalid(str(found.path), problems)))
+
+
+def without_clashes(
+    settings: Settings, found: Iterable[Definition], wrong: Iterable[UsageError]
+) -> tuple[list[Definition], list[UsageError]]:
+    """As `every` returns; those that `check_ports` refuses are among the wrong ones."""
+    examined = {each: _examine(each) for each in paths(settings)}
+    good, bad = [], [*wrong]
+    for each in found:
+        try:
+            _check_ports(each, examined)
+        except UsageError as error:
+            bad.append(error)
+        else:
+            good.append(each)
+    return good, bad
+
+
+def _neighbours(path: Path, examined: Mapping[Path, _Examined]) -> list[tuple[Path, Service]]:
+    """The other services that are defined rightly, each in its own file."""
+    return [
+        (where, other)
+        for where, (other, _) in examined.items()
+        if other and where.name != path.name and other.name == where.stem
+    ]
 
 
 def _examine(path: Path) -> _Examined:
@@ -152,6 +197,8 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
         known = settings.known_nodes(service.node)
         problems.append(Problem("node", f"{service.node!r} is no node in {settings.path}; {known}"))
     ours = {service.container(name): name for name in service.component_names}
+    if service.name != path.stem:
+        return problems  # until it has a name of its own, what it shares with others says nothing
     for other in neighbours:
         if other.node != service.node:
             continue
@@ -165,6 +212,27 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
                     )
                 )
     return problems
+
+
+def _ports(service: Service, *, active: bool) -> Iterator[tuple[str, str, grammar.Port]]:
+    """Each host port that components of the service publish: its key, its text and its value."""
+    for index, each in enumerate(service.components):
+        if each.network not in ("host", "none") and service.wants_running(each) is active:
+            for position, text in enumerate(each.ports):
+                yield f"components[{index}].ports[{position}]", text, grammar.port(text)
+
+
+def _shared_ports(service: Service, where: Path, other: Service) -> list[Problem]:
+    """Host ports that two services of a node would both have. What is not active has none."""
+    theirs = list(_ports(other, active=True))
+    return [
+        Problem(
+            key, f"publishes {text!r} on {service.node}, as {where.name} does ({there}: {their_text!r}); change one"
+        )
+        for key, text, port in _ports(service, active=True)
+        for there, their_text, their_port in theirs
+        if port.overlaps(their_port)
+    ]
 
 
 def set_active(definition: Definition, component: str, active: bool) -> bool:

@@ -124,7 +124,9 @@ def checked(settings: Settings, made: Draft) -> definition.Definition:
     while True:
         run_editor(made.file)
         try:
-            return definition.read(settings, made.file)
+            found = definition.read(settings, made.file)
+            definition.check_ports(settings, found)
+            return found
         except UsageError as error:
             if not made.is_changed() or not sys.stdin.isatty():
                 raise

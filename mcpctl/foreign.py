@@ -70,8 +70,8 @@ _NOTHING_LIKE_IT = {
     "build": "build and push an image with podman, name it in a definition, and `mcpctl deploy NAME` runs it",
     "scale": "a component is one container; one more is one more `[[components]]` in the definition",
     "rollback": "`mcpctl deploy NAME --image REF` goes back to an image; then write it into the definition",
-    "image": "a deploy pulls what it needs, and `mcpctl node prune` removes what nothing needs",
-    "images": "a deploy pulls what it needs, and `mcpctl node prune` removes what nothing needs",
+    "image": "a deploy pulls what it needs, and `mcpctl node prune NODE` removes what nothing needs",
+    "images": "a deploy pulls what it needs, and `mcpctl node prune NODE` removes what nothing needs",
 }
 # `mcpctl pull` copies files; who says this wants an image.
 _IMAGE = "image"
@@ -88,7 +88,7 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
         return None
     if rest[0] in known[group]:
         asks_for_image = not group and rest[0] == "pull" and rest[1:2] == [_IMAGE]
-        return f"`mcpctl pull` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
+        return f"mcpctl's `pull` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
     said = f"{group} {rest[0]}".lstrip()
     table = _OURS.get(group, {})
     pair = " ".join(rest[:2])

@@ -64,7 +64,7 @@ def plan_one(settings: Settings, wanted: Wanted, *, how: How) -> int:
 
 def plan_all(settings: Settings, *, force: bool, how: How) -> int:
     """Every service that is defined rightly and lives on an active node. Raises CliError when no node answered."""
-    found, wrong = definition.every(settings)
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
     for error in wrong:
         render.note(f"mcpctl: {error}")
     return plan_several(settings, [Wanted(each, force=force) for each in found], FAILED if wrong else DONE, how=how)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from mcpctl import client, output, render
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, CliError, InterruptedByUserError, UnreachableError
+from mcpctl.errors import DONE, InterruptedByUserError, UnreachableError
 from mcpctl.looking import what
 from mcpctl.output import How
 from mcpctl.progress import Board, Screen
@@ -42,11 +42,9 @@ def watch(
     how: How,
     operation: str = "",
     kind: str = "",
-    beside: Callable[[], Awaitable[list[str]]] | None = None,
 ) -> int:
     """Follows one operation on ``node`` to its end, and prints how it ended for each component.
 
-    ``beside``: asked at the same time; what it warns of is told at the end, and it is no reason for anything to fail.
     ``operation`` and ``kind``: its id, and whether it is a deploy, where those are known beforehand; ``subject``: what
     it is called until then. Raises CliError, which says how to follow it again when it is not over.
     """
@@ -64,7 +62,6 @@ def watch(
 
     async def command() -> None:
         async with (
-            asked(beside),
             shown(how) as show,
             client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub,
         ):
@@ -87,22 +84,6 @@ def watch(
         if not how.structured:
             print_outcomes(outcomes, quiet=how.quiet)
     return DONE
-
-
-@asynccontextmanager
-async def asked(question: Callable[[], Awaitable[list[str]]] | None) -> AsyncIterator[None]:
-    """Asks beside what is done here, and tells at the end what the answer warns of."""
-    if question is None:
-        yield
-        return
-    asking = asyncio.ensure_future(question())
-    try:
-        yield
-        with contextlib.suppress(CliError):
-            for warning in await asking:
-                render.note(f"mcpctl: {warning}")
-    finally:
-        asking.cancel()
 
 
 async def follow(stream: AsyncIterator[S], read: Callable[[S], ReportRow], show: Show, early: UnreachableError) -> None:

@@ -74,6 +74,7 @@ class Container(msgspec.Struct, frozen=True):
     finished_at: datetime | None
     ports: tuple[str, ...]
     labels: Mapping[str, str]
+    created_at: datetime | None = None
 
     @property
     def service(self) -> str:

@@ -69,5 +69,6 @@ def compared(services: Collection[RecordedService], containers: Collection[Conta
     if wrong:
         words.append("not as they should be: " + "; ".join(wrong))
     if strangers:
-        words.append(f"made by mcp and not in this registry: {', '.join(strangers)}; `mcpctl adopt` takes them back")
+        back = ", ".join(f"`mcpctl adopt {name}`" for name in sorted({each.partition("/")[0] for each in strangers}))
+        words.append(f"made by mcp and not in this registry: {', '.join(strangers)}; {back} takes them back")
     return "; ".join(words)

@@ -25,9 +25,9 @@ from mcpctl.errors import (
 )
 from mcpctl.looking import what as called
 from mcpctl.options import COMMON, Common, DryRun, Force, What, Whats, target
-from mcpctl.output import structured
+from mcpctl.output import later, structured
 from mcpctl.planning import Wanted, changes, on_active_nodes, plan_all, plan_one, plan_several, preview
-from mcpctl.reports import BAD, Show, announce, asked, ended_early, follow, left_alone, print_outcomes, shown, watch
+from mcpctl.reports import BAD, Show, announce, ended_early, follow, left_alone, print_outcomes, shown, watch
 from mcpctl.rollout import Done, Job
 from mcpctl.rows import OutcomeRow, ReportRow, deploy_report, outcome_row
 from protos import grammar
@@ -51,13 +51,20 @@ def deploy(
     ] = False,
     wait: Wait = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative="", help="Without a name: do not ask.")] = False,
+    and_undeploy_old: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Then undeploy it where it ran before; for a moment both run.",
+        ),
+    ] = False,
     common: Common = COMMON,
 ) -> int:
     """Make services, or one component of one, run as their definitions say.
 
     What is unchanged is not touched. When a step fails, everything of that service is put back as it was. An adopted
     container that has what no definition can say is made anew only with --accept-loss; `mcpctl plan` lists what that
-    is.
+    is. A service whose definition names another node than the one that runs it is refused, since it would run twice.
 
     Without a name all definitions are deployed: the plans are shown first, and nothing is done before you say yes, or
     unless --yes is given. Of several services those on different nodes are deployed at once, those on one node one
@@ -67,29 +74,38 @@ def deploy(
     """
     if dry_run and plan:
         raise UsageError("--dry-run makes a plan, and takes none")
-    if len(what) != 1 and (image or plan):
-        raise UsageError(f"{'--image' if image else '--plan'} is for one service: say which")
+    of_one = {"--image": image, "--plan": plan, "--and-undeploy-old": and_undeploy_old}
+    if len(what) != 1 and (option := next((name for name, value in of_one.items() if value), "")):
+        raise UsageError(f"{option} is for one service: say which")
     settings = common.settings()
     if dry_run and not what:
         return plan_all(settings, force=force, how=common.how)
     if not what:
         return _deploy_all(settings, force=force, wait=wait, accept_loss=accept_loss, yes=yes, common=common)
     wanted = [Wanted(found, component, force) for found, component in _found(settings, what)]
+    for each in wanted:
+        definition.check_ports(settings, each.service)
     if len(wanted) > 1:
         if dry_run:
             return plan_several(settings, wanted, how=common.how)
         several = [(each, _request(each, wait=wait, accept_loss=accept_loss)) for each in wanted]
         return _deploy_several(settings, several, common)
     (one,) = wanted
-    found, component = one.service, one.component
-    node = settings.usable_node(one.node)
     if image:
-        found = _with_image(found, component, image, verb="planning" if dry_run else "deploying")
-        one = Wanted(found, component, force, f" --image {image}")
+        changed = _with_image(one.service, one.component, image, verb="planning" if dry_run else "deploying")
+        one = msgspec.structs.replace(one, service=changed, options=f" --image {image}")
     if dry_run:
         return plan_one(settings, one, how=common.how)
     request = _request(one, plan=plan, wait=wait, accept_loss=accept_loss)
-    return watch(
+    return _deploy_one(settings, one, request, common, moves=and_undeploy_old)
+
+
+def _deploy_one(settings: Settings, one: Wanted, request: v1.DeployRequest, common: Common, *, moves: bool) -> int:
+    node, name = settings.usable_node(one.node), one.service.service.name
+    if moves and one.component:
+        raise UsageError(f"--and-undeploy-old moves a whole service: say {name}, without a component")
+    elsewhere = moved.check(settings, {name: node.name}, "deploying", moves=moves)
+    status = watch(
         settings,
         node,
         lambda stub: stub.deploy(request),
@@ -97,8 +113,20 @@ def deploy(
         subject=f"the deploy of {one.name}",
         how=common.how,
         kind="deploy",
-        beside=lambda: moved.warnings(settings, {found.service.name: node.name}),
     )
+    if moves and status == DONE:
+        return max((_undeploy_old(settings, name, each.node, common) for each in elsewhere.left), default=DONE)
+    for warning in elsewhere.warnings:
+        render.note(f"mcpctl: {warning}")
+    return status
+
+
+def _undeploy_old(settings: Settings, name: str, node: str, common: Common) -> int:
+    """Its definition is not touched: it is about the node that has the service now."""
+    if not common.quiet:
+        render.note(f"mcpctl: {name} runs where its definition says; undeploying it on {node}")
+    request = v1.UndeployServiceRequest(service=name)
+    return _outcomes(settings, node, lambda stub: stub.undeploy_service(request), common, lines=True)
 
 
 def _request(wanted: Wanted, *, plan: str = "", wait: bool, accept_loss: bool) -> v1.DeployRequest:
@@ -120,7 +148,7 @@ def _deploy_all(settings: Settings, *, force: bool, wait: bool, accept_loss: boo
             "deploy without a name deploys all definitions, and asks before: here is no terminal to ask on. "
             "`mcpctl plan` shows what it would do, `mcpctl deploy --yes` does it"
         )
-    found, wrong = definition.every(settings)
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
     if wrong:
         raise UsageError(
             "\n".join([*map(str, wrong), "nothing was sent to any node; `mcpctl deploy NAME...` deploys what is right"])
@@ -148,6 +176,7 @@ def _agreed(count: int) -> bool:
 def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.DeployRequest]], common: Common) -> int:
     several, skipped = _on_active_nodes(settings, several)
     nodes = {each.node for each, _ in several}
+    elsewhere = moved.check(settings, {each.service.service.name: each.node for each, _ in several}, "deploying")
     done: list[Done] = []
     # Of each node the operation that it is at, with the name of what it deploys.
     running: dict[str, tuple[str, str]] = {}
@@ -175,8 +204,7 @@ def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.Deplo
         return Job(node, service, wanted.component, do)
 
     async def command() -> None:
-        homes = {each.service.service.name: each.node for each, _ in several}
-        async with asked(lambda: moved.warnings(settings, homes)), shown(common.how, several=len(nodes) > 1) as show:
+        async with shown(common.how, several=len(nodes) > 1) as show:
             await rollout.run(settings, [job(each, request, show) for each, request in several], done)
 
     try:
@@ -186,6 +214,8 @@ def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.Deplo
         rest = ", ".join(each.job.name for each in done if not each.is_begun)
         lines = [*begun, *([f"not begun: {rest}"] if rest else [])]
         raise InterruptedByUserError("\n".join(["interrupted", *lines])) from None
+    for warning in elsewhere.warnings:
+        render.note(f"mcpctl: {warning}")
     return max(rollout.tell(done, common.how, as_rows=False), PARTIAL if skipped else DONE, key=_weight)
 
 
@@ -265,7 +295,9 @@ def undeploy(
     what: What,
     /,
     *,
-    node: Annotated[str, Parameter(help="The node, for a service that has no definition any more.")] = "",
+    node: Annotated[
+        str, Parameter(help="The node, for a service that has no definition any more, or one for another node.")
+    ] = "",
     wait: Wait = False,
     common: Common = COMMON,
 ) -> int:
@@ -306,6 +338,8 @@ def _each(command: str, what: Sequence[str], call: Call, common: Common, *, acti
     if len(wanted) == 1:
         settings.usable_node(wanted[0].node)
         several = [(wanted[0], None)]
+    if active:
+        moved.check(settings, {each.service.service.name: each.node for each, _ in several}, "starting")
     if active is not None:
         for each, _ in several:
             _write_active(each.service, each.component, active, quiet=common.quiet)
@@ -344,15 +378,24 @@ def _later(wanted: Wanted, active: bool | None) -> str:
 
 
 def _outcomes(
-    settings: Settings, node_name: str, call: Callable[[v1.AgentServiceStub], Awaitable[Any]], common: Common
+    settings: Settings,
+    node_name: str,
+    call: Callable[[v1.AgentServiceStub], Awaitable[Any]],
+    common: Common,
+    *,
+    lines: bool = False,
 ) -> int:
+    """``lines``: as JSON, a line for each, since others were printed before."""
     node = settings.usable_node(node_name)
 
     async def command() -> int:
         async with client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub:
             response = await call(stub)
         rows = [outcome_row(each) for each in response.outcomes]
-        if common.json:
+        if common.json and lines:
+            for row in rows:
+                later(row, common.how)
+        elif common.json:
             structured(rows, common.how, rows)
         else:
             print_outcomes(rows, quiet=common.quiet)

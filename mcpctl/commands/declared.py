@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import definition, render
+from mcpctl import definition, moved, render
 from mcpctl.client import CHANGE_DEADLINE_S
 from mcpctl.config import Node, Settings
 from mcpctl.definition import Definition
@@ -35,7 +35,7 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
     For example: `mcpctl sync --dry-run`
     """
     settings = common.settings()
-    found, wrong = definition.every(settings)
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
     if wrong:
         raise UsageError("\n".join([*map(str, wrong), "nothing was sent to any node"]))
 
@@ -43,7 +43,13 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
         answer = await stub.sync(_sync_request(found, node, dry_run=dry_run))
         return [service_outcome_row(node.name, each) for each in answer.services]
 
-    answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
+    nodes = changeable(settings, node)
+    # One that is told of nothing else may run what another is told of.
+    homes = {each.service.name: each.service.node for each in found}
+    homes = {name: home for name, home in homes.items() if any(each.name == home for each in nodes)}
+    for warning in asyncio.run(moved.check_all(settings, homes)):
+        render.note(f"mcpctl: {warning}")
+    answers = settled(asyncio.run(ask_each(settings, nodes, question, deadline=CHANGE_DEADLINE_S)))
     rows = _print_services(answers, common)
     if not common.json and not common.quiet:
         _print_pending(rows)

@@ -144,7 +144,7 @@ def diff_file(
     service: Service,
     path: Annotated[
         str,
-        Parameter(name="PATH", show_default=False, help="As `mcpctl push` takes it. [default: the file's name here]"),
+        Parameter(name="PATH", show_default=False, help="As push takes it. [default: the file's name here]"),
     ] = "",
     /,
     *,

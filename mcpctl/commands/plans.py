@@ -26,4 +26,5 @@ def plan(
     if not what:
         return plan_all(settings, force=force, how=common.how)
     found, component = definition.find(settings, what)
+    definition.check_ports(settings, found)
     return plan_one(settings, Wanted(found, component, force), how=common.how)

@@ -27,10 +27,16 @@ _AT_PULL = (
     ),
 )
 _AT_A_STEP = (
-    ("address already in use", "another process on the node has that port: `ss -ltnp` there shows which"),
+    ("address already in use", "another process on the node has that port: `ss -lntup` there shows which"),
+    # Before the paths that are missing on the node: this one is missing in the image.
+    (
+        r'exec: "?[^"]+"?: .*(?:no such file or directory|not found)|executable file .*not found',
+        "{image} has no such program: check `cmd`",
+    ),
+    ('exec: "[^"]+": .*permission denied', "{image} lets nobody execute that: check `cmd`"),
+    ("unable to find (?:user|group) |no matching entries in (?:passwd|group) file", "{image} has none: check `user`"),
     (r"stat(?:fs)? (?P<path>[^\s:]+): no such file or directory", "{path} does not exist on the node: create it there"),
     ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node makes one"),
-    ("executable file .*not found", "{image} has no such program: check `cmd`"),
     _DISK_FULL,
 )
 

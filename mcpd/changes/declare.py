@@ -54,23 +54,25 @@ class Sync:
 
 
 def purgeable(
-    service: RecordedService, component: str, containers: Collection[Container], defined: Collection[str]
+    service: RecordedService, component: str, containers: Collection[Container], defined: Collection[str], node: str
 ) -> tuple[Outcome, ...]:
     """For every component of ``service`` (or the one named) whether it may be forgotten, and if not, why."""
     ours = service.found_in(containers)
     chosen = [each for each in service.components if component in ("", each.spec.name)]
-    return tuple(_purgeable(each, ours.get(each.spec.name), service.name in defined) for each in chosen)
+    return tuple(_purgeable(each, ours.get(each.spec.name), service.name in defined, node) for each in chosen)
 
 
-def _purgeable(component: RecordedComponent, container: Container | None, is_defined: bool) -> Outcome:
-    name, target = component.spec.name, f"{component.service}/{component.spec.name}"
+def _purgeable(component: RecordedComponent, container: Container | None, is_defined: bool, node: str) -> Outcome:
+    name = component.spec.name
+    # Without a definition the node has to be named.
+    undeploy = f"`mcpctl undeploy {component.service}/{name} --node {node}` stops and removes it"
     if is_defined:
         return Outcome(name, Result.SKIPPED, "a definition names its service")
     if component.desired is Desired.RUNNING:
-        remedy = "`mcpctl sync` records that nobody declares it, `mcpctl undeploy` stops and removes it"
+        remedy = f"`mcpctl sync` records that nobody declares it, {undeploy}"
         return Outcome(name, Result.SKIPPED, f"the registry wants it running; {remedy}")
     if container and container.is_active:
-        return Outcome(name, Result.SKIPPED, f"it runs; `mcpctl undeploy {target}` stops and removes it")
+        return Outcome(name, Result.SKIPPED, f"it runs; {undeploy}")
     if container:
         return Outcome(name, Result.REMOVED, f"forgotten; its stopped container {container.name} stays")
     return Outcome(name, Result.REMOVED, "forgotten")
@@ -88,7 +90,7 @@ class Purge:
         service = await self._node.registry.service(target.service)
         if service is None:
             return
-        outcomes = purgeable(service, target.component, await self._node.podman.containers(), defined)
+        outcomes = purgeable(service, target.component, await self._node.podman.containers(), defined, self._node.name)
         gone = [each.component for each in outcomes if each.result is Result.REMOVED]
         if gone:
             await self._operation.take("", Step.REMOVE, f"forgetting {', '.join(gone)}")

@@ -15,19 +15,19 @@ import msgspec
 import structlog
 import trio
 
-from mcpd.changes import advice
+from mcpd.changes import advice, ports
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.restore import restore, retire
-from mcpd.changes.survey import survey
+from mcpd.changes.survey import survey, taken_ports
 from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
-from protos.spec import Service
+from protos.spec import Component, Service
 
 log = structlog.get_logger()
 
@@ -100,6 +100,7 @@ class Deploy:
         try:
             with self._operation.revocable():
                 await self._prepare(plan)
+                await self._check_ports(plan)
                 await self._carry_out(plan)
             self._operation.is_committed()
             await self._commit(plan)
@@ -154,6 +155,12 @@ class Deploy:
             if not await self._podman.has_network(network):
                 await self._operation.take(component, Step.NETWORK, f"creating network {network}")
                 await self._podman.create_network(network, {LABEL_NODE: self._node.name})
+
+    async def _check_ports(self, plan: DeployPlan) -> None:
+        """Once more: a pull takes its time, and a container that starts on a taken port hurts who has it."""
+        with _failing_at("", Step.PLAN):
+            if found := await taken_ports(self._node, plan):
+                raise ConflictError("; ".join(found))
 
     # -- the change itself
 
@@ -220,7 +227,7 @@ class Deploy:
             return
         name, health = plan.container, plan.component.health
         async with self._step(plan, Step.START, f"starting {name}"):
-            await self._podman.start(name)
+            await ports.start(self._node, name, self._operation.caller.name)
         waiting = f"waiting until {name} is healthy" if health else f"watching whether {name} stays up"
         async with self._step(plan, Step.VERIFY, waiting):
             await comes_up(self._node, name, plan.component, is_new=is_new)
@@ -237,7 +244,11 @@ class Deploy:
                 self._operation.id,
                 plan.service,
                 {each.component.name: each.spec_hash for each in plan.components},
-                [(each.component.name, _words(each)) for each in plan.components if each.action is not Action.NONE],
+                [
+                    (each.component.name, _words(plan.service, each))
+                    for each in plan.components
+                    if each.action is not Action.NONE
+                ],
                 self._operation.caller.name,
                 datetime.now(UTC),
             )
@@ -293,7 +304,9 @@ async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:
 
 async def conclude(plan: DeployPlan, operation: Operation) -> None:
     """Tells how a deploy that counts ended for each component."""
-    outcomes = [Outcome(each.component.name, _RESULTS[each.action], _words(each)) for each in plan.components]
+    outcomes = [
+        Outcome(each.component.name, _RESULTS[each.action], _words(plan.service, each)) for each in plan.components
+    ]
     for name in plan.orphans:
         remedy = f"`mcpctl undeploy {plan.service.name}/{name}` removes it"
         outcomes.append(Outcome(name, Result.SKIPPED, f"no longer defined, left as it is; {remedy}"))
@@ -338,12 +351,23 @@ def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) 
     return f"deploy of {operation.target}: {reasons}"
 
 
-def _words(plan: ComponentPlan) -> str:
+def _words(service: Service, plan: ComponentPlan) -> str:
     version = plan.component.version
     if plan.action is Action.REPLACE and plan.current:
         before = plan.current.version
         words = f"{before} -> {version}" if before != version else f"{version}, {plan.reason}"
-        return words + (f"; without {in_short(plan.losses)}" if plan.losses else "")
+        words += f"; without {in_short(plan.losses)}" if plan.losses else ""
+        return words if plan.runs else f"{words}, {_not_started(service, plan.component)}"
     if plan.action is Action.CREATE:
-        return version if plan.runs else f"{version}, not started: the definition says active = false"
+        return version if plan.runs else f"{version}, {_not_started(service, plan.component)}"
     return plan.reason
+
+
+def _not_started(service: Service, component: Component) -> str:
+    """What is made and not started is one command from running: the one for whatever says that it is inactive."""
+    remedies = []
+    if not service.active:
+        remedies.append(f"`mcpctl start {service.name}`")
+    if not component.active:
+        remedies.append(f"`mcpctl start {service.name}/{component.name}`")
+    return f"not started: the definition says active = false; {' and '.join(remedies)} starts it"

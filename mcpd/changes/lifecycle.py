@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
+from mcpd.changes import advice, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
@@ -14,6 +15,7 @@ from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import own_network
+from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
@@ -89,7 +91,10 @@ class Lifecycle:
     async def _known(self) -> RecordedService:
         service = await self._registry.service(self._target.service)
         if service is None:
-            raise NotFoundError(f"no service {self._target.service} is deployed here; `mcpctl deploy` it first")
+            name = self._target.service
+            # Whoever removes it does not want it made first.
+            remedy = f"`mcpctl deploy {name}` does that" if self._operation.kind != "undeploy" else "nothing is removed"
+            raise NotFoundError(f"no service {name} is deployed on {self._node.name}; {remedy}")
         if self._target.component and service.component(self._target.component) is None:
             known = ", ".join(each.spec.name for each in service.components)
             raise NotFoundError(f"{service.name} has no component {self._target.component} here; it has {known}")
@@ -126,6 +131,9 @@ class Lifecycle:
     async def _attempt(self, act: _Act, component: RecordedComponent, container: Container | None) -> Outcome:
         try:
             return await act(component, container)
+        except PodmanError as error:
+            words = advice.about_step(component.spec.image, str(error))
+            return Outcome(component.spec.name, Result.FAILED, words)
         except McpdError as error:
             return Outcome(component.spec.name, Result.FAILED, str(error))
 
@@ -141,6 +149,7 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
+        await ports.check_free(self._node, component.service, component.spec, container)
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
 
@@ -154,10 +163,12 @@ class Lifecycle:
             return Outcome(name, Result.UNCHANGED, "runs already")
         if is_ill:
             await self._down(component, container)
+        else:
+            await ports.check_free(self._node, component.service, component.spec, container)
         # What was ended is started again, whatever the registry says.
         take = self._operation.take_anyhow if is_ill else self._operation.take
         await take(name, Step.START, f"starting {container.name}")
-        await self._podman.start(container.id)
+        await ports.start(self._node, container.id, self._operation.caller.name)
         if is_ill:
             return Outcome(name, Result.RESTARTED, "healed, it was unhealthy")
         return Outcome(name, Result.STARTED, "healed")
@@ -180,6 +191,8 @@ class Lifecycle:
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if container is None or component.desired is not Desired.RUNNING:
             return _not_startable(component)
+        # Also before it is stopped: what runs stays as it is when it could not come back.
+        await ports.check_free(self._node, component.service, component.spec, container)
         if container.is_active:
             await self._down(component, container)
         # What was stopped is started again, whatever the registry says.
@@ -198,7 +211,7 @@ class Lifecycle:
     async def _up(self, component: RecordedComponent, container: Container, *, anyhow: bool = False) -> None:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
-        await self._podman.start(container.id)
+        await ports.start(self._node, container.id, self._operation.caller.name)
         await comes_up(self._node, container.id, component.spec)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:

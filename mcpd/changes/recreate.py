@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mcpd.changes import advice, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
@@ -9,6 +10,7 @@ from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import container_spec, own_network
+from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
 
 
@@ -45,6 +47,8 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
     if not await node.podman.has_image(image):
         remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
         return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
+    if _runs(component) and (taken := await ports.taken(node, component.service, [component.spec])):
+        return Outcome(name, Result.FAILED, "; ".join(taken))
     words = f"from {image}" + ("" if _runs(component) else ", not started")
     # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
     words += "; it was adopted: what no definition can say is not in it" * node.podman.is_adopted(
@@ -76,8 +80,11 @@ class Recreate:
                     await self._create(component)
                     await self._start(component)
                 elif container and container.state is Observed.CREATED and _runs(component):
+                    await ports.check_free(self._node, component.service, spec, container)
                     await self._start(component)  # made, and cut off before it was started
                     outcome = Outcome(spec.name, Result.STARTED)
+            except PodmanError as error:
+                outcome = Outcome(spec.name, Result.FAILED, advice.about_step(spec.image, str(error)))
             except McpdError as error:
                 outcome = Outcome(spec.name, Result.FAILED, str(error))
             await self._conclude(outcome)
@@ -95,7 +102,7 @@ class Recreate:
         if not _runs(component):
             return
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
-        await self._node.podman.start(component.container)
+        await ports.start(self._node, component.container, self._operation.caller.name)
         await self._operation.take(component.spec.name, Step.VERIFY, f"watching whether {component.container} comes up")
         await comes_up(self._node, component.container, component.spec, is_new=True)
 

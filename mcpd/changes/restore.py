@@ -11,6 +11,7 @@ from collections.abc import Collection, Coroutine
 import structlog
 import trio
 
+from mcpd.changes import ports
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
 from mcpd.errors import McpdError
@@ -85,10 +86,10 @@ class _Restoration:
                     await self._podman.start(container)
                     return
                 except PodmanError as error:
-                    if "address already in use" not in str(error):
+                    if not ports.is_taken(str(error)):
                         raise
                 await trio.sleep(_PORT_POLL_S)
-        await self._podman.start(container)
+        await ports.start_alone(self._podman, container)
 
     async def _remove_networks(self) -> None:
         names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}
@@ -104,7 +105,7 @@ class _Restoration:
                 await action
             except NoSuchError:
                 pass
-            except PodmanError as error:
+            except (PodmanError, ports.TakenError) as error:
                 self._left.append(f"{words}: {error}")
 
 

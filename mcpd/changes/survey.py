@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
+
+from mcpd.changes import ports, requisites
 from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
-from mcpd.changes.plan import DeployPlan, plan_deploy
+from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
 from mcpd.model import Container
 from mcpd.runtime.podman import Podman
 from protos.spec import Service
 
+# With these a container that runs goes on running, at its ports.
+_LEAVES_RUNNING = (Action.NONE, Action.UPDATE, Action.RENAME)
 # As much of an image's id as people compare.
 _SHORT_ID = 12
 
@@ -20,7 +25,36 @@ async def survey(node: Node, service: Service, selected: Collection[str], *, for
     containers = await _relevant(node.podman, service)
     recorded = await node.registry.service(service.name)
     plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force)
-    return await with_losses(node, plan, containers)
+    plan = await with_losses(node, plan, containers)
+    unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan)
+    return msgspec.structs.replace(plan, conflicts=plan.conflicts + unmet) if unmet else plan
+
+
+async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Container] | None = None) -> tuple[str, ...]:
+    """Why what the plan would start cannot have its host ports. ``containers``: the service's, where they are known."""
+    starting = [each.component for each in plan.components if each.runs and _is_started(each)]
+    if not any(each.ports for each in starting):
+        return ()
+    if containers is None:
+        containers = await node.podman.containers(service=plan.service.name)
+    changing = [each.current.id for each in plan.components if each.current and each.action not in _LEAVES_RUNNING]
+    left = [each.id for each in containers if each.name in plan.leftovers]
+    return await ports.taken(node, plan.service.name, starting, ours={*changing, *left}, declared_too=True)
+
+
+async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
+    """What containers that are made anew need of the node and it does not have."""
+    new = [each.component for each in plan.components if each.is_made_anew]
+    found: tuple[str, ...] = ()
+    if any(each.secrets for each in new):
+        found += requisites.missing_secrets(plan.service.name, new, (await node.podman.secrets()).keys())
+    if any(each.volumes for each in new):
+        found += requisites.missing_folders(plan.service.name, new, await requisites.lacking(new))
+    return found
+
+
+def _is_started(plan: ComponentPlan) -> bool:
+    return plan.is_made_anew or plan.action is Action.START
 
 
 async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
@@ -38,12 +72,30 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
         elif here != each.current.image_id:
             found.append(
                 f"{name}: {image} now points to {_short(here)} here, and {_short(each.current.image_id)} runs; "
-                "`mcpctl deploy --force` makes it anew"
+                f"`mcpctl deploy {name} --force` makes it anew"
             )
+    found += await _secret_warnings(node, plan.service.name, kept)
     for orphan in plan.orphans:
         name = f"{plan.service.name}/{orphan}"
         found.append(f"{name} is no longer defined and left as it is; `mcpctl undeploy {name}` removes it")
     return tuple(found)
+
+
+async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> list[str]:
+    """Secrets that changed since a container that stays was made, or that a next one would not find."""
+    if not any(each.component.secrets for each in kept):
+        return []
+    here, found = await node.podman.secrets(), []
+    for each in kept:
+        assert each.current
+        name = f"{service}/{each.component.name}"
+        found += [
+            f"{name}: the secret {secret} was set again after its container was made, which has the old value; "
+            f"`mcpctl deploy {name} --force` makes it anew"
+            for secret in requisites.changed_secrets(each, each.current, here)
+        ]
+        found += requisites.missing_secrets(service, [each.component], here.keys())
+    return found
 
 
 async def _relevant(podman: Podman, service: Service) -> list[Container]:

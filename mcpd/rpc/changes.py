@@ -104,7 +104,7 @@ class ChangeMethods:
             # An empty folder is nearly always the wrong folder, and what nobody declares nobody is alerted about.
             raise RefusedError(
                 f"no definition names {self._node.name}, which has {len(declared)} services: nothing was changed; "
-                "`mcpctl undeploy` removes those that should go"
+                f"`mcpctl undeploy SERVICE --node {self._node.name}` removes one that should go"
             )
         found = [await self._sync(each, caller, dry_run=request.dry_run) for each in services]
         names = {each.name for each in services}
@@ -166,7 +166,9 @@ class ChangeMethods:
 
         answer = wire.ServiceOutcome(service=service.name)
         try:
-            outcomes = purgeable(service, target.component, await self._node.podman.containers(), defined)
+            outcomes = purgeable(
+                service, target.component, await self._node.podman.containers(), defined, self._node.name
+            )
             if not dry_run and any(each.result is Result.REMOVED for each in outcomes):
                 operation = await self._operations.start("purge", target, caller, body)
                 outcomes = await operation.finished()

@@ -47,6 +47,7 @@ class Listed(msgspec.Struct, frozen=True, rename="pascal"):
     exit_code: int = 0
     started_at: int = 0
     exited_at: int = 0
+    created: datetime | None = None
     labels: Mapping[str, str] | None = None
     ports: tuple[Port, ...] | None = None
 
@@ -123,6 +124,16 @@ class Event(msgspec.Struct, frozen=True):
     time_nano: int = msgspec.field(name="timeNano")
 
 
+class SecretSpec(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str
+
+
+class Secret(msgspec.Struct, frozen=True, rename="pascal"):
+    spec: SecretSpec
+    created_at: datetime
+    updated_at: datetime
+
+
 class Session(msgspec.Struct, frozen=True, rename="pascal"):
     """``exit_code`` says nothing as long as it is ``running``: podman's is 0 then. ``pid`` is the node's number."""
 
@@ -193,6 +204,7 @@ def container(listed: Listed, labels: Mapping[str, str]) -> Container:
         finished_at=when(listed.exited_at),
         ports=tuple(port_text(port) for port in listed.ports or ()),
         labels=labels,
+        created_at=ever(listed.created),
     )
 
 

@@ -127,6 +127,11 @@ class PodmanLink:
                 (log.info if ok else log.warning)("podman link " + ("up" if ok else "down"), detail=detail)
 
 
+def local_environment() -> dict[str, str]:
+    """Ours, without what would make podman a client of another one (podman(1))."""
+    return {name: value for name, value in os.environ.items() if name not in _REMOTE}
+
+
 def _spawn(socket: Path) -> subprocess.Popen[bytes]:
     """Starts the API service on ``socket``. It ends with us, however we end; containers do not.
 
@@ -136,8 +141,7 @@ def _spawn(socket: Path) -> subprocess.Popen[bytes]:
     socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     socket.unlink(missing_ok=True)
     argv = ["setpriv", "--pdeathsig", "TERM", "--", "podman", "system", "service", "--time=0", f"unix://{socket}"]
-    # With any of these podman would be a client of another one (podman(1)).
-    environment = {name: value for name, value in os.environ.items() if name not in _REMOTE}
+    environment = local_environment()
     if "CONTAINERS_CONF_OVERRIDE" not in environment:
         override = socket.with_name("containers.conf")
         override.write_text(_CONF)

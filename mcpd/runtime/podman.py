@@ -251,6 +251,11 @@ class Podman:
             await trio.sleep(pause)
             pause = min(2 * pause, _ENDED_POLL_MAX_S)
 
+    async def secrets(self) -> Mapping[str, datetime]:
+        """podman's secrets by name, each with the time when its value was last set. Values are never asked for."""
+        listed = await self._ask("GET", "/secrets/json", tuple[answers.Secret, ...], timeout=_LOOK_S)
+        return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
+
     # -- images and networks
 
     async def has_image(self, reference: str) -> bool:
@@ -379,7 +384,7 @@ class _Translated:
             seconds = time.monotonic() - self._began
             self._observe(self._method, self._path, seconds, not isinstance(error, httpx.HTTPError))
         if isinstance(error, httpx.TimeoutException):
-            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node show` tells more")
+            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` tells more")
         if isinstance(error, httpx.HTTPError):
             raise UnavailableError(
                 f"podman does not answer at {self._socket}: {error or type(error).__name__}; mcpd keeps trying"

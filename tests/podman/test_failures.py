@@ -42,39 +42,67 @@ def failing(node: Node, service: str) -> str:
     return said
 
 
-def test_a_port_that_another_process_has_reverts_and_says_how_to_find_it(node: Node) -> None:
+def refused(node: Node, service: str) -> str:
+    """Deploys what must be refused before anything is touched, and returns what was said about it."""
+    before = node.pids()
+    said = node.mcpctl("deploy", service, status=2).stderr
+    assert node.mcpctl("plan", service, status=2).stderr == said
+    assert node.pids() == before
+    return said
+
+
+def test_a_port_that_another_process_has_is_refused_and_names_it(node: Node) -> None:
     port = demo(node)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         edit(node, f"127.0.0.1:{port}:8080", f"127.0.0.1:{taken.getsockname()[1]}:8080")
-        said = failing(node, "demo")
-    assert "web failed at start" in said
-    assert "address already in use (another process on the node has that port: `ss -ltnp` there shows which)" in said
+        said = refused(node, "demo")
+        assert f"(pid {os.getpid()}) has; end it, or change `ports`" in said
     assert answer(port) == "v1"
 
 
-def test_a_volume_that_does_not_exist_reverts_and_names_the_path(node: Node) -> None:
+def test_a_volume_that_does_not_exist_is_refused_and_names_the_path(node: Node) -> None:
     port = demo(node)
     missing = node.folder / "no-such-folder"
     edit(node, 'depends_on = ["worker"]', f'depends_on = ["worker"]\nvolumes = ["{missing}:/data"]')
-    said = failing(node, "demo")
-    assert f"{missing} does not exist on the node: create it there" in said
+    said = refused(node, "demo")
+    assert f"mounts {missing}, which does not exist on the node: create it there" in said
     assert answer(port) == "v1"
 
 
-def test_a_program_that_the_image_does_not_have_reverts(node: Node) -> None:
+@pytest.mark.parametrize("program", ["no-such-program", "/bin/no-such-program"])
+def test_a_program_that_the_image_does_not_have_reverts(node: Node, program: str) -> None:
     port = demo(node)
-    edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\ncmd = ["no-such-program"]')
+    edit(node, 'depends_on = ["worker"]', f'depends_on = ["worker"]\ncmd = ["{program}"]')
     assert "localhost/mcp-demo:v1 has no such program: check `cmd`" in failing(node, "demo")
     assert answer(port) == "v1"
 
 
-def test_a_secret_that_does_not_exist_reverts(node: Node) -> None:
+def test_a_secret_that_does_not_exist_is_refused(node: Node) -> None:
     port = demo(node)
     edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["no-such-secret"]')
-    assert "`podman secret create NAME FILE` on the node makes one" in failing(node, "demo")
+    assert "`podman secret create no-such-secret FILE` there makes it" in refused(node, "demo")
     assert answer(port) == "v1"
+
+
+def test_a_secret_that_was_set_again_after_a_container_was_made_is_told(node: Node) -> None:
+    demo(node)
+    edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["key"]')
+    node.podman("secret", "create", "key", "-", stdin=b"old")
+    try:
+        node.mcpctl("deploy", "demo")
+        assert "secret" not in node.mcpctl("plan", "demo").stderr
+        node.podman("secret", "rm", "key")
+        assert "needs the secret key, which this node does not have" in node.mcpctl("plan", "demo").stderr
+        node.podman("secret", "create", "key", "-", stdin=b"new")
+        said = node.mcpctl("plan", "demo").stderr
+        assert "demo/web: the secret key was set again after its container was made" in said
+        node.mcpctl("deploy", "demo/web", "--force")
+        assert "secret" not in node.mcpctl("plan", "demo").stderr
+        assert node.podman("exec", "demo-web", "cat", "/run/secrets/key") == "new"
+    finally:
+        node.podman("secret", "rm", "--all")
 
 
 def test_a_container_that_ignores_sigterm_is_killed_after_its_stop_timeout(node: Node) -> None:

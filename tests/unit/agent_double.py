@@ -56,6 +56,8 @@ class Agent(v1.AgentServiceBase):
         self.requests: list[Any] = []
         # The next calls are refused with these.
         self.refusals: list[GRPCError] = []
+        # The same for requests of one type, by its name.
+        self.refusals_of: dict[str, list[GRPCError]] = {}
         # Calls that were let in, and are not over.
         self.calls_running = 0
         # What was pushed, in order; without its bytes where those are not kept.
@@ -111,6 +113,8 @@ class Agent(v1.AgentServiceBase):
         self.requests.append(request)
         if self.refusals:
             raise self.refusals.pop(0)
+        if refusals := self.refusals_of.get(type(request).__name__):
+            raise refusals.pop(0)
         answer = self.prepared.get(type(request).__name__)
         if isinstance(answer, GRPCError):
             raise answer

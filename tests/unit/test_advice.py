@@ -41,9 +41,15 @@ def test_the_login_is_the_daemons_users() -> None:
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
-        ("cannot listen on the TCP port: listen tcp4 127.0.0.1:80: bind: address already in use", "`ss -ltnp`"),
+        ("cannot listen on the TCP port: listen tcp4 127.0.0.1:80: bind: address already in use", "`ss -lntup`"),
         ("statfs /srv/{odd} name: no such file or directory", "statfs"),
         ("statfs /srv/web: no such file or directory", "/srv/web does not exist on the node"),
+        (
+            'exec: "/bin/nope": stat /bin/nope: no such file or directory: OCI runtime attempted to invoke a command',
+            f"{IMAGE} has no such program: check `cmd`",
+        ),
+        ('exec: "/etc": permission denied: OCI permission denied', "check `cmd`"),
+        ("unable to find user nobodyy: no matching entries in passwd file", f"{IMAGE} has none: check `user`"),
         ('exec: "nope": executable file `nope` not found in $PATH', f"{IMAGE} has no such program"),
     ],
 )

@@ -580,10 +580,10 @@ def test_each_node_is_told_all_of_its_own_definitions(run: Run, rift: Node, orio
     status, _, err = run("sync")
     assert (status, err) == (0, "")
     assert [[each.name for each in request.services] for request in rift.agent.requests] == [["mail", "web"]]
-    assert orion.agent.requests == [v1.SyncRequest()]
+    assert orion.agent.asked(v1.SyncRequest) == [v1.SyncRequest()]
     assert run("sync", "--dry-run", "--node", "rift").status == 0
     assert [each.dry_run for each in rift.agent.requests] == [False, True]
-    assert len(orion.agent.requests) == 1
+    assert len(orion.agent.asked(v1.SyncRequest)) == 1
 
 
 @pytest.mark.usefixtures("web")

@@ -184,6 +184,43 @@ def test_a_broken_neighbour_is_not_this_services_problem(settings: Settings) -> 
     assert definition.load(settings, "web").service.name == "web"
 
 
+def test_a_host_port_that_another_service_of_the_node_declares_names_both_keys(settings: Settings) -> None:
+    write(settings, WEB.replace('"web"', '"big"').replace("127.0.0.1:", ""), "big")
+    write(settings, WEB)
+    with pytest.raises(UsageError) as raised:
+        definition.check_ports(settings, definition.load(settings, "web"))
+    assert str(raised.value) == (
+        f"{settings.services_dir}/web.toml: components[0].ports[0]: publishes '127.0.0.1:8080:80' on rift, as big.toml "
+        "does (components[0].ports[0]: '8080:80'); change one"
+    )
+    # Both can be read: one of them may have to be stopped.
+    assert definition.every(settings)[1] == []
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
+    assert (found, len(wrong)) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('node = "rift"', 'node = "orion"'),
+        ('node = "rift"', 'node = "rift"\nactive = false'),
+        ("8080:80", "8080:80/udp"),
+        ('image = "registry', 'network = "host"\nimage = "registry'),
+    ],
+)
+def test_a_host_port_is_shared_by_what_never_meets(settings: Settings, before: str, after: str) -> None:
+    write(settings, WEB.replace('"web"', '"big"').replace(before, after, 1), "big")
+    write(settings, WEB)
+    definition.check_ports(settings, definition.load(settings, "web"))
+
+
+def test_a_copy_that_has_no_name_of_its_own_yet_is_to_blame_and_not_its_original(settings: Settings) -> None:
+    write(settings, WEB)
+    write(settings, WEB, "copy")
+    definition.check_ports(settings, definition.load(settings, "web"))
+    assert problems(settings, "copy") == ["name: is 'web', but the file is copy.toml; rename one of the two"]
+
+
 def test_a_file_of_5_mib_is_not_read(settings: Settings) -> None:
     write(settings, WEB + "#" * 5 * 2**20)
     (found,) = problems(settings)

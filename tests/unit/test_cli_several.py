@@ -68,7 +68,7 @@ def test_each_of_several_is_deployed_and_has_its_line(run: Run, fleet: tuple[Nod
 def test_one_that_fails_stops_no_other(run: Run, fleet: tuple[Node, Node]) -> None:
     rift, orion = fleet
     failed = GRPCError(Status.FAILED_PRECONDITION, "deploy of web: api failed at verify\n    panic")
-    rift.agent.refusals.append(failed)
+    rift.agent.refusals_of["DeployRequest"] = [failed]
     status, out, err = run("deploy", "web", "blog", "shop")
     assert status == 1
     assert deployed(rift, orion) == ["web", "blog", "shop"]

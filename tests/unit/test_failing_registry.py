@@ -529,7 +529,7 @@ BOTH = {"web-db", "web-api"}
 
 @pytest.fixture
 async def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Changed, None]:
-    async def stays_up(*_: object) -> None:
+    async def stays_up(*_: object, **__: object) -> None:
         await trio.lowlevel.checkpoint()
 
     for module in ("lifecycle", "recreate", "deploy"):

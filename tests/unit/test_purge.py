@@ -12,7 +12,7 @@ from .make import component, container, recorded, recorded_service
 
 
 def verdict(found: RecordedComponent, *containers: Container, defined: str = "") -> tuple[Result, str]:
-    (only,) = purgeable(recorded_service(found), "", containers, {defined})
+    (only,) = purgeable(recorded_service(found), "", containers, {defined}, "rift")
     return only.result, only.message
 
 
@@ -30,7 +30,7 @@ def test_a_stopped_container_stays_and_is_named() -> None:
 def test_what_runs_or_may_is_refused(state: Observed) -> None:
     result, words = verdict(recorded(desired=Desired.IGNORE), container(state=state))
     assert result is Result.SKIPPED
-    assert "it runs; `mcpctl undeploy web/api`" in words
+    assert "it runs; `mcpctl undeploy web/api --node rift`" in words
 
 
 def test_what_a_definition_names_is_never_touched() -> None:
@@ -43,4 +43,4 @@ def test_what_the_registry_wants_running_is_refused() -> None:
 
 def test_only_the_component_that_is_named_is_looked_at() -> None:
     service = recorded_service(recorded(component("a"), desired=Desired.IGNORE), recorded(component("b")))
-    assert [each.component for each in purgeable(service, "a", (), ())] == ["a"]
+    assert [each.component for each in purgeable(service, "a", (), (), "rift")] == ["a"]
