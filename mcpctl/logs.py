@@ -17,7 +17,7 @@ from typing import TextIO
 import msgspec
 
 from mcpctl import definition, output, render
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.errors import DONE, INTERRUPTED, PARTIAL, CliError, UnknownServiceError
 from mcpctl.fanout import ask_each, chosen, settled
@@ -103,7 +103,7 @@ async def _show(settings: Settings, nodes: Sequence[Node], request: v1.LogsReque
 
     async def read(node: Node, queue: asyncio.Queue[LogRow | None]) -> None:
         try:
-            async with agent(settings, node, deadline=READ_DEADLINE_S) as stub:
+            async with agent(settings, node, deadline=read_deadline()) as stub:
                 async for response in stub.logs(request, timeout=WITHOUT_END_S):
                     await queue.put(_row(node, request.service, response))
         except CliError as error:
@@ -145,7 +145,7 @@ class _Logs(Follower[LogRow]):
     async def _attempt(self, heard: asyncio.Queue[LogRow]) -> None:
         # Where each component's lines were when the last attempt ended; what is asked for again begins before that.
         marks, skipped = dict(self._seen), Counter[str]()
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+        async with agent(self._settings, self._node, deadline=read_deadline()) as stub:
             async for response in stub.logs(self._again(), timeout=WITHOUT_END_S):
                 row = _row(self._node, self._request.service, response)
                 mark, count = marks.get(row.component, (row.at, 0))

@@ -415,6 +415,9 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "node add": (
         "Add a node to the configuration; comments are kept.",
         {
+            "--ca-cert": ("files", "Who signed its certificate, in PEM."),
+            "--token-path": ("files", "A file with a token for this node."),
+            "--no-check": ("", "Add it without asking it anything."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
             "--quiet": ("", "Of a listing only the names, of a change only what went wrong."),
