@@ -39,7 +39,7 @@ _AHEAD = 8
 # A client that takes none of what it asked for: it holds memory, and a turn that others wait for.
 _SEND_STALL_S = 60.0
 # Calls that end only when their caller has seen enough: a shutdown does not wait for them.
-_ENDLESS = frozenset({"WatchEvents", "Logs"})
+_ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs"})
 
 _STATUS: dict[type[errors.McpdError], Status] = {
     errors.InvalidRequestError: Status.INVALID_ARGUMENT,

@@ -133,6 +133,8 @@ class StatusMethods:
                 await self._registry.event_after(last)
 
     async def list_events(self, request: wire.ListEventsRequest, caller: Caller) -> wire.ListEventsResponse:
+        # Asked first: what is written in between is in the answer, behind it.
+        newest = self._registry.newest_event
         events = await self._registry.events(
             request.service,
             request.component,
@@ -140,7 +142,8 @@ class StatusMethods:
             convert.instant(request.until),
             convert.limit(request.limit, _DEFAULT_EVENTS),
         )
-        return wire.ListEventsResponse(node=self._node, events=[convert.event_info(each) for each in events])
+        infos = [convert.event_info(each) for each in events]
+        return wire.ListEventsResponse(node=self._node, events=infos, newest_id=newest)
 
     async def node_status(self, request: wire.NodeStatusRequest, caller: Caller) -> wire.NodeStatusResponse:
         services = await self._registry.services()

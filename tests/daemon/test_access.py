@@ -68,7 +68,7 @@ def status_of(
             channel.unary_unary(path)(request, metadata=metadata, timeout=CALL_S)
         elif cardinality is Cardinality.UNARY_STREAM:
             # One that never ends is let in when its deadline is what ends it.
-            deadline = ENDLESS_S if path.endswith("/WatchEvents") else CALL_S
+            deadline = ENDLESS_S if path.endswith(("/WatchEvents", "/WatchAudit")) else CALL_S
             list(channel.unary_stream(path)(request, metadata=metadata, timeout=deadline))
         else:
             channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
