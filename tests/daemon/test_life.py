@@ -114,7 +114,7 @@ def test_sighup_reads_the_rules_again_and_says_what_waits_for_a_restart(node: Da
     node.signal(signal.SIGHUP)
     wait_for_line(node, "configuration read again", 1)
     assert "read only when mcpd starts" not in node.log
-    node.edit('resync_interval = "60s"', 'resync_interval = "7s"')
+    node.edit('resync_interval = "1d"', 'resync_interval = "7s"')
     node.signal(signal.SIGHUP)
     wait_for_line(node, "these keys have changed, and are read only when mcpd starts", 1)
     assert '"keys": ["monitor.resync_interval"]' in node.log
