@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mcpctl.config import Settings
-from mcpctl.errors import CliError, UsageError
+from mcpctl.errors import CliError, UnknownServiceError, UsageError
 from protos import atomic, naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
@@ -71,6 +71,30 @@ def defined(settings: Settings) -> list[str]:
     """
     examined = {path: _examine(path)[0] for path in _present(settings)}
     return sorted({path.stem for path in examined} | {service.name for service in examined.values() if service})
+
+
+def readable(settings: Settings, name: str = "") -> tuple[list[Service], list[Path]]:
+    """The services with a definition that is right in itself, and the files that hold none; only ``name``'s if given.
+
+    Nothing without their folder.
+    """
+    files = paths(settings) if not name else [settings.services_dir / f"{name}.toml"]
+    examined = [(path, _examine(path)[0]) for path in files if path.is_file()]
+    right = [service for path, service in examined if service and service.name == path.stem]
+    return right, [path for path, service in examined if service is None or service.name != path.stem]
+
+
+def unknown(settings: Settings, name: str, error: UnknownServiceError, asked: Collection[str]) -> CliError:
+    """What to say of service ``name`` when none of the nodes that were ``asked``, by name, has it."""
+    if not (settings.services_dir / f"{name}.toml").is_file():
+        return UnknownServiceError(f"{error}{nearest(settings, name)}")
+    try:
+        node = load(settings, name).service.node
+    except UsageError:
+        return UnknownServiceError(f"{error}; its definition is wrong: `mcpctl service show {name}` says how")
+    if node not in asked:
+        return UnknownServiceError(f"{error}; its definition puts it on {node}")
+    return CliError(f"{name} is defined for {node} and not deployed; `mcpctl deploy {name}` deploys it")
 
 
 def paths(settings: Settings) -> list[Path]:

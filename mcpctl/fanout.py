@@ -55,13 +55,14 @@ async def ask(
     Says on stderr which nodes were skipped or did not answer. Raises as `settled` does, and UsageError when there is no
     node to ask.
     """
-    said = await ask_each(settings, chosen(settings, names), lambda stub, _: question(stub))
+    nodes = chosen(settings, names)
+    said = await ask_each(settings, nodes, lambda stub, _: question(stub))
     try:
         return settled(said)
     except UnknownServiceError as error:
         from mcpctl import definition
 
-        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
+        raise definition.unknown(settings, service, error, [each.name for each in nodes]) from None
 
 
 async def ask_each(

@@ -58,7 +58,10 @@ def logs(query: Query, wanted: Wanted) -> int:
     settings, request = query.settings(), _request(query, wanted)
     nodes, status = _nodes(settings, query)
     printer = _Lines(query.how, timestamps=wanted.timestamps, several=len(nodes) > 1)
-    return asyncio.run(_show(settings, nodes, request, printer)) or status
+    try:
+        return asyncio.run(_show(settings, nodes, request, printer)) or status
+    except UnknownServiceError as error:
+        raise definition.unknown(settings, request.service, error, [each.name for each in nodes]) from None
 
 
 def follow(query: Query, wanted: Wanted) -> int:
@@ -92,7 +95,7 @@ def _nodes(settings: Settings, query: Query) -> tuple[list[Node], int]:
     try:
         found = settled(said)
     except UnknownServiceError as error:
-        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
+        raise definition.unknown(settings, service, error, [each.name for each in nodes]) from None
     return found.answered, found.status
 
 

@@ -15,7 +15,7 @@ import msgspec
 from mcpctl import render
 from mcpctl.config import Settings, load
 from mcpctl.errors import DONE, DRIFT, UsageError
-from mcpctl.fanout import ask
+from mcpctl.fanout import Answers, ask
 from mcpctl.output import How, View, listing, structured
 from mcpctl.rows import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
 from protos import naming
@@ -84,9 +84,9 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
     request = v1.GetStatusRequest(service=name, events=_RECENT_EVENTS if name else 0)
     if at:
         request.at = at
-    found = asyncio.run(
-        ask(query.settings(), query.nodes, lambda stub: stub.get_status(request), service=request.service)
-    )
+    # For people; and of the past no definition says anything.
+    compares = not (at or query.json or query.how.quiet)
+    found, beside = asyncio.run(_status(query, request, compares=compares))
     rows = [service_row(each) for answer in found.answers for each in answer.services]
     for answer in found.answers:
         if answer.warning:
@@ -100,8 +100,27 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
         listing(components, query.how, _STATES._replace(cells=lambda row: _status_cells(row, at)))
         if not query.how.quiet:
             _print_recent([event_row(answer.node, each) for answer in found.answers for each in answer.events])
+    for line in beside:
+        render.note(f"mcpctl: {line}")
     drifts = any(each.drift for each in components)
     return DRIFT if exit_code and drifts and found.status == DONE else found.status
+
+
+async def _status(
+    query: Query, request: v1.GetStatusRequest, *, compares: bool
+) -> tuple[Answers[v1.GetStatusResponse], list[str]]:
+    """The answers, and what there is to say of definitions that are not, or not so, deployed."""
+    settings = query.settings()
+    if not compares:
+        return await ask(settings, query.nodes, lambda stub: stub.get_status(request), service=request.service), []
+    from mcpctl import deployed
+
+    # While the nodes are waited for.
+    reading = asyncio.create_task(asyncio.to_thread(deployed.read, settings, request.service))
+    found = await ask(settings, query.nodes, lambda stub: stub.get_status(request), service=request.service)
+    told = {node.name: answer.services for node, answer in zip(found.answered, found.answers, strict=True)}
+    read = await reading
+    return found, deployed.sentences(read, deployed.difference(read.services, told))
 
 
 def events(

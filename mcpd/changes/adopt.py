@@ -15,7 +15,6 @@ import msgspec
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.errors import ConflictError, NotFoundError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, Outcome, RecordedService, Result, Step
 from mcpd.registry.adoptions import Adopted, Adoptions
 from mcpd.runtime.describe import Description, describe
@@ -23,6 +22,7 @@ from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.podman import NoSuchError
 from monitor.model import Desired
 from protos import naming
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service, examine_service
 
 # podman-compose's and docker compose's label of the project.

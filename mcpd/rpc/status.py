@@ -13,7 +13,7 @@ import trio
 from mcpd import __version__, view
 from mcpd.changes.operations import Operations
 from mcpd.errors import NotFoundError, UnavailableError
-from mcpd.model import Caller, RecordedService
+from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.gate import FromMemory, Method
@@ -108,7 +108,10 @@ class StatusMethods:
             # Half an answer, that says so, beats none at 3 a.m.
             response.warning = f"states are the last ones seen: {error}"
             views = {each.name: view.from_registry(each) for each in services}
-        response.services = [convert.service_info(self._node, each, views[each.name]) for each in services]
+        comparable = caller.role is Role.ADMIN
+        response.services = [
+            convert.service_info(self._node, each, views[each.name], comparable=comparable) for each in services
+        ]
         if request.events:
             events = await self._registry.events(request.service, limit=convert.limit(request.events, _DEFAULT_EVENTS))
             response.events = [convert.event_info(each) for each in events]
