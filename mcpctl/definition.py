@@ -12,7 +12,7 @@ import msgspec
 
 from mcpctl.config import Settings
 from mcpctl.errors import CliError, UnknownServiceError, UsageError
-from protos import atomic, naming, strict
+from protos import naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
 
@@ -235,6 +235,9 @@ def _table(document: Any, component: str) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
+    # Only who edits writes; `status` reads, too.
+    from protos import atomic
+
     path = path.resolve()  # a definition may be a link into a repository
     try:
         atomic.write(path, text.encode(), mode=path.stat().st_mode & 0o777)
