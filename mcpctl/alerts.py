@@ -52,7 +52,7 @@ def ack(query: Query, node: Node, alert: int, note: str) -> int:
     request = v1.AckAlertRequest(id=alert, note=note)
 
     async def command() -> v1.AckAlertResponse:
-        async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+        async with client.agent(settings, node, deadline=client.read_deadline()) as stub:
             return await stub.ack_alert(request)
 
     row = alert_row(node.name, asyncio.run(command()).alert)
@@ -70,7 +70,7 @@ def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
     request = v1.SilenceAlertRequest(service=service, component=component, until=until, reason=reason)
 
     async def command() -> v1.SilenceAlertResponse:
-        async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+        async with client.agent(settings, node, deadline=client.read_deadline()) as stub:
             return await stub.silence_alert(request)
 
     row = silence_row(node.name, asyncio.run(command()).silence)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
 from mcpctl import render
-from mcpctl.client import READ_DEADLINE_S, agent
 from mcpctl.config import Node, Settings
 from mcpctl.errors import INTERRUPTED
-from mcpctl.fanout import ask
-from mcpctl.following import Follower, Printer, follow_all
+from mcpctl.fanout import ask, chosen
+from mcpctl.following import WITHOUT_END_S, LedgerFollower, Printer, follow_ledgers
 from mcpctl.looking import LONG_AGO, Query
 from mcpctl.output import View, listing
 from mcpctl.rows import AuditRow, audit_row
@@ -23,12 +23,13 @@ from protos.mcp.v1 import AgentServiceStub
 
 DEFAULT_ENTRIES = 100
 HEADERS = ("TIME", "NODE", "CALLER", "ROLE", "PEER", "METHOD", "TARGET", "STATUS", "TOOK")
-# People read no faster, and a node writes its table four times a second.
+# Of a node that must be asked: people read no faster, and it writes its table four times a second.
 _POLL_S = 1.0
-# Of entries in one answer, while following.
+# Of entries in one answer, while it is asked.
 _PAGE = 1000
-# What following does itself, on each node, once a second.
-_OWN_METHOD = "ListAudit"
+# What following does itself, on each node, and how that ends when it is not refused.
+_OWN_METHODS = ("ListAudit", "WatchAudit")
+_LET_IN = ("OK", "CANCELLED", "UNAVAILABLE")
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -46,10 +47,10 @@ class Wanted(msgspec.Struct, frozen=True):
         return request
 
     def is_news(self, entry: v1.AuditInfo) -> bool:
-        """Whether it is shown while following: that makes calls itself, which would never end."""
+        """Whether it is shown while following, which makes calls itself; where it has to ask, without an end."""
         if self.caller not in ("", entry.caller) or self.method not in ("", entry.method):
             return False
-        return bool(self.method) or (entry.method, entry.status) != (_OWN_METHOD, "OK")
+        return bool(self.method) or not (entry.method in _OWN_METHODS and entry.status in _LET_IN)
 
 
 def audit(query: Query, wanted: Wanted) -> int:
@@ -69,73 +70,59 @@ def follow(query: Query, wanted: Wanted) -> int:
 
 async def _follow(query: Query, wanted: Wanted) -> int:
     settings = query.settings()
-    found = await ask(settings, query.nodes, lambda stub: _list(stub, wanted))
-    printer = Printer(query.how, _CALLS)
-    printer.begin(_in_order([[audit_row(each.node, info) for info in each.entries] for each in found.answers]))
-    if not found.answers:
-        return found.status
-    followers = [
-        _Calls(settings, node, each.newest, wanted) for node, each in zip(found.answered, found.answers, strict=True)
-    ]
-    followers += [_Calls(settings, node, None, wanted) for node in found.unreachable]
-    return await follow_all(followers, printer)
+    followers = [_Calls(settings, node, wanted) for node in chosen(settings, query.nodes)]
+    return await follow_ledgers(followers, Printer(query.how, _CALLS), _in_order)
 
 
-class _Listing(NamedTuple):
-    node: str
-    entries: list[v1.AuditInfo]
-    # The place in the table from which on nothing was listed.
-    newest: int
+class _Calls(LedgerFollower[AuditRow, v1.AuditInfo]):
+    """A node whose mcpd has no stream of them is asked once a second for what came behind the last one seen."""
 
-
-async def _list(stub: AgentServiceStub, wanted: Wanted) -> _Listing:
-    # Asked first: what comes in between is in the listing, and told apart by its id.
-    newest = await _newest(stub)
-    answer = await stub.list_audit(wanted.request())
-    return _Listing(answer.node, answer.entries, max([newest, *(each.id for each in answer.entries)]))
-
-
-async def _newest(stub: AgentServiceStub) -> int:
-    """The id of the newest call of all, 0 when there is none."""
-    answer = await stub.list_audit(v1.ListAuditRequest(limit=1))
-    return max((each.id for each in answer.entries), default=0)
-
-
-class _Calls(Follower[AuditRow]):
-    """Asks once a second for what came behind the last one seen."""
-
-    def __init__(self, settings: Settings, node: Node, last: int | None, wanted: Wanted) -> None:
-        super().__init__(settings, node, last)
+    def __init__(self, settings: Settings, node: Node, wanted: Wanted) -> None:
+        super().__init__(settings, node)
         self._wanted = wanted
 
-    async def _attempt(self, heard: asyncio.Queue[AuditRow]) -> None:
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
-            while True:
-                if not await self._poll(stub, heard):
-                    await asyncio.sleep(_POLL_S)
+    async def _stream(self, stub: AgentServiceStub) -> AsyncIterator[v1.AuditInfo]:
+        request = v1.WatchAuditRequest(self._wanted.caller, self._wanted.method, self._last or 0)
+        try:
+            async for response in stub.watch_audit(request, timeout=WITHOUT_END_S):
+                yield response.entry
+            return
+        except GRPCError as error:
+            if error.status is not Status.UNIMPLEMENTED:
+                raise
+        while True:
+            page = await self._page(stub)
+            for each in page:
+                yield each
+            if len(page) < _PAGE:
+                await asyncio.sleep(_POLL_S)
 
-    async def _poll(self, stub: AgentServiceStub, heard: asyncio.Queue[AuditRow]) -> bool:
-        """Whether there is more at once."""
+    async def _page(self, stub: AgentServiceStub) -> list[v1.AuditInfo]:
         if not self._last:
-            listing = await _list(stub, self._wanted)
-            await self._tell(listing.entries, heard)
-            self._last = max(self._last or 0, listing.newest)
-            return False
+            return (await self._list(stub))[0]
         answer = await stub.list_audit(v1.ListAuditRequest(limit=_PAGE, after_id=self._last))
         if not answer.entries:
             # Not even our own calls: a table that was restored, or that lost its end with the machine's power, counts
             # on from there. A connection that was made anew in between is not noticed otherwise.
-            self._last = min(self._last, await _newest(stub))
-        await self._tell(answer.entries, heard)
-        return len(answer.entries) == _PAGE
+            self._last = min(self._last, await self._newest(stub))
+        return answer.entries
 
-    async def _tell(self, entries: Iterable[v1.AuditInfo], heard: asyncio.Queue[AuditRow]) -> None:
-        for each in entries:
-            if each.id <= (self._last or 0):
-                continue
-            if self._wanted.is_news(each):
-                await heard.put(audit_row(self._node.name, each))
-            self._last = each.id
+    async def _list(self, stub: AgentServiceStub) -> tuple[list[v1.AuditInfo], int]:
+        answer = await stub.list_audit(self._wanted.request())
+        return answer.entries, answer.newest_id
+
+    async def _newest(self, stub: AgentServiceStub) -> int:
+        answer = await stub.list_audit(v1.ListAuditRequest(limit=1))
+        return max([answer.newest_id, *(each.id for each in answer.entries)])
+
+    def _is_news(self, entry: v1.AuditInfo) -> bool:
+        return self._wanted.is_news(entry)
+
+    def _row(self, entry: v1.AuditInfo) -> AuditRow:
+        return audit_row(self._node.name, entry)
+
+    def _id(self, entry: v1.AuditInfo) -> int:
+        return entry.id
 
 
 def _in_order(nodes: list[list[AuditRow]]) -> list[AuditRow]:

@@ -23,11 +23,13 @@ from mcpctl.errors import (
     BusyError,
     CliError,
     MciasUnreachableError,
+    RejectedError,
     SilentError,
     UnknownServiceError,
     UnreachableError,
     UsageError,
 )
+from protos import grammar
 from protos.mcp.v1 import AgentServiceStub, NodeStatusRequest
 
 if TYPE_CHECKING:
@@ -57,6 +59,20 @@ _PATIENT = Configuration(_keepalive_time=10.0, _keepalive_timeout=SILENCE_S)
 _DEFINITION_ERRORS = (Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS)
 
 
+def read_deadline() -> float:
+    """Seconds that a node has to be there, and to answer what changes nothing: ``MCP_TIMEOUT``, else `READ_DEADLINE_S`.
+
+    Raises UsageError.
+    """
+    text = os.environ.get("MCP_TIMEOUT", "")
+    if not text:
+        return READ_DEADLINE_S
+    try:
+        return grammar.positive_duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"MCP_TIMEOUT: {error}") from None
+
+
 @asynccontextmanager
 async def agent(settings: Settings, node: Node, *, deadline: float | None) -> AsyncIterator[AgentServiceStub]:
     """The agent of ``node``; every call has ``deadline`` seconds. Raises UnreachableError, UsageError, CliError.
@@ -69,7 +85,7 @@ async def agent(settings: Settings, node: Node, *, deadline: float | None) -> As
     resolving.aside(asyncio.get_running_loop())
     channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE if deadline else _PATIENT)
     # Who may take an hour for an answer has ten seconds to be there: the kernel would try for two minutes.
-    patience = min(deadline or READ_DEADLINE_S, READ_DEADLINE_S)
+    patience = min(deadline or read_deadline(), read_deadline())
     is_connected = False
     stub = _Agent(settings, node, channel, deadline)
     try:
@@ -236,7 +252,7 @@ def _bearer(token: str) -> dict[str, str]:
 async def _apart(node: Node, stub: AgentServiceStub) -> str:
     """How the versions of a node that lacks an RPC, and of ours, compare, and which to update."""
     try:
-        theirs = (await stub.node_status(NodeStatusRequest(), timeout=READ_DEADLINE_S)).mcpd_version
+        theirs = (await stub.node_status(NodeStatusRequest(), timeout=read_deadline())).mcpd_version
     except (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError, CliError):
         theirs = ""
     versions = f"mcpd there is {theirs or 'of an unknown version'}, mcpctl here is {__version__}"
@@ -258,7 +274,7 @@ def _refused(settings: Settings, node: Node, error: GRPCError) -> CliError:
     if error.status is Status.NOT_FOUND:
         return UnknownServiceError(message)
     if error.status in _DEFINITION_ERRORS:
-        return UsageError(message)
+        return RejectedError(message)
     if error.status in (Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED):
         return UnreachableError(message)
     if error.status is Status.RESOURCE_EXHAUSTED:

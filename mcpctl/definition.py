@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import msgspec
 
 from mcpctl import render, targets
 from mcpctl.config import Settings
-from mcpctl.errors import CliError, UsageError
+from mcpctl.errors import CliError, UnknownServiceError, UsageError
 from protos import atomic, grammar, naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
@@ -103,6 +103,30 @@ def defined(settings: Settings) -> list[str]:
     """
     examined = {path: _examine(path)[0] for path in _present(settings)}
     return sorted({path.stem for path in examined} | {service.name for service in examined.values() if service})
+
+
+def readable(settings: Settings, name: str = "") -> tuple[list[Service], list[Path]]:
+    """The services with a definition that is right in itself, and the files that hold none; only ``name``'s if given.
+
+    Nothing without their folder.
+    """
+    files = paths(settings) if not name else [settings.services_dir / f"{name}.toml"]
+    examined = [(path, _examine(path)[0]) for path in files if path.is_file()]
+    right = [service for path, service in examined if service and service.name == path.stem]
+    return right, [path for path, service in examined if service is None or service.name != path.stem]
+
+
+def unknown(settings: Settings, name: str, error: UnknownServiceError, asked: Collection[str]) -> CliError:
+    """What to say of service ``name`` when none of the nodes that were ``asked``, by name, has it."""
+    if not (settings.services_dir / f"{name}.toml").is_file():
+        return UnknownServiceError(f"{error}{nearest(settings, name)}")
+    try:
+        node = load(settings, name).service.node
+    except UsageError:
+        return UnknownServiceError(f"{error}; its definition is wrong: `mcpctl service show {name}` says how")
+    if node not in asked:
+        return UnknownServiceError(f"{error}; its definition puts it on {node}")
+    return CliError(f"{name} is defined for {node} and not deployed; `mcpctl deploy {name}` deploys it")
 
 
 def paths(settings: Settings) -> list[Path]:
@@ -311,6 +335,8 @@ def _table(document: Any, component: str) -> Any:
 
 
 def _replace(path: Path, text: str) -> None:
+    # Only who edits writes; `status` reads, too.
+
     path = path.resolve()  # a definition may be a link into a repository
     try:
         atomic.write(path, text.encode(), mode=path.stat().st_mode & 0o777)

@@ -23,7 +23,7 @@ _EDITORS = ("VISUAL", "EDITOR")
 _EDITOR = "vi"
 
 TEMPLATE = """\
-# Every key is explained in README.md. What is commented out is the default, or an example.
+# Every key is explained in docs/configuration.md. What is commented out is the default, or an example.
 name = "NAME"
 node = "NODE"
 # active = true                    # false: stopped

@@ -53,3 +53,7 @@ class BusyError(CliError):
 
 class UnknownServiceError(UsageError):
     """The node knows no such service."""
+
+
+class RejectedError(UsageError):
+    """A node says that what it was asked is wrong."""

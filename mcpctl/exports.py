@@ -40,7 +40,7 @@ def find(settings: Settings, name: str, node: str) -> Found:
 async def _registered(settings: Settings, name: str, node: str) -> Service:
     if not node:
         node = await _the_node(settings, name)
-    async with client.agent(settings, settings.usable_node(node), deadline=client.READ_DEADLINE_S) as stub:
+    async with client.agent(settings, settings.usable_node(node), deadline=client.read_deadline()) as stub:
         answer = await stub.get_service_spec(v1.GetServiceSpecRequest(name))
     service, problems = examine_service(wire.service_values(answer.service))
     if service is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from mcpctl import render
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import (
     DONE,
@@ -16,12 +16,12 @@ from mcpctl.errors import (
     CliError,
     MciasError,
     MciasUnreachableError,
+    RejectedError,
     SilentError,
     UnknownServiceError,
     UnreachableError,
     UsageError,
 )
-from protos import grammar
 from protos.mcp.v1 import AgentServiceStub
 
 T = TypeVar("T")
@@ -55,13 +55,14 @@ async def ask(
     Says on stderr which nodes were skipped or did not answer. Raises as `settled` does, and UsageError when there is no
     node to ask.
     """
-    said = await ask_each(settings, chosen(settings, names), lambda stub, _: question(stub))
+    nodes = chosen(settings, names)
+    said = await ask_each(settings, nodes, lambda stub, _: question(stub))
     try:
         return settled(said)
     except UnknownServiceError as error:
         from mcpctl import definition
 
-        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
+        raise definition.unknown(settings, service, error, [each.name for each in nodes]) from None
 
 
 async def ask_each(
@@ -98,44 +99,66 @@ async def ask_each(
     return [(node, task.result()) for node, task in zip(nodes, tasks, strict=True)]
 
 
-def read_deadline() -> float:
-    """Seconds that a node has for what changes nothing: ``MCP_TIMEOUT``, else `READ_DEADLINE_S`. Raises UsageError."""
-    text = os.environ.get("MCP_TIMEOUT", "")
-    if not text:
-        return READ_DEADLINE_S
-    try:
-        return grammar.positive_duration(text).total_seconds()
-    except ValueError as error:
-        raise UsageError(f"MCP_TIMEOUT: {error}") from None
-
-
 def settled(said: Said[T]) -> Answers[T]:
-    """What that comes to; says on stderr which nodes did not answer.
+    """What that comes to; says on stderr why nodes did not answer.
 
-    Raises UnknownServiceError when all answered and none knows the service, CliError when all refused; UsageError,
-    MciasError, MciasUnreachableError when we cannot ask.
+    Raises UnknownServiceError when all answered and none knows the service; CliError when none answered and none may
+    do so another time: what is wrong on our own side, or their refusal.
     """
     answers = [each for _, each in said if not isinstance(each, CliError)]
     answered = [node for node, each in said if not isinstance(each, CliError)]
     unreachable = [node for node, each in said if isinstance(each, UnreachableError)]
     unknown = [each for _, each in said if isinstance(each, UnknownServiceError)]
-    failed = [each for _, each in said if isinstance(each, CliError) and each not in unknown]
-    # 1. Our own side is wrong (no token, no login, no CA): nothing that a node says changes that.
-    # 2. Every node refused: the refusal is the answer.
-    # 3. The nodes answered, and none knows the service.
-    wrong = [each for each in failed if on_our_side(each)]
-    refused = [] if answers or any(isinstance(each, UnreachableError) for each in failed) else failed
-    for error in (*wrong, *refused, *([] if answers or failed else unknown)):
+    failed = [(node, each) for node, each in said if isinstance(each, CliError) and each not in unknown]
+    error = None if answers else _only_answer([each for _, each in failed], unknown)
+    for line in _complaints(failed if error is None else _others(failed, error)):
+        render.note(f"mcpctl: {line}")
+    if error:
         raise error
-    for error in failed:
-        render.note(f"mcpctl: {error}{_waited(error)}")
     return Answers(answers, PARTIAL if failed else DONE, answered, unreachable)
+
+
+def _only_answer(failed: Sequence[CliError], unknown: Sequence[UnknownServiceError]) -> CliError | None:
+    """The error that is the answer of a command to which no node gave one; None: they may do so another time."""
+    refused = [each for each in failed if not on_our_side(each)]
+    # 1. All were asked, and none knows the service.
+    if not failed:
+        return unknown[0] if unknown else None
+    # 2. Some do not know it, and the others could not say.
+    if unknown:
+        return None
+    # 3. We could ask none of them: no token, no login, no CA.
+    # 4. All that could be asked refused.
+    if not refused:
+        return failed[0]
+    return None if any(isinstance(each, UnreachableError) for each in failed) else refused[0]
+
+
+def _others(failed: Sequence[tuple[Node, CliError]], error: CliError) -> list[tuple[Node, CliError]]:
+    """Those that failed on another side than ``error``, which would not be heard of."""
+    return [(node, each) for node, each in failed if on_our_side(each) is not on_our_side(error)]
+
+
+def _complaints(failed: Iterable[tuple[Node, CliError]]) -> list[str]:
+    """A line for each way in which nodes failed, with the names of those that did."""
+    names = defaultdict[str, list[str]](list)
+    for node, error in failed:
+        names[f"{error}{_waited(error)}"].append(node.name)
+    return [text if _is_named(text, nodes) else f"{_nodes(nodes)}: {text}" for text, nodes in names.items()]
+
+
+def _is_named(text: str, nodes: Sequence[str]) -> bool:
+    return len(nodes) == 1 and f"node {nodes[0]}:" in text
+
+
+def _nodes(names: Sequence[str]) -> str:
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def on_our_side(error: CliError) -> bool:
     """Whether we could not ask: no token, no login, no CA, nobody to tell who we are."""
     is_ours = isinstance(error, (UsageError, MciasError, MciasUnreachableError))
-    return is_ours and not isinstance(error, UnknownServiceError)
+    return is_ours and not isinstance(error, (UnknownServiceError, RejectedError))
 
 
 def _waited(error: CliError) -> str:
@@ -152,9 +175,20 @@ def chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
     for node in settings.nodes:
         if node.state is not NodeState.ACTIVE:
             render.note(f"mcpctl: node {node.name} is {node.state} in {settings.path.name}: skipped")
+    for line in same_address(settings.active_nodes):
+        render.note(f"mcpctl: {line}: each is asked")
     if not settings.active_nodes:
         raise settings.no_active_node()
     return settings.active_nodes
+
+
+def same_address(nodes: Sequence[Node]) -> list[str]:
+    """The beginning of a sentence for each address that several of ``nodes`` have."""
+    found = defaultdict[tuple[str, int], list[Node]](list)
+    for node in nodes:
+        found[node.host_port].append(node)
+    several = [each for each in found.values() if len(each) > 1]
+    return [f"{_nodes([node.name for node in each])} have one address, {each[0].address}" for each in several]
 
 
 def changeable(settings: Settings, names: tuple[str, ...]) -> list[Node]:

@@ -212,7 +212,7 @@ def ls(settings: Settings, node: Node, service: str, path: str, limit: int | Non
     """``limit`` None: all there are. Raises CliError."""
 
     async def command() -> list[FileRow]:
-        async with _place(settings, node, service, deadline=client.READ_DEADLINE_S) as place:
+        async with _place(settings, node, service, deadline=client.read_deadline()) as place:
             # One more, to know whether there are more.
             wanted = None if limit is None else limit + 1
             return [file_row(each) async for each in remote.entries(place, path, wanted)]

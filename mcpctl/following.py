@@ -1,8 +1,8 @@
 """What `--follow` does: the listing, then what happens on each node as it happens, until Ctrl-C.
 
 Each row is shown once. A node's place in its ledger is the id of the last row seen, so that what breaks is taken up
-where it was. One task per node puts rows on a queue and one prints them: a slow terminal slows the nodes down, and a
-reader that goes away is not taken for a node that did.
+where it was. One task and one connection per node put rows on a queue, and one task prints them: a slow terminal slows
+the nodes down, and a reader that goes away is not taken for a node that did.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from mcpctl import output, render
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.errors import FAILED, INTERRUPTED, BusyError, CliError, UnreachableError
-from mcpctl.fanout import ask
+from mcpctl.fanout import chosen, settled
 from mcpctl.looking import DEFAULT_EVENTS, EVENTS, Query, events_request, in_order
 from mcpctl.output import How, View
 from mcpctl.rows import EventRow, event_row
@@ -34,6 +34,7 @@ WITHOUT_END_S = 365 * 86400.0
 _AHEAD = 1000
 
 R = TypeVar("R")
+I = TypeVar("I")  # noqa: E741 -- an entry, as it comes off the wire
 
 
 class Printer(Generic[R]):
@@ -76,7 +77,7 @@ class Follower(ABC, Generic[R]):
         self._settings = settings
         self._node = node
         self._last = last
-        # `ask` has said already that this one does not answer.
+        # It is said already that this one does not answer.
         self._is_out = last is None
 
     async def run(self, heard: asyncio.Queue[R]) -> None:
@@ -91,7 +92,7 @@ class Follower(ABC, Generic[R]):
             except (UnreachableError, BusyError) as error:
                 problem = str(error)
             except CliError as error:
-                render.note(f"mcpctl: {error}; it is not followed any more")
+                self._give_up(error)
                 return
             # A stream that brought something, or lasted, was one: this is another outage, with its own line.
             if self._last != last or loop.time() - since > _LONGEST_WAIT_S:
@@ -101,6 +102,9 @@ class Follower(ABC, Generic[R]):
                 self._is_out = True
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
+
+    def _give_up(self, error: CliError) -> None:
+        render.note(f"mcpctl: {error}; it is not followed any more")
 
     @abstractmethod
     async def _attempt(self, heard: asyncio.Queue[R]) -> None:
@@ -112,13 +116,133 @@ async def follow_all(followers: Iterable[Follower[R]], printer: Printer[R]) -> i
     heard: asyncio.Queue[R] = asyncio.Queue(_AHEAD)
     try:
         async with asyncio.TaskGroup() as group:
-            printing = group.create_task(printer.show_all(heard))
-            await asyncio.wait([group.create_task(each.run(heard)) for each in followers])
-            await heard.join()
-            printing.cancel()
+            await _show_until_over([group.create_task(each.run(heard)) for each in followers], printer, heard, group)
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None
     return FAILED
+
+
+async def _show_until_over(
+    following: Sequence[asyncio.Task[None]], printer: Printer[R], heard: asyncio.Queue[R], group: asyncio.TaskGroup
+) -> None:
+    printing = group.create_task(printer.show_all(heard))
+    await asyncio.wait(following)
+    await heard.join()
+    printing.cancel()
+
+
+# -- ledgers
+
+
+class LedgerFollower(Follower[R], Generic[R, I]):
+    """One node's ledger: what it lists, and over the same connection what comes behind that. ``I``: an entry of it.
+
+    ``listed``: the rows that it had at first, or why it said nothing.
+    """
+
+    def __init__(self, settings: Settings, node: Node) -> None:
+        super().__init__(settings, node, None)
+        self.listed: asyncio.Future[list[R] | CliError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def node(self) -> Node:
+        return self._node
+
+    async def _attempt(self, heard: asyncio.Queue[R]) -> None:
+        now = asyncio.get_running_loop().time
+        start, patience = now(), read_deadline()
+        try:
+            async with agent(self._settings, self._node, deadline=patience) as stub:
+                async with asyncio.timeout_at(start + patience):
+                    await self._catch_up(stub, heard)
+                async for entry in self._stream(stub):
+                    if not self._last:
+                        # After 0 means "only new ones": an empty ledger's first entries may be older than the stream.
+                        await self._catch_up(stub, heard)
+                    await self._tell([entry], heard)
+        except CliError as error:
+            if isinstance(error, UnreachableError):
+                error.waited_s = now() - start
+            if not self.listed.done():
+                self.listed.set_result(error)
+            raise
+
+    def _give_up(self, error: CliError) -> None:
+        # Who was refused the listing is told by whoever waits for it.
+        if self._last is not None:
+            super()._give_up(error)
+
+    async def _catch_up(self, stub: AgentServiceStub, heard: asyncio.Queue[R]) -> None:
+        """Tells what the listing has when nothing of it was seen; else makes sure that our place is in this ledger."""
+        if self._last:
+            # A ledger that was restored from a snapshot counts on from there.
+            self._last = min(self._last, await self._newest(stub))
+            return
+        entries, newest = await self._list(stub)
+        if not newest:
+            # It is empty, or of an older mcpd, which does not say. Asked before the listing: what comes in between is
+            # in the listing, and told apart by its id.
+            newest = await self._newest(stub)
+            entries, _ = await self._list(stub) if newest else (entries, 0)
+        if self.listed.done():
+            await self._tell(entries, heard)
+        else:
+            self.listed.set_result([self._row(each) for each in entries])
+        self._last = max([self._last or 0, newest, *map(self._id, entries)])
+
+    async def _tell(self, entries: Iterable[I], heard: asyncio.Queue[R]) -> None:
+        for each in entries:
+            if self._id(each) <= (self._last or 0):
+                continue
+            if self._is_news(each):
+                await heard.put(self._row(each))
+            self._last = self._id(each)
+
+    def _is_news(self, entry: I) -> bool:
+        """Whether it is told while following."""
+        return True
+
+    @abstractmethod
+    def _stream(self, stub: AgentServiceStub) -> AsyncIterator[I]:
+        """What comes behind ``_last``, without an end. Raises CliError."""
+
+    @abstractmethod
+    async def _list(self, stub: AgentServiceStub) -> tuple[list[I], int]:
+        """What was asked for, and the id of the newest entry of all; 0: there is none, or an older mcpd is silent."""
+
+    @abstractmethod
+    async def _newest(self, stub: AgentServiceStub) -> int:
+        """The id of the newest entry of all; 0 when there is none."""
+
+    @abstractmethod
+    def _row(self, entry: I) -> R:
+        """How it is shown."""
+
+    @abstractmethod
+    def _id(self, entry: I) -> int:
+        """Its place in the ledger."""
+
+
+async def follow_ledgers(
+    followers: Sequence[LedgerFollower[R, I]], printer: Printer[R], in_order: Callable[[list[list[R]]], list[R]]
+) -> int:
+    """What the nodes list, in order, then what comes, until no node is left to follow. Returns the exit status.
+
+    Raises CliError as `fanout.ask` does.
+    """
+    heard: asyncio.Queue[R] = asyncio.Queue(_AHEAD)
+    try:
+        async with asyncio.TaskGroup() as group:
+            following = [group.create_task(each.run(heard)) for each in followers]
+            found = settled([(each.node, await each.listed) for each in followers])
+            printer.begin(in_order(found.answers))
+            if found.answers:
+                await _show_until_over(following, printer, heard, group)
+            for task in following:
+                task.cancel()
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from None
+    return FAILED if found.answers else found.status
 
 
 # -- events
@@ -132,71 +256,34 @@ def events(query: Query, *, since: datetime | None = None, limit: int = DEFAULT_
         return INTERRUPTED
 
 
-class _Listing(NamedTuple):
-    node: str
-    events: list[v1.EventInfo]
-    # The place in the ledger from which on nothing was listed.
-    newest: int
-
-
 async def _follow(query: Query, request: v1.ListEventsRequest) -> int:
     settings = query.settings()
-    found = await ask(settings, query.nodes, lambda stub: _list(stub, request))
-    printer = Printer(query.how, EVENTS)
-    printer.begin(in_order([[event_row(each.node, info) for info in each.events] for each in found.answers]))
-    if not found.answers:
-        return found.status
-    followers = [
-        _Events(settings, node, each.newest, request) for node, each in zip(found.answered, found.answers, strict=True)
-    ]
-    followers += [_Events(settings, node, None, request) for node in found.unreachable]
-    return await follow_all(followers, printer)
+    followers = [_Events(settings, node, request) for node in chosen(settings, query.nodes)]
+    return await follow_ledgers(followers, Printer(query.how, EVENTS), in_order)
 
 
-async def _list(stub: AgentServiceStub, request: v1.ListEventsRequest) -> _Listing:
-    # Asked first: what comes in between is in the listing, and told apart by its id.
-    newest = await _newest(stub)
-    answer = await stub.list_events(request)
-    return _Listing(answer.node, answer.events, max([newest, *(each.id for each in answer.events)]))
-
-
-async def _newest(stub: AgentServiceStub) -> int:
-    """The id of the newest event of all, 0 when there is none."""
-    answer = await stub.list_events(v1.ListEventsRequest(limit=1))
-    return max((each.id for each in answer.events), default=0)
-
-
-class _Events(Follower[EventRow]):
-    """A stream; the listing again after each break."""
-
-    def __init__(self, settings: Settings, node: Node, last: int | None, request: v1.ListEventsRequest) -> None:
-        super().__init__(settings, node, last)
+class _Events(LedgerFollower[EventRow, v1.EventInfo]):
+    def __init__(self, settings: Settings, node: Node, request: v1.ListEventsRequest) -> None:
+        super().__init__(settings, node)
         self._request = request
 
-    async def _attempt(self, heard: asyncio.Queue[EventRow]) -> None:
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
-            await self._catch_up(stub, heard)
-            request = v1.WatchEventsRequest(
-                service=self._request.service, component=self._request.component, after_id=self._last or 0
-            )
-            async for response in stub.watch_events(request, timeout=WITHOUT_END_S):
-                if not self._last:
-                    # After 0 means "only new ones": an empty ledger's first events may be older than the stream.
-                    await self._catch_up(stub, heard)
-                await self._tell([response.event], heard)
+    async def _stream(self, stub: AgentServiceStub) -> AsyncIterator[v1.EventInfo]:
+        request = v1.WatchEventsRequest(
+            service=self._request.service, component=self._request.component, after_id=self._last or 0
+        )
+        async for response in stub.watch_events(request, timeout=WITHOUT_END_S):
+            yield response.event
 
-    async def _catch_up(self, stub: AgentServiceStub, heard: asyncio.Queue[EventRow]) -> None:
-        """Tells what the listing has when nothing of it was seen; else makes sure that our place is in this ledger."""
-        if self._last:
-            # A ledger that was restored from a snapshot counts on from there.
-            self._last = min(self._last, await _newest(stub))
-            return
-        listing = await _list(stub, self._request)
-        await self._tell(listing.events, heard)
-        self._last = max(self._last or 0, listing.newest)
+    async def _list(self, stub: AgentServiceStub) -> tuple[list[v1.EventInfo], int]:
+        answer = await stub.list_events(self._request)
+        return answer.events, answer.newest_id
 
-    async def _tell(self, infos: Iterable[v1.EventInfo], heard: asyncio.Queue[EventRow]) -> None:
-        for info in infos:
-            if info.id > (self._last or 0):
-                await heard.put(event_row(self._node.name, info))
-                self._last = info.id
+    async def _newest(self, stub: AgentServiceStub) -> int:
+        answer = await stub.list_events(v1.ListEventsRequest(limit=1))
+        return max([answer.newest_id, *(each.id for each in answer.events)])
+
+    def _row(self, entry: v1.EventInfo) -> EventRow:
+        return event_row(self._node.name, entry)
+
+    def _id(self, entry: v1.EventInfo) -> int:
+        return entry.id

@@ -17,7 +17,7 @@ from typing import TextIO
 import msgspec
 
 from mcpctl import definition, output, render
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.errors import DONE, INTERRUPTED, PARTIAL, CliError, UnknownServiceError
 from mcpctl.fanout import ask_each, chosen, settled
@@ -58,7 +58,10 @@ def logs(query: Query, wanted: Wanted) -> int:
     settings, request = query.settings(), _request(query, wanted)
     nodes, status = _nodes(settings, query)
     printer = _Lines(query.how, timestamps=wanted.timestamps, several=len(nodes) > 1)
-    return asyncio.run(_show(settings, nodes, request, printer)) or status
+    try:
+        return asyncio.run(_show(settings, nodes, request, printer)) or status
+    except UnknownServiceError as error:
+        raise definition.unknown(settings, request.service, error, [each.name for each in nodes]) from None
 
 
 def follow(query: Query, wanted: Wanted) -> int:
@@ -92,7 +95,7 @@ def _nodes(settings: Settings, query: Query) -> tuple[list[Node], int]:
     try:
         found = settled(said)
     except UnknownServiceError as error:
-        raise UnknownServiceError(f"{error}{definition.nearest(settings, service)}") from None
+        raise definition.unknown(settings, service, error, [each.name for each in nodes]) from None
     return found.answered, found.status
 
 
@@ -103,7 +106,7 @@ async def _show(settings: Settings, nodes: Sequence[Node], request: v1.LogsReque
 
     async def read(node: Node, queue: asyncio.Queue[LogRow | None]) -> None:
         try:
-            async with agent(settings, node, deadline=READ_DEADLINE_S) as stub:
+            async with agent(settings, node, deadline=read_deadline()) as stub:
                 async for response in stub.logs(request, timeout=WITHOUT_END_S):
                     await queue.put(_row(node, request.service, response))
         except CliError as error:
@@ -145,7 +148,7 @@ class _Logs(Follower[LogRow]):
     async def _attempt(self, heard: asyncio.Queue[LogRow]) -> None:
         # Where each component's lines were when the last attempt ended; what is asked for again begins before that.
         marks, skipped = dict(self._seen), Counter[str]()
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+        async with agent(self._settings, self._node, deadline=read_deadline()) as stub:
             async for response in stub.logs(self._again(), timeout=WITHOUT_END_S):
                 row = _row(self._node, self._request.service, response)
                 mark, count = marks.get(row.component, (row.at, 0))

@@ -15,7 +15,7 @@ import msgspec
 from mcpctl import render, targets
 from mcpctl.config import Settings, load
 from mcpctl.errors import DONE, DRIFT, UnknownServiceError, UsageError
-from mcpctl.fanout import ask
+from mcpctl.fanout import Answers, ask
 from mcpctl.output import How, View, listing, structured
 from mcpctl.rows import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
 from protos.mcp import v1
@@ -85,9 +85,9 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
     request = v1.GetStatusRequest(service=name, events=most if name else 0)
     if at:
         request.at = at
-    found = asyncio.run(
-        ask(query.settings(), query.nodes, lambda stub: stub.get_status(request), service=request.service)
-    )
+    # For people; and of the past no definition says anything.
+    compares = not (at or query.json or query.how.quiet)
+    found, beside = asyncio.run(_status(query, request, compares=compares))
     rows = [service_row(each) for answer in found.answers for each in answer.services]
     for answer in found.answers:
         if answer.warning:
@@ -104,6 +104,8 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
             told = [event_row(answer.node, each) for answer in found.answers for each in answer.events]
             ours = [each for each in told if component == each.component][-_RECENT_EVENTS:] if component else told
             _print_recent(ours)
+    for line in beside:
+        render.note(f"mcpctl: {line}")
     drifts = any(each.drift for each in components)
     return DRIFT if exit_code and drifts and found.status == DONE else found.status
 
@@ -130,6 +132,23 @@ def no_component(service: str, component: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(component, names, n=1)
     meant = f"; did you mean {what(service, close[0])}?" if close else ""
     return f"{service} has no component {component!r}; it has {', '.join(names) or 'none'}{meant}"
+
+
+async def _status(
+    query: Query, request: v1.GetStatusRequest, *, compares: bool
+) -> tuple[Answers[v1.GetStatusResponse], list[str]]:
+    """The answers, and what there is to say of definitions that are not, or not so, deployed."""
+    settings = query.settings()
+    if not compares:
+        return await ask(settings, query.nodes, lambda stub: stub.get_status(request), service=request.service), []
+    from mcpctl import deployed
+
+    # While the nodes are waited for.
+    reading = asyncio.create_task(asyncio.to_thread(deployed.read, settings, request.service))
+    found = await ask(settings, query.nodes, lambda stub: stub.get_status(request), service=request.service)
+    told = {node.name: answer.services for node, answer in zip(found.answered, found.answers, strict=True)}
+    read = await reading
+    return found, deployed.sentences(read, deployed.difference(read.services, told))
 
 
 def events(

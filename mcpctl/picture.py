@@ -17,9 +17,10 @@ import msgspec
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
-from mcpctl.errors import BusyError, CliError, MciasError, UnreachableError, UsageError
+from mcpctl.errors import BusyError, CliError, UnreachableError
+from mcpctl.fanout import on_our_side
 from mcpctl.following import WITHOUT_END_S
 from mcpctl.looking import no_component
 from mcpctl.rows import AlertRow, ComponentRow, EventRow, ServiceRow, alert_row, component_row, event_row, service_row
@@ -172,12 +173,14 @@ class Observer:
         # The id of the newest event in the node's ledger, as far as is known; 0: it is empty.
         self._last = 0
         self.picture = NodePicture(node.name)
+        # Why the node is asked no more.
+        self.failure: CliError | None = None
 
     def ask_soon(self) -> None:
         self._soon.set()
 
     async def run(self) -> None:
-        """Returns when the node refuses. Raises UsageError, MciasError for what is wrong on our own side."""
+        """Returns when the node refuses, or cannot be asked from here: no token, no CA. ``failure`` says why."""
         wait = _FIRST_WAIT_S
         while True:
             seen = self.picture.answered_at
@@ -186,9 +189,8 @@ class Observer:
                 problem = f"node {self._node.name}: {self._node.address} ended the stream"
             except (UnreachableError, BusyError) as error:
                 problem = str(error)
-            except (UsageError, MciasError):
-                raise
             except CliError as error:
+                self.failure = error
                 self._show(lost(self.picture, str(error), datetime.now(UTC), refused=True))
                 return
             if self.picture.answered_at != seen:
@@ -198,7 +200,7 @@ class Observer:
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
     async def _connected(self) -> None:
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+        async with agent(self._settings, self._node, deadline=read_deadline()) as stub:
             try:
                 async with asyncio.TaskGroup() as group:
                     asking = group.create_task(self._ask(stub))
@@ -308,14 +310,15 @@ class Fleet:
             each.ask_soon()
 
     async def run(self) -> None:
-        """Until cancelled. Raises CliError when no node is left to ask, and as `Observer.run` does."""
+        """Until cancelled. Raises CliError when no node is left to ask."""
         try:
             async with asyncio.TaskGroup() as group:
                 for each in self._observers:
                     group.create_task(each.run())
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
-        raise CliError(self._observers[0].picture.problem)
+        failures = [each.failure for each in self._observers if each.failure]
+        raise next((each for each in failures if on_our_side(each)), failures[0])
 
     async def until_heard(self) -> None:
         """Until every node has answered, or failed to."""

@@ -13,6 +13,7 @@ from mcpctl import client, definition, moved, output, render
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.definition import Definition
 from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError, UsageError
+from mcpctl.fanout import on_our_side
 from mcpctl.looking import what
 from mcpctl.output import How
 from mcpctl.rows import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
@@ -139,8 +140,12 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: Ho
     # 1. Something is wrong, or was refused: asking again does not help.
     # 2. A node could not be asked.
     if status == DONE and failed:
-        return PARTIAL if all(isinstance(each, UnreachableError) for each in failed.values()) else FAILED
+        return PARTIAL if all(map(_could_not_be_asked, failed.values())) else FAILED
     return status
+
+
+def _could_not_be_asked(error: CliError) -> bool:
+    return isinstance(error, UnreachableError) or on_our_side(error)
 
 
 def _show(plans: Sequence[tuple[PlanRow, str]], how: How) -> None:
@@ -201,18 +206,18 @@ async def _ask_node(
     while waiting:
         each = waiting[0]
         try:
-            async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+            async with client.agent(settings, node, deadline=client.read_deadline()) as stub:
                 while waiting:
                     each = waiting[0]
                     found[each.name] = plan_row(node.name, each.service.service.name, await stub.plan(each.request()))
                     del waiting[0]
                 is_alone = all(home == node.name for home in homes.values())
                 return [] if is_alone else await moved.told(stub, node, homes)
-        except UnreachableError as error:
-            # A node that is down costs its deadline once.
-            found.update((other.name, error) for other in waiting)
-            break
         except CliError as error:
+            if _could_not_be_asked(error):
+                # A node that is down costs its deadline once.
+                found.update((other.name, error) for other in waiting)
+                break
             found[each.name] = error
             del waiting[0]
     return []

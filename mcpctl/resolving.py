@@ -48,6 +48,8 @@ async def _getaddrinfo(
             addresses = socket.getaddrinfo(host, port, family, type, proto, flags)
         except OSError as error:
             problem = error
+        except UnicodeError:  # a label that is no name's: too long, or empty
+            problem = socket.gaierror(socket.EAI_NONAME, "it is not the name of a host")
         # The command may be over.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, addresses, problem)

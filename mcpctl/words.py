@@ -464,6 +464,9 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "node add": (
         "Add a node to the configuration; comments are kept.",
         {
+            "--ca-cert": ("files", "Who signed its certificate, in PEM."),
+            "--token-path": ("files", "A file with a token for this node."),
+            "--no-check": ("", "Add it without asking it anything."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
             "-o": ("table|wide|json|jsonl|yaml", "How to print the answer."),

@@ -15,6 +15,8 @@ from mcpd.errors import ConfigError, InvalidRequestError, expected
 from mcpd.model import Role
 
 DEFAULT_CONFIG = Path("/srv/mcp/mcpd.toml")
+# A module of these that is missing is a bug.
+_OURS = ("mcpd", "monitor", "protos")
 
 app = App(
     name="mcpd",
@@ -208,6 +210,14 @@ def main() -> None:
         _die(str(error), 2)
     except OSError as error:
         _die(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in _OURS:
+            raise
+        _die(
+            f"{error.name} is not installed: a workstation's installation has only what mcpctl needs; on a node, "
+            "`pip install -r requirements.lock`, or `pip install 'mcp-control-plane[daemon]'`",
+            1,
+        )
     except Exception as error:
         failure = expected(error)
         if failure is None:

@@ -252,6 +252,37 @@ def load(path: Path) -> Config:
     return config
 
 
+# What SIGHUP reads again, by section. The certificate and its key are read again too, from where they were.
+READ_AGAIN = {
+    "monitor": frozenset(
+        {
+            "alert_command",
+            "alert_timeout",
+            "cooldown",
+            "drift_grace",
+            "flap_threshold",
+            "flap_window",
+            "retention",
+            "disk_free_warning",
+        }
+    ),
+    "mcias": frozenset({"ca_cert"}),
+}
+
+
+def needs_restart(before: Config, after: Config) -> list[str]:
+    """The keys that are not the same any more, and that a daemon reads only at its start."""
+    changed = []
+    for section in Config.__struct_fields__:
+        old, new = getattr(before, section), getattr(after, section)
+        if old is None or new is None:
+            changed += [section] if old is not new else []
+            continue
+        names = [name for name in old.__struct_fields__ if name not in READ_AGAIN.get(section, frozenset())]
+        changed += [f"{section}.{name}" for name in names if getattr(old, name) != getattr(new, name)]
+    return changed
+
+
 def _anchored(config: Config, folder: Path) -> Config:
     """``config`` with every path absolute."""
     replace = msgspec.structs.replace

@@ -92,14 +92,14 @@ async def serve(settings: Config, path: Path) -> None:
         counts = Counts()
         podman.observe_with(counts.asked)
         disks = Space({"the database": settings.database.path, "services' files": settings.files.root}, podman)
-        alert_command = [rules.alert_command]
-        dispatcher = Dispatcher(ledger, lambda: alert_command[0], rules.alert_timeout.total_seconds())
+        now = _Current(settings)
+        dispatcher = Dispatcher(ledger, lambda: now.rules.alert_command, rules.alert_timeout.total_seconds())
         async with trio.open_nursery() as links:
             await links.start(link.run)
-            links.start_soon(housekeeping.run, (ledger, node.journal, audit), rules.retention)
+            links.start_soon(housekeeping.run, (ledger, node.journal, audit), lambda: now.rules.retention)
             links.start_soon(audit.run)
             links.start_soon(certificates.watch, certificate, ledger, dispatcher)
-            links.start_soon(space.watch, disks, rules.disk_free_warning, name, ledger, dispatcher)
+            links.start_soon(space.watch, disks, lambda: now.rules.disk_free_warning, name, ledger, dispatcher)
             async with trio.open_nursery() as work:
                 operations = Operations(work, node.journal)
                 podman.label(await Adoptions(registry).labels())
@@ -150,8 +150,8 @@ async def serve(settings: Config, path: Path) -> None:
 
                     def read_again() -> None:
                         with supervision.reloading():
-                            certificate.load()
-                            alert_command[0] = config.load(path).monitor.alert_command
+                            _read_certificate_again(certificate)
+                            _read_config_again(path, now, authenticator, dispatcher, monitor)
 
                     async def until_told_to_end() -> None:
                         await _until_told_to_end(read_again)
@@ -196,11 +196,45 @@ async def _until_told_to_end(read_again: Callable[[], None]) -> None:
             if number != signal.SIGHUP:
                 log.info("shutting down", signal=signal.Signals(number).name)
                 return
-            try:
-                read_again()
-                log.info("certificate read again, and the alert command")
-            except ConfigError as error:
-                log.error("the certificate was not read again; the old one stays", error=str(error))
+            read_again()
+
+
+class _Current:
+    """The configuration that is in force; SIGHUP puts another one in its place, of which some keys count."""
+
+    def __init__(self, settings: Config) -> None:
+        self.at_start = self.settings = settings
+
+    @property
+    def rules(self) -> config.Monitor:
+        return self.settings.monitor
+
+
+def _read_certificate_again(certificate: Certificate) -> None:
+    try:
+        certificate.load()
+        log.info("certificate read again")
+    except ConfigError as error:
+        log.error("the certificate was not read again; the old one stays", error=str(error))
+
+
+def _read_config_again(
+    path: Path, now: _Current, authenticator: Authenticator, dispatcher: Dispatcher, monitor: Monitor
+) -> None:
+    """Takes what `config.READ_AGAIN` names, all of it or nothing, and says which other keys wait for a restart."""
+    try:
+        fresh = config.load(path)
+        if isinstance(authenticator, Mcias) and fresh.mcias:
+            authenticator.trust(fresh.mcias.ca_cert)
+    except ConfigError as error:
+        log.error("the configuration was not read again; the old one stays", error=str(error))
+        return
+    now.settings = fresh
+    dispatcher.timeout = fresh.monitor.alert_timeout.total_seconds()
+    monitor.follow_rules(_monitor_settings(fresh.monitor))
+    log.info("configuration read again: the rules of the monitor, and the alert command")
+    if waiting := config.needs_restart(now.at_start, fresh):
+        log.warning("these keys have changed, and are read only when mcpd starts", keys=waiting)
 
 
 @asynccontextmanager

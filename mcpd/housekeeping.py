@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -22,13 +22,13 @@ class Prunable(Protocol):
         """Removes what is over and older; returns how many rows."""
 
 
-async def run(ledgers: Collection[Prunable], retention: timedelta) -> NoReturn:
-    """Runs until cancelled."""
+async def run(ledgers: Collection[Prunable], retention: Callable[[], timedelta]) -> NoReturn:
+    """Runs until cancelled; ``retention`` is asked each time."""
     while True:
         try:
-            before = datetime.now(UTC) - retention
+            before = datetime.now(UTC) - retention()
             if removed := sum([await each.prune(before) for each in ledgers]):
-                log.info("removed what is past its retention", rows=removed, days=retention.days)
+                log.info("removed what is past its retention", rows=removed, days=retention().days)
         except RegistryError as error:
             log.error("nothing was pruned", error=str(error))
         await trio.sleep(_INTERVAL_S)

@@ -120,7 +120,10 @@ def by_component(containers: Iterable[Container], service: str, names: Mapping[s
 
 
 class RecordedComponent(msgspec.Struct, frozen=True):
-    """A component as the registry holds it. ``deployed`` is what its container was made from; None: not by a deploy."""
+    """A component as the registry holds it. ``deployed`` is what its container was made from; None: not by a deploy.
+
+    ``definition_hash`` is of ``spec``, made when it is read: status is asked of a thousand of them.
+    """
 
     service: str
     spec: Component
@@ -131,6 +134,7 @@ class RecordedComponent(msgspec.Struct, frozen=True):
     observed_at: datetime | None
     container_id: str
     deployed: Component | None = None
+    definition_hash: str = ""
 
 
 class RecordedService(msgspec.Struct, frozen=True):

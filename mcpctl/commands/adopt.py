@@ -11,8 +11,8 @@ from cyclopts import Parameter
 
 from mcpctl import client, definition, render
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, FAILED, UsageError
-from mcpctl.fanout import Said, ask_each, changeable, settled
+from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
+from mcpctl.fanout import Answers, Said, ask_each, changeable, settled
 from mcpctl.looking import Query
 from mcpctl.options import COMMON, Common, DryRun
 from mcpctl.rows import OutcomeRow, outcome_row
@@ -64,7 +64,7 @@ def adopt(
     is_chosen = len(nodes) == 1 and not dry_run
     where, found = _the_node(_ask(settings, nodes, (asking, telling) if is_chosen else (asking,)), name)
     if found.adopts and not dry_run and not is_chosen:
-        (found,) = settled(_ask(settings, [where], (telling,))).answers
+        (found,) = _answers(_ask(settings, [where], (telling,))).answers
     if common.json:
         common.put(found)
     else:
@@ -93,12 +93,20 @@ def _ask(settings: Settings, nodes: list[Node], requests: Sequence[v1.AdoptReque
     return asyncio.run(ask_each(settings, nodes, question, deadline=client.CHANGE_DEADLINE_S))
 
 
+def _answers(said: Said[AdoptionRow]) -> Answers[AdoptionRow]:
+    """As `settled`, with one answer at least. Raises CliError when there is none."""
+    failed = [each for _, each in said if isinstance(each, UnreachableError)]
+    if len(failed) == len(said):
+        raise UnreachableError("\n".join(map(str, failed)))
+    return settled(said)
+
+
 def _the_node(said: Said[AdoptionRow], service: str) -> tuple[Node, AdoptionRow]:
     """The one node that has something to adopt; else the one that has at least something of that name.
 
     Raises UsageError when there are several.
     """
-    answers = settled(said)
+    answers = _answers(said)
     found = list(zip(answers.answered, answers.answers, strict=True))
     several = [each for each in found if each[1].adopts] or found
     if len(several) > 1:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from mcpctl import client, nodes, render
-from mcpctl.config import NodeState, Settings
-from mcpctl.errors import DONE, CliError, UsageError
-from mcpctl.fanout import ask
+from mcpctl.config import Node, NodeState, Settings
+from mcpctl.errors import DONE, UsageError
+from mcpctl.fanout import ask, same_address
 from mcpctl.options import COMMON, Common
 from mcpctl.output import names, structured
 from mcpctl.rows import node_row
-from protos import atomic, grammar
+from protos import grammar
 from protos.mcp import v1
 
 
@@ -75,10 +75,26 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
     return client.run(command())
 
 
-def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
+def add(
+    name: str,
+    address: str,
+    /,
+    *,
+    ca_cert: Annotated[
+        Path | None, Parameter(help="Who signed its certificate, in PEM. [default: tls.ca_cert of the configuration]")
+    ] = None,
+    token_path: Annotated[
+        Path | None,
+        Parameter(help="A file with a token for this node. [default: auth.token_path of the configuration]"),
+    ] = None,
+    no_check: Annotated[bool, Parameter(negative="", help="Add it without asking it anything.")] = False,
+    common: Common = COMMON,
+) -> int:
     """Add a node to the configuration; comments are kept.
 
-    For example: `mcpctl node add rift 100.95.252.120:9444`
+    It is asked who it is first; one that does not answer, or calls itself by another name, is not added.
+
+    For example: `mcpctl node add rift 100.95.252.120:9444 --ca-cert rift.pem --token-path rift.token`
     """
     try:
         grammar.name(name)
@@ -88,19 +104,27 @@ def add(name: str, address: str, /, *, common: Common = COMMON) -> int:
     settings = common.settings()
     if any(node.name == name for node in settings.nodes):
         raise UsageError(f"{settings.path} has a node {name} already")
-
-    def edit(document: Any) -> None:
-        import tomlkit
-
-        table = tomlkit.table()
-        table.update({"name": name, "address": address})
-        if not document.get("nodes"):  # missing, or the empty array that is no place for a table
-            document.pop("nodes", None)
-            document.append("nodes", tomlkit.aot())
-        document["nodes"].append(table)
-
-    _edit(settings, edit)
+    node = Node(name, address, ca_cert=_kept(settings, ca_cert), token_path=_kept(settings, token_path))
+    answer = "" if no_check else f"; {nodes.who_it_is(settings, node)}"
+    nodes.append(settings, node)
+    _say(common, f"node {name}, {address}, is added to {settings.path}{answer}")
+    for line in same_address([*settings.nodes, node]):
+        render.note(f"mcpctl: {line}: is one of them a mistake?")
     return DONE
+
+
+def _kept(settings: Settings, path: Path | None) -> Path | None:
+    """A file that the command line names, as the configuration is to say it: from its own folder, where it is there."""
+    if path is None:
+        return None
+    file, folder = path.expanduser().absolute(), settings.path.parent
+    return file.relative_to(folder) if file.is_relative_to(folder) else file
+
+
+def _say(common: Common, sentence: str) -> None:
+    """What was done; nothing to those who only want to hear what went wrong."""
+    if not common.quiet:
+        render.note(f"mcpctl: {sentence}")
 
 
 def remove(name: str, /, *, common: Common = COMMON) -> int:
@@ -116,6 +140,7 @@ def remove(name: str, /, *, common: Common = COMMON) -> int:
         del nodes[[each["name"] for each in nodes].index(name)]
 
     _edit(settings, edit)
+    _say(common, f"node {name} is removed from {settings.path}; what runs there runs on")
     return DONE
 
 
@@ -131,6 +156,8 @@ def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int
         next(each for each in document["nodes"] if each["name"] == name)["state"] = state.value
 
     _edit(settings, edit)
+    then = "commands ask it" if state is NodeState.ACTIVE else "commands skip it"
+    _say(common, f"node {name} is {state} in {settings.path}: {then}")
     return DONE
 
 
@@ -138,18 +165,6 @@ def _edit(settings: Settings, change: Callable[[Any], None]) -> None:
     """Changes the configuration file in place, comments and order kept."""
     import tomlkit
 
-    path = settings.path.resolve()
-    document = tomlkit.parse(path.read_bytes().decode())
+    document = tomlkit.parse(settings.path.read_bytes().decode())
     change(document)
-    wanted, edited = document.unwrap(), tomlkit.dumps(document)
-    # What the edit means is checked, not trusted: without this file nothing works.
-    if _means(edited) != wanted:
-        raise CliError(f"{path} could not be edited safely; edit its [[nodes]] yourself")
-    atomic.write(path, edited.encode(), mode=path.stat().st_mode & 0o777)
-
-
-def _means(text: str) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return None
+    nodes.write(settings, tomlkit.dumps(document), document.unwrap())

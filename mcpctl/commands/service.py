@@ -29,6 +29,8 @@ Service = Annotated[str, Parameter(help="SERVICE.")]
 _UNSET = {"network": "podman's default", "user": "the image's", "heal": "the node's", "health": "none"}
 _UNSET |= {"settle": "0.5s, 20ms when new"}
 _EMPTY = {"cmd": "the image's"}
+# What becomes of a definition that was edited.
+_WRITTEN, _UNCHANGED, _NOT_BEGUN = "written", "unchanged", "not written: nothing was changed in the draft"
 
 
 class ImportRow(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ def edit(
     with editing.draft(path, _template(settings, service) if before is None else before) as draft:
         found = editing.checked(settings, draft)
         if not draft.is_changed():
-            return _edited(common, path, is_changed=False)
+            return _edited(common, path, _NOT_BEGUN if before is None else _UNCHANGED)
         if not common.json:
             for line in draft.difference():
                 render.say((line, {"+": "green", "-": "red"}.get(line[:1], "")))
@@ -156,7 +158,7 @@ def edit(
         if sys.stdin.isatty() and not yes and not editing.asked(f"Write {path}?", default=False):
             raise CliError(f"{path} is as it was")
         editing.replace(path, draft.text(), before)
-    return _edited(common, path, is_changed=True)
+    return _edited(common, path, _WRITTEN)
 
 
 def _to_edit(settings: Settings, name: str, new: bool) -> tuple[Path, bytes | None]:
@@ -190,11 +192,11 @@ def _show_plan(settings: Settings, found: Definition) -> None:
         render.note(f"mcpctl: what a deploy would change is not known: {error}")
 
 
-def _edited(common: Common, path: Path, *, is_changed: bool) -> int:
+def _edited(common: Common, path: Path, how: str) -> int:
     if common.json:
-        common.put(EditRow(str(path), is_changed))
+        common.put(EditRow(str(path), how == _WRITTEN))
     else:
-        render.note(f"{path}: {'written' if is_changed else 'unchanged'}")
+        render.note(f"{path}: {how}")
     return DONE
 
 

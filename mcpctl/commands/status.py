@@ -78,6 +78,8 @@ def status(
 ) -> int:
     """Show what should run against what runs, and why they disagree.
 
+    A line below says which definitions are not deployed, and what is deployed otherwise than it is defined.
+
     With --watch also open alerts and the last events. What is no terminal gets a table when something changed; with
     --output json, a line of JSON a refresh.
 

@@ -82,7 +82,7 @@ class Dash(App[int]):
         request = v1.AckAlertRequest(id=alert.id, note=note)
         try:
             node = self.settings.node(alert.node)
-            async with client.agent(self.settings, node, deadline=client.READ_DEADLINE_S) as stub:
+            async with client.agent(self.settings, node, deadline=client.read_deadline()) as stub:
                 await stub.ack_alert(request)
         except CliError as error:
             self.notify(str(error), severity="error", markup=False)

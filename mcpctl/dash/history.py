@@ -14,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from mcpctl import timeline
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.dash.tables import style
 from mcpctl.errors import CliError
@@ -64,7 +64,7 @@ class HistoryPane(VerticalScroll):
             now = datetime.now(UTC)
             window = Window(now - _LENGTH, now)
             try:
-                async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+                async with agent(self._settings, self._node, deadline=read_deadline()) as stub:
                     self._told = await _ask(stub, self._node.name, self._service, window), window
                 self._draw()
             except CliError as error:

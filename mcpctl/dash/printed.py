@@ -8,7 +8,7 @@ from rich.text import Text
 from textual.widgets import RichLog
 
 from mcpctl import render
-from mcpctl.client import READ_DEADLINE_S, agent
+from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.dash.tables import style
 from mcpctl.errors import BusyError, CliError, UnreachableError
@@ -48,7 +48,7 @@ class PrintedPane(RichLog):
             await asyncio.sleep(_WAIT_S)
 
     async def _read(self) -> None:
-        async with agent(self._settings, self._node, deadline=READ_DEADLINE_S) as stub:
+        async with agent(self._settings, self._node, deadline=read_deadline()) as stub:
             async for response in stub.logs(self._request, timeout=WITHOUT_END_S):
                 line = response.line.decode(errors="replace").removesuffix("\r")
                 # Its colours are kept, and nothing else of what a terminal would act on.

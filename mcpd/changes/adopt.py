@@ -17,12 +17,12 @@ from mcpd.changes.losses import described
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.errors import ConflictError, NotFoundError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, Outcome, RecordedService, Result, Step
 from mcpd.registry.adoptions import Adopted, Adoptions
 from mcpd.runtime.describe import Description
 from monitor.model import Desired
 from protos import naming
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service, examine_service
 
 # docker compose's and podman-compose's labels of the project, and of the service in it.

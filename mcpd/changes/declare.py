@@ -13,9 +13,9 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, is_recorded_as
 from mcpd.changes.survey import survey
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from monitor.model import Desired
+from protos.fingerprint import spec_hash
 from protos.spec import Service
 
 

@@ -11,9 +11,9 @@ import msgspec
 
 from mcpd.changes.difference import FieldChange, Source, difference
 from mcpd.errors import BusyError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
 from monitor.model import Desired
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Heal, Service
 
 

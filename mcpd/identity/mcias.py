@@ -90,16 +90,20 @@ class Mcias:
 
         Raises ConfigError when ``ca_cert`` cannot be used.
         """
-        client = httpx.AsyncClient(
-            verify=_trust(ca_cert),
-            limits=httpx.Limits(max_connections=MOST_AT_ONCE),
-            timeout=None,  # noqa: S113 -- `_ask` has one for everything
-            follow_redirects=False,
-            trust_env=False,  # no proxy is shown a token
-        )
-        async with client, trio.open_nursery() as requests:
-            yield Mcias(client, server_url, requests, clock)
-            requests.cancel_scope.cancel()
+        client = _client(ca_cert)
+        async with trio.open_nursery() as requests:
+            mcias = Mcias(client, server_url, requests, clock)
+            try:
+                yield mcias
+            finally:
+                requests.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await mcias._client.aclose()
+
+    def trust(self, ca_cert: Path | None) -> None:
+        """Believes whom ``ca_cert`` signed from the next question on. Raises ConfigError, and then all is as it was."""
+        old, self._client = self._client, _client(ca_cert)
+        self._requests.start_soon(_retire, old)
 
     def known(self, token: str, now: datetime) -> Caller | None:
         """Who holds ``token``, as MCIAS said not long ago."""
@@ -223,6 +227,26 @@ def _role(name: str, roles: tuple[str, ...]) -> Role:
             return role
     have = ", ".join(map(repr, roles)) or "it has none"
     raise ForbiddenError(f"{name} may do nothing here: none of its roles in MCIAS ({have}) is `admin` or `viewer`")
+
+
+def _client(ca_cert: Path | None) -> httpx.AsyncClient:
+    """Raises ConfigError."""
+    return httpx.AsyncClient(
+        verify=_trust(ca_cert),
+        limits=httpx.Limits(max_connections=MOST_AT_ONCE),
+        timeout=None,  # noqa: S113 -- `_ask` has one for everything
+        follow_redirects=False,
+        trust_env=False,  # no proxy is shown a token
+    )
+
+
+async def _retire(client: httpx.AsyncClient) -> None:
+    """Closes a client that nobody begins to use any more, once the last who did has an answer."""
+    try:
+        await trio.sleep(DEADLINE_S)
+    finally:
+        with trio.CancelScope(shield=True):
+            await client.aclose()
 
 
 def _trust(ca_cert: Path | None) -> ssl.SSLContext:

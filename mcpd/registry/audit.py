@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -48,6 +49,8 @@ class AuditLog:
         self._registry = registry
         self._waiting: deque[AuditEntry] = deque()
         self._news = trio.Event()
+        # For those who follow the table: set when there is more in it.
+        self._written = trio.Event()
         self._lost = 0
         self._is_late = False
 
@@ -103,8 +106,32 @@ class AuditLog:
             for each in batch
         ]
         await self._registry.transact(lambda db: db.executemany(statement, rows), durable=False)
+        self._written.set()
+        self._written = trio.Event()
 
     # -- looking
+
+    async def newest(self) -> int:
+        """The id of the newest entry; 0 when there is none."""
+        query = "SELECT coalesce(max(id), 0) FROM audit"
+        return int(await self._registry.ask(lambda db: db.execute(query).fetchone()[0]))
+
+    async def follow(self, after: int, caller: str, method: str, most: int) -> AsyncGenerator[list[AuditEntry], None]:
+        """What matches behind the id ``after``, and what is written from then on; at most ``most`` at once.
+
+        0: only what is new. Never ends by itself.
+        """
+        last = after or await self.newest()
+        while True:
+            written, newest = self._written, await self.newest()
+            found = await self.entries(caller=caller, method=method, after=last, limit=most) if newest > last else ()
+            if found:
+                last = found[-1].id
+                yield list(found)
+            if len(found) < most:
+                # What does not match is not looked at again.
+                last = max(last, newest)
+                await written.wait()
 
     async def entries(
         self, *, since: datetime | None = None, caller: str = "", method: str = "", after: int = 0, limit: int = 100

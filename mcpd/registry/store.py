@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sqlite3
 from collections import deque
@@ -18,6 +19,7 @@ from mcpd.errors import DamagedRegistryError, RegistryError
 from mcpd.model import Event, RecordedComponent, RecordedService
 from mcpd.registry import schema, trouble
 from monitor.model import Desired, Observed, SourceState
+from protos.fingerprint import definition_hash
 from protos.spec import Component, Service
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ _RECENT_EVENTS = 1000
 # A trial takes as much room as a batch of facts does: a disk with less is as good as full.
 _TRIAL_BYTES = 65_536
 _TRIAL = "trial"
+# Specs whose hash is remembered: a change of one component reads all of them again.
+_KNOWN_HASHES = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -494,6 +498,11 @@ def _services(db: sqlite3.Connection) -> dict[str, RecordedService]:
     }
 
 
+@functools.lru_cache(_KNOWN_HASHES)
+def _definition_hash(spec: str) -> str:
+    return definition_hash(msgspec.json.decode(spec, type=Component))
+
+
 def _component(row: sqlite3.Row) -> RecordedComponent:
     return RecordedComponent(
         service=row["service"],
@@ -505,6 +514,7 @@ def _component(row: sqlite3.Row) -> RecordedComponent:
         observed_at=None if row["observed_at"] is None else from_us(row["observed_at"]),
         container_id=row["container_id"],
         deployed=None if row["deployed"] is None else msgspec.json.decode(row["deployed"], type=Component),
+        definition_hash=_definition_hash(row["spec"]),
     )
 
 

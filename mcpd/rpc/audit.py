@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator
 
-from mcpd.errors import RefusedError
 from mcpd.model import Caller
 from mcpd.registry.audit import AuditLog
 from mcpd.rpc import convert
@@ -12,6 +12,8 @@ from mcpd.rpc.gate import Method
 from protos.mcp import v1 as wire
 
 _DEFAULT_ENTRIES = 100
+# Entries that a watcher is sent before the next are read: bounds what a slow one holds in memory.
+_WATCH_BATCH = 200
 
 
 class AuditMethods:
@@ -25,12 +27,15 @@ class AuditMethods:
 
     async def watch_audit(
         self, request: wire.WatchAuditRequest, caller: Caller
-    ) -> AsyncGenerator[wire.WatchAuditResponse, None]:
-        if True:
-            raise RefusedError("the audit log cannot be followed yet")
-        yield wire.WatchAuditResponse()
+    ) -> AsyncGenerator[list[wire.WatchAuditResponse], None]:
+        entries = self._audit.follow(request.after_id, request.caller, request.method, _WATCH_BATCH)
+        async with contextlib.aclosing(entries):
+            async for batch in entries:
+                yield [wire.WatchAuditResponse(entry=convert.audit_info(each)) for each in batch]
 
     async def list_audit(self, request: wire.ListAuditRequest, caller: Caller) -> wire.ListAuditResponse:
+        # Asked first: what is written in between is in the answer, behind it.
+        newest = await self._audit.newest()
         found = await self._audit.entries(
             since=convert.instant(request.since),
             caller=request.caller,
@@ -38,7 +43,8 @@ class AuditMethods:
             after=request.after_id,
             limit=convert.limit(request.limit, _DEFAULT_ENTRIES),
         )
-        return wire.ListAuditResponse(node=self._node, entries=[convert.audit_info(each) for each in found])
+        entries = [convert.audit_info(each) for each in found]
+        return wire.ListAuditResponse(node=self._node, entries=entries, newest_id=newest)
 
     async def who_am_i(self, request: wire.WhoAmIRequest, caller: Caller) -> wire.WhoAmIResponse:
         return convert.who_am_i(self._node, caller)

@@ -105,8 +105,11 @@ def _blank(kind: type[Message]) -> dict[str, Any]:
     return message.__dict__ | {"_serialized_on_wire": True}
 
 
-def component_info(view: ComponentView, used: Usage | None = None) -> wire.ComponentInfo:
-    """What podman has, where it has something; what the registry recorded, where it does not."""
+def component_info(view: ComponentView, used: Usage | None = None, *, comparable: bool = False) -> wire.ComponentInfo:
+    """What podman has, where it has something; what the registry recorded, where it does not.
+
+    ``comparable``: with the hash of what is declared, for those who may read the declaration.
+    """
     fields: dict[str, Any] = {
         "service": view.service,
         "component": view.component,
@@ -122,6 +125,7 @@ def component_info(view: ComponentView, used: Usage | None = None) -> wire.Compo
             "ports": list(recorded.spec.ports),
             "spec_hash": recorded.spec_hash,
             "container_id": recorded.container_id,
+            "definition_hash": recorded.definition_hash if comparable else "",
         }
     if container := view.container:
         fields |= {
@@ -149,12 +153,14 @@ def _usage(found: Usage) -> wire.Usage:
     )
 
 
-def service_info(node: str, found: RecordedService, views: tuple[ComponentView, ...]) -> wire.ServiceInfo:
+def service_info(
+    node: str, found: RecordedService, views: tuple[ComponentView, ...], *, comparable: bool = False
+) -> wire.ServiceInfo:
     return wire.ServiceInfo(
         name=found.name,
         node=node,
         active=found.active,
-        components=[component_info(each) for each in views],
+        components=[component_info(each, comparable=comparable) for each in views],
         updated_at=found.updated_at,
         revision=found.revision,
     )

@@ -34,7 +34,7 @@ log = structlog.get_logger()
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
 _MAX_STATUS_BYTES = 6000
 # Calls that end only when their caller has seen enough: a shutdown does not wait for them.
-_ENDLESS = frozenset({"WatchEvents", "Logs"})
+_ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs"})
 
 _STATUS: dict[type[errors.McpdError], Status] = {
     errors.InvalidRequestError: Status.INVALID_ARGUMENT,

@@ -13,7 +13,7 @@ import trio
 from mcpd import __version__, view
 from mcpd.changes.operations import Operations
 from mcpd.errors import NotFoundError, UnavailableError
-from mcpd.model import Caller, RecordedService
+from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.gate import FromMemory, Method
@@ -110,7 +110,10 @@ class StatusMethods:
             # Half an answer, that says so, beats none at 3 a.m.
             response.warning = f"states are the last ones seen: {error}"
             views = {each.name: view.from_registry(each) for each in services}
-        response.services = [convert.service_info(self._node, each, views[each.name]) for each in services]
+        comparable = caller.role is Role.ADMIN
+        response.services = [
+            convert.service_info(self._node, each, views[each.name], comparable=comparable) for each in services
+        ]
         if request.events:
             events = await self._registry.events(request.service, limit=convert.limit(request.events, _DEFAULT_EVENTS))
             response.events = [convert.event_info(each) for each in events]
@@ -135,6 +138,8 @@ class StatusMethods:
                 await self._registry.event_after(last)
 
     async def list_events(self, request: wire.ListEventsRequest, caller: Caller) -> wire.ListEventsResponse:
+        # Asked first: what is written in between is in the answer, behind it.
+        newest = self._registry.newest_event
         events = await self._registry.events(
             request.service,
             request.component,
@@ -142,7 +147,8 @@ class StatusMethods:
             convert.instant(request.until),
             convert.limit(request.limit, _DEFAULT_EVENTS),
         )
-        return wire.ListEventsResponse(node=self._node, events=[convert.event_info(each) for each in events])
+        infos = [convert.event_info(each) for each in events]
+        return wire.ListEventsResponse(node=self._node, events=infos, newest_id=newest)
 
     async def node_status(self, request: wire.NodeStatusRequest, caller: Caller) -> wire.NodeStatusResponse:
         services = await self._registry.services()

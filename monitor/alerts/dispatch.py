@@ -52,7 +52,7 @@ class _Attempt(NamedTuple):
 
 
 class Dispatcher:
-    """Delivers alerts. ``command`` is asked at each attempt, since SIGHUP may change it; ``timeout`` is in seconds.
+    """Delivers alerts. ``command`` and ``timeout``, in seconds, are asked at each attempt: SIGHUP may change them.
 
     What it holds in memory is bounded by the number of components that have something to be told of: for each, one
     task and ``_MAX_WAITING`` alerts. Only reading the ledger takes room for all that is pending, for that moment.
@@ -67,7 +67,7 @@ class Dispatcher:
     ) -> None:
         self._ledger = ledger
         self._command = command
-        self._timeout = timeout
+        self.timeout = timeout
         self._execute = execute
         self._running = trio.CapacityLimiter(_MAX_RUNNING)
         self._lanes: dict[_Key, _Lane] = {}
@@ -173,7 +173,7 @@ class Dispatcher:
             alert = lane.waiting[0]
             async with self._running:
                 argv = self._command()
-                execution = await self._execute(argv, alert, self._timeout) if argv else _NOT_CONFIGURED
+                execution = await self._execute(argv, alert, self.timeout) if argv else _NOT_CONFIGURED
             attempts += 1
             delivery = _delivery(execution, attempts)
             # It has been sent, and to forget that in a shutdown would send it twice.

@@ -18,11 +18,11 @@ from pathlib import Path
 import trio
 
 from mcpd import view
-from mcpd.fingerprint import spec_hash
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from monitor.model import Fact, Observed
+from protos.fingerprint import spec_hash
 from protos.mcp import v1
 from protos.spec import Component, Service
 from tests.bench.client import Client

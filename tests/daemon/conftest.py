@@ -17,9 +17,9 @@ import grpc
 import pytest
 import trio
 
-from mcpd.fingerprint import spec_hash
 from mcpd.registry.store import Registry
 from monitor.model import Observed
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 from tests.ledger import observe
 from tests.waiting import DEADLINE_S, free_port, until

@@ -16,7 +16,10 @@ from mcpd.identity import tokens
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Role
 from mcpd.rpc.attempts import MAX_FAILURES
+from protos.fingerprint import definition_hash
+from protos.mcp import v1 as wire
 from protos.mcp.v1 import AgentServiceBase
+from protos.spec import Component
 from tests.waiting import until
 
 from .conftest import HOST, Daemon, make_daemon
@@ -73,7 +76,7 @@ def status_of(
             channel.unary_unary(path)(request, metadata=metadata, timeout=CALL_S)
         elif cardinality is Cardinality.UNARY_STREAM:
             # One that never ends is let in when its deadline is what ends it.
-            deadline = ENDLESS_S if path.endswith("/WatchEvents") else CALL_S
+            deadline = ENDLESS_S if path.endswith(("/WatchEvents", "/WatchAudit")) else CALL_S
             list(channel.unary_stream(path)(request, metadata=metadata, timeout=deadline))
         else:
             channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
@@ -359,3 +362,46 @@ def test_no_token_is_in_the_daemons_log(
     assert '"ListServices"' in daemon.log
     assert not [token for token in sent if token in daemon.log]
     assert tokens.PREFIX not in daemon.log
+
+
+# -- what a call tells whom
+
+AGENT = "/mcp.v1.AgentService/"
+
+
+def test_what_is_declared_can_be_compared_by_an_admin_and_guessed_by_no_viewer(
+    channel: grpc.Channel, credentials: dict[Holder, Metadata]
+) -> None:
+    def hashes(holder: Holder) -> list[str]:
+        call = channel.unary_unary(AGENT + "GetStatus")
+        answer = call(bytes(wire.GetStatusRequest(service="board")), metadata=credentials[holder], timeout=CALL_S)
+        (service,) = wire.GetStatusResponse().parse(answer).services
+        return [each.definition_hash for each in service.components]
+
+    assert hashes(Holder.ADMIN) == [definition_hash(Component("board", "localhost/board:v2"))]
+    assert hashes(Holder.VIEWER) == [""]
+
+
+def test_the_audit_log_is_followed_as_it_is_written(channel: grpc.Channel, credentials: dict[Holder, Metadata]) -> None:
+    admin = credentials[Holder.ADMIN]
+    listed = channel.unary_unary(AGENT + "ListAudit")(b"", metadata=admin, timeout=CALL_S)
+    newest = wire.ListAuditResponse().parse(listed).newest_id
+    request = wire.WatchAuditRequest(caller="viewer", method="ListServices", after_id=newest)
+    watch = channel.unary_stream(AGENT + "WatchAudit")(bytes(request), metadata=admin, timeout=CALL_S)
+    for holder in (Holder.ADMIN, Holder.VIEWER):
+        status_of(channel, LIST_SERVICES, credentials[holder])
+    entry = wire.WatchAuditResponse().parse(next(watch)).entry
+    watch.cancel()
+    assert (entry.method, entry.caller, entry.status) == ("ListServices", "viewer", "OK")
+    assert entry.id > newest
+
+
+def test_the_newest_event_is_named_whatever_is_asked_for(channel: grpc.Channel, daemon: Daemon) -> None:
+    def ask(**wanted: str) -> wire.ListEventsResponse:
+        request = bytes(wire.ListEventsRequest(**wanted))
+        answer = channel.unary_unary(AGENT + "ListEvents")(request, metadata=daemon.bearer(), timeout=CALL_S)
+        return wire.ListEventsResponse().parse(answer)
+
+    everything, nothing = ask(), ask(service="board")
+    assert everything.newest_id == everything.events[-1].id == nothing.newest_id
+    assert nothing.events == []

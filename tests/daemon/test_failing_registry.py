@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 import trio
 
-from mcpd.fingerprint import spec_hash
 from mcpd.registry.store import Registry
 from mcpd.snapshots.take import default_folder, listed
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 from tests.waiting import until
 

@@ -108,6 +108,29 @@ def test_sighup_takes_a_replaced_certificate_for_new_connections_and_keeps_the_o
     assert "certificate read again" in node.log
 
 
+def test_sighup_reads_the_rules_again_and_says_what_waits_for_a_restart(node: Daemon) -> None:
+    node.start()
+    node.edit('alert_timeout = "30s"', 'alert_timeout = "5s"')
+    node.signal(signal.SIGHUP)
+    wait_for_line(node, "configuration read again", 1)
+    assert "read only when mcpd starts" not in node.log
+    node.edit('resync_interval = "1d"', 'resync_interval = "7s"')
+    node.signal(signal.SIGHUP)
+    wait_for_line(node, "these keys have changed, and are read only when mcpd starts", 1)
+    assert '"keys": ["monitor.resync_interval"]' in node.log
+
+
+def test_sighup_with_a_broken_configuration_takes_the_certificate_and_keeps_the_rest(node: Daemon) -> None:
+    node.start()
+    new_certificate, pem = renew(node)
+    put(node, pem)
+    node.edit('cooldown = "15m"', "cooldown = 5")
+    node.signal(signal.SIGHUP)
+    wait_for_line(node, "the configuration was not read again", 1)
+    assert node.certificate() == new_certificate
+    assert "monitor.cooldown" in node.log
+
+
 def garbage_certificate(node: Daemon, _: pki.Pem) -> None:
     (node.folder / "certs/cert.pem").write_text("no certificate\n")
 

@@ -20,7 +20,7 @@ LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
 CALL_S = 20.0
 # For streams that end when their caller has seen enough.
 ENDLESS_S = 0.2
-ENDLESS = ("WatchEvents", "Logs", "WatchOperation")
+ENDLESS = ("WatchEvents", "WatchAudit", "Logs", "WatchOperation")
 OURS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 
 # A service {name, node, components {name, image}} as field 1, as Deploy and Plan have it.

@@ -1,5 +1,6 @@
 """Mode mcias: a real mcpd asks a real MCIAS server over TLS, and lets nobody in whom it cannot ask about."""
 
+import signal
 import time
 from collections.abc import Iterator
 
@@ -125,6 +126,19 @@ def test_while_mcias_fails_nobody_new_is_let_in_and_soon_told_so(
     mcias.mood()
     mcias.start()
     assert status_of(guarded_channel, LIST_SERVICES, new)[0] is grpc.StatusCode.OK
+
+
+def test_sighup_reads_the_ca_of_mcias_again(node: Daemon, mcias: Mcias) -> None:
+    other = node.folder / "other.pem"
+    other.write_bytes(node.ca.read_bytes())
+    use_mcias(node, f'server_url = "{mcias.url}"', f'ca_cert = "{other}"')
+    node.start()
+    with node.channel() as channel:
+        assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.UNAVAILABLE
+        other.write_bytes(mcias.ca.read_bytes())
+        node.signal(signal.SIGHUP)
+        until(lambda: "configuration read again" in node.log, "SIGHUP is heard")
+        assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.OK
 
 
 def test_mcpd_starts_while_mcias_is_down_and_finds_it_later(node: Daemon, mcias: Mcias) -> None:

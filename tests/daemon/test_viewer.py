@@ -16,10 +16,10 @@ import pytest
 import trio
 from grpclib.const import Cardinality
 
-from mcpd.fingerprint import spec_hash
 from mcpd.identity import tokens
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Role
+from protos.fingerprint import spec_hash
 from protos.mcp import v1
 from protos.spec import Component
 

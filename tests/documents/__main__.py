@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.documents import configuration, markdown, reference, roff, words
+from tests.documents import configuration, lock, markdown, reference, roff, words
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -19,6 +19,7 @@ def generated() -> dict[Path, str]:
         Path("docs/reference/mcpctl.1"): roff.page(mcpctl),
         Path("docs/reference/mcpd.8"): roff.page(mcpd),
         Path("docs/configuration.md"): configuration.page(),
+        Path("requirements-mcpctl.lock"): lock.page(),
     }
 
 

@@ -75,6 +75,9 @@ class Agent(v1.AgentServiceBase):
         self.late: list[v1.EventInfo] = []
         # What was called, for ListAudit.
         self.calls: list[v1.AuditInfo] = []
+        self.late_calls: list[v1.AuditInfo] = []
+        # An older mcpd does not say which entry of a ledger is the newest.
+        self.tells_newest = True
         # The tokens that are good; None: every one. What came with each call that was let in, or not.
         self.good_tokens: Container[str] | None = None
         self.seen_tokens: list[str] = []
@@ -142,7 +145,8 @@ class Agent(v1.AgentServiceBase):
         asked = list_events_request
         self._answer(asked)
         found = [each for each in self.ledger if self._matches(each, asked) and each.at >= asked.since]
-        return v1.ListEventsResponse(self.node, found[-(asked.limit or 100) :])
+        newest = max((each.id for each in self.ledger), default=0) if self.tells_newest else 0
+        return v1.ListEventsResponse(self.node, found[-(asked.limit or 100) :], newest)
 
     async def list_audit(self, list_audit_request: v1.ListAuditRequest) -> v1.ListAuditResponse:
         asked = list_audit_request
@@ -151,7 +155,23 @@ class Agent(v1.AgentServiceBase):
         found = [each for each in self.calls if all(value in ("", getattr(each, key)) for key, value in wanted.items())]
         found = [each for each in found if each.at >= asked.since and each.id > asked.after_id]
         limit = asked.limit or 100
-        return v1.ListAuditResponse(self.node, found[:limit] if asked.after_id else found[-limit:])
+        newest = max((each.id for each in self.calls), default=0) if self.tells_newest else 0
+        return v1.ListAuditResponse(self.node, found[:limit] if asked.after_id else found[-limit:], newest)
+
+    async def watch_audit(self, watch_audit_request: v1.WatchAuditRequest) -> AsyncIterator[v1.WatchAuditResponse]:
+        asked = watch_audit_request
+        self._answer(asked)
+        self.calls += self.late_calls
+        self.late_calls = []
+        wanted = {"caller": asked.caller, "method": asked.method}
+        last = asked.after_id or max((each.id for each in self.calls), default=0)
+        while True:
+            for each in [each for each in self.calls if each.id > last]:
+                last = each.id
+                if all(value in ("", getattr(each, key)) for key, value in wanted.items()):
+                    yield v1.WatchAuditResponse(each)
+            # The tests write to the list as it is.
+            await asyncio.sleep(0.01)
 
     async def who_am_i(self, who_am_i_request: v1.WhoAmIRequest) -> v1.WhoAmIResponse:
         return self._answer(who_am_i_request) or v1.WhoAmIResponse(self.node, "kyle", "admin")

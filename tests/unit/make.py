@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from mcpd.fingerprint import spec_hash
 from mcpd.model import (
     LABEL_COMPONENT,
     LABEL_NODE,
@@ -14,6 +13,7 @@ from mcpd.model import (
     RecordedService,
 )
 from monitor.model import Desired, Observed
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

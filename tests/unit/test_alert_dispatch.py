@@ -92,12 +92,13 @@ class FakeCommand:
         self.calls: list[tuple[int, float]] = []
         self.running: set[int] = set()
         self.most_running = 0
+        self.timeouts: list[float] = []
 
     def __call__(self) -> tuple[str, ...]:
         return self.argv
 
     async def execute(self, argv: tuple[str, ...], alert: Alert, timeout: float) -> Execution:
-        assert timeout == TIMEOUT_S
+        self.timeouts.append(timeout)
         assert alert.id not in self.running
         self.argvs.append(argv)
         self.calls.append((alert.id, trio.current_time()))
@@ -120,6 +121,19 @@ async def started(nursery: trio.Nursery, ledger: FakeLedger, command: FakeComman
     return dispatcher
 
 
+async def test_another_timeout_counts_from_the_next_attempt_on(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    ledger, command = FakeLedger(), FakeCommand(lambda _: BADLY if len(command.calls) == 1 else WELL)
+    dispatcher = await started(nursery, ledger, command)
+    dispatcher.submit(ledger.commit(alert(7)))
+    await trio.sleep(0.5)
+    dispatcher.timeout = 5.0
+    await trio.sleep(LONG_S)
+    assert command.timeouts == [TIMEOUT_S, 5.0]
+
+
 async def test_an_alert_is_executed_and_then_recorded(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     ledger, command = FakeLedger(), FakeCommand()
     dispatcher = await started(nursery, ledger, command)
@@ -129,6 +143,7 @@ async def test_an_alert_is_executed_and_then_recorded(nursery: trio.Nursery, aut
     assert ledger.attempts == []
     await trio.sleep(LONG_S)
     assert command.called == [7]
+    assert command.timeouts == [TIMEOUT_S]
     assert ledger.attempts == [Attempt(7, WELL, Delivery.SENT)]
     assert ledger.reads == 1
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import trio
@@ -74,3 +76,47 @@ async def test_what_is_old_goes(registry: Registry) -> None:
     log = await kept(registry, entry(1), entry(2), entry(3))
     assert await log.prune(entry(3).at) == 2
     assert [each.target for each in await log.entries()] == ["s3"]
+
+
+async def test_who_follows_is_told_what_is_written_as_it_is_written_and_of_nothing_else(
+    registry: Registry, nursery: trio.Nursery
+) -> None:
+    await kept(registry, entry(1), entry(2, "board"))
+    log = AuditLog(registry)
+    nursery.start_soon(log.run)
+    questions = 0
+    ask = registry.ask
+
+    async def counted(question: Any) -> Any:
+        nonlocal questions
+        questions += 1
+        return await ask(question)
+
+    registry.ask = counted  # type: ignore[method-assign]
+    with trio.fail_after(DEADLINE_S):
+        async with contextlib.aclosing(log.follow(0, "board", "", 10)) as news:
+            waiting: list[list[AuditEntry]] = []
+
+            async def wait() -> None:
+                waiting.append(await anext(news))
+
+            async with trio.open_nursery() as asking:
+                asking.start_soon(wait)
+                while questions < 2:
+                    await wait_all_tasks_blocked()
+                idle = questions
+                # Nobody asks while nothing is written.
+                await trio.sleep(3 * audit._PAUSE_S)
+                assert questions == idle
+                log.note(entry(3))
+                log.note(entry(4, "board"))
+            assert [[each.target for each in batch] for batch in waiting] == [["s4"]]
+
+
+async def test_who_follows_from_a_place_is_told_all_behind_it_in_batches(registry: Registry) -> None:
+    log = await kept(registry, *(entry(number) for number in range(1, 6)))
+    async with contextlib.aclosing(log.follow(1, "", "", 2)) as news:
+        assert [[each.id for each in await anext(news)] for _ in range(2)] == [[2, 3], [4, 5]]
+    async with contextlib.aclosing(log.follow(2, "ops", "Deploy", 9)) as news:
+        assert [each.id for each in await anext(news)] == [3, 4, 5]
+    assert await log.newest() == 5

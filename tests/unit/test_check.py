@@ -26,10 +26,10 @@ from mcpd.checks.database import Declared
 from mcpd.checks.files import Access, Mount
 from mcpd.checks.finding import Finding, Status
 from mcpd.checks.user import Owner, Range
-from mcpd.fingerprint import spec_hash
 from mcpd.registry import schema
 from mcpd.registry.store import Registry
 from mcpd.setup import initialize
+from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 from tests.waiting import free_port
 

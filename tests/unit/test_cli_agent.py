@@ -525,6 +525,27 @@ def test_what_happened_is_listed_and_then_what_happens(follow: Follow, rift: Nod
     assert following.err == ""
 
 
+def test_one_connection_lists_and_follows(follow: Follow, rift: Node) -> None:
+    rift.append(an_event(1, "running"))
+    following = follow(*ONLY_RIFT)
+    assert following.ids(1) == [1]
+    rift.append(an_event(2, "exited"))
+    assert following.ids(1) == [2]
+    assert rift.connections == 1
+    assert rift.agent.requests == [v1.ListEventsRequest(limit=100), v1.WatchEventsRequest(after_id=1)]
+
+
+def test_an_older_node_that_does_not_say_what_is_newest_is_followed_all_the_same(follow: Follow, rift: Node) -> None:
+    rift.agent.tells_newest = False
+    rift.append(an_event(1, "running", component="db"))
+    following = follow("web/api", *ONLY_RIFT)
+    watched(rift)
+    rift.append(an_event(2, "exited"))
+    assert following.ids(1) == [2]
+    (request,) = rift.agent.asked(v1.WatchEventsRequest)
+    assert request.after_id == 1
+
+
 def test_as_json_each_event_is_a_line(follow: Follow, rift: Node) -> None:
     rift.append(an_event(1, "running"))
     following = follow(*ONLY_RIFT)

@@ -121,16 +121,20 @@ def test_how_long_a_call_took_has_few_digits(milliseconds: float, shown: str) ->
 # -- follow
 
 
-@pytest.fixture
-def follow(launch: Callable[..., Program]) -> Callable[..., Program]:
+@pytest.fixture(params=["a stream", "an older mcpd is asked"])
+def follow(launch: Callable[..., Program], nodes: tuple[Node, Node], request: pytest.FixtureRequest) -> "Follow":
+    if request.param != "a stream":
+        for each in nodes:
+            each.agent.prepared["WatchAuditRequest"] = GRPCError(Status.UNIMPLEMENTED, "there is no RPC")
+            each.agent.tells_newest = False
     return lambda *words: launch("audit", "--follow", *words)
 
 
 Follow = Callable[..., Program]
 
 
-def polled(node: Node, times: int) -> None:
-    until(lambda: len(node.agent.asked(v1.ListAuditRequest)) >= times, f"{node.agent.node} is asked")
+def followed(node: Node, times: int = 1) -> None:
+    until(lambda: len(node.agent.asked(v1.WatchAuditRequest)) >= times, f"{node.agent.node} is followed")
 
 
 def test_what_was_called_is_listed_and_then_what_is_called(follow: Follow, rift: Node) -> None:
@@ -150,15 +154,36 @@ def test_as_json_each_call_is_a_line_and_comes_once(follow: Follow, rift: Node) 
     assert following.ids(1) == [1]
     rift.agent.calls += [a_call(2), a_call(3)]
     assert following.ids(2) == [2, 3]
-    asked = rift.agent.asked(v1.ListAuditRequest)
-    assert [each.after_id for each in asked[:2]] == [0, 0]
-    until(lambda: 3 in [each.after_id for each in rift.agent.asked(v1.ListAuditRequest)], "it is asked for what is new")
+    assert [each.after_id for each in rift.agent.asked(v1.WatchAuditRequest)] == [1]
     assert following.interrupt() == (130, [])
+
+
+def test_over_one_connection_a_node_is_asked_once_and_told_what_is_wanted(
+    launch: Callable[..., Program], rift: Node
+) -> None:
+    rift.agent.calls = [a_call(1, caller="eve")]
+    following = launch("audit", "--follow", "--caller", "eve", "--method", "Deploy", *JSON)
+    assert following.ids(1) == [1]
+    rift.agent.calls += [a_call(2), a_call(3, caller="eve")]
+    assert following.ids(1) == [3]
+    assert rift.agent.requests == [
+        v1.ListAuditRequest(caller="eve", method="Deploy", limit=100),
+        v1.WatchAuditRequest("eve", "Deploy", 1),
+    ]
+    assert rift.connections == 1
+
+
+def test_what_is_written_between_the_listing_and_the_stream_is_not_lost(
+    launch: Callable[..., Program], rift: Node
+) -> None:
+    rift.agent.calls = [a_call(1)]
+    rift.agent.late_calls = [a_call(2)]
+    assert launch("audit", "--follow", *JSON).ids(2) == [1, 2]
 
 
 def test_a_table_that_was_empty_is_followed(follow: Follow, rift: Node) -> None:
     following = follow(*JSON)
-    polled(rift, 3)
+    followed(rift)
     rift.agent.calls += [a_call(1), a_call(2)]
     assert following.ids(2) == [1, 2]
 
@@ -181,10 +206,10 @@ def test_a_node_that_goes_and_returns_is_taken_up_where_it_was(follow: Follow, r
     rift.agent.calls = [a_call(1)]
     following = follow("--output", "json")
     assert following.ids(1) == [1]
-    polled(rift, 3)
+    followed(rift)
     rift.cut(for_good=True)
     until(lambda: "node rift" in following.err, "the outage is said")
-    polled(orion, 3)
+    followed(orion)
     orion.agent.calls.append(a_call(8))
     assert following.ids(1) == [8]
     rift.agent.calls.append(a_call(2))
@@ -209,11 +234,10 @@ def test_a_table_that_was_restored_is_followed_from_where_it_is(follow: Follow, 
     rift.agent.calls = [a_call(number) for number in (1, 2, 3)]
     following = follow(*JSON)
     assert following.ids(3) == [1, 2, 3]
-    polled(rift, 3)
+    followed(rift)
     rift.agent.calls[:] = [a_call(1)]
     rift.cut()
-    before = len(rift.agent.requests)
-    polled(rift, before + 2)
+    followed(rift, 2)
     rift.agent.calls.append(a_call(2, method="Sync"))
     assert json.loads(following.line())["method"] == "Sync"
 
@@ -222,9 +246,33 @@ def test_a_node_that_refuses_to_be_followed_is_given_up(follow: Follow, rift: No
     rift.agent.calls = [a_call(1)]
     following = follow(*JSON)
     assert following.ids(1) == [1]
+    followed(rift)
     rift.agent.prepared["ListAuditRequest"] = GRPCError(Status.PERMISSION_DENIED, "not any more")
+    rift.cut()
     assert following.end() == (1, [])
-    assert following.err == "mcpctl: node rift: not any more; it is not followed any more\n"
+    assert following.err.splitlines()[-1] == "mcpctl: node rift: not any more; it is not followed any more"
+
+
+def test_a_node_that_refuses_at_first_is_said_once_and_the_others_are_followed(
+    follow: Follow, rift: Node, orion: Node
+) -> None:
+    orion.agent.prepared["ListAuditRequest"] = GRPCError(Status.PERMISSION_DENIED, "not for a viewer")
+    rift.agent.calls = [a_call(1)]
+    following = follow("--output", "json")
+    assert following.ids(1) == [1]
+    followed(rift)
+    rift.agent.calls.append(a_call(2))
+    assert following.ids(1) == [2]
+    assert following.interrupt() == (130, [])
+    assert following.err == "mcpctl: node orion: not for a viewer\n"
+
+
+def test_when_all_nodes_refuse_that_is_the_answer(follow: Follow, rift: Node, orion: Node) -> None:
+    for each in (rift, orion):
+        each.agent.prepared["ListAuditRequest"] = GRPCError(Status.PERMISSION_DENIED, "not for a viewer")
+    following = follow()
+    assert following.end() == (1, [])
+    assert following.err == "mcpctl: node rift: not for a viewer\n"
 
 
 def test_the_filters_hold_while_following(follow: Follow, rift: Node) -> None:

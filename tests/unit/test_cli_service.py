@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import stat
 import sys
 import tomllib
@@ -15,11 +16,11 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import render
+from mcpctl import editing, render
 from mcpctl.exporting import toml
 from protos import wire
 from protos.mcp import v1
-from protos.spec import Service, examine_service
+from protos.spec import Component, Service, examine_service
 from tests.unit.agent_double import HOSTILE, WEB, Node, Run, columns, stripped
 from tests.unit.make import component, service
 
@@ -163,6 +164,20 @@ def test_an_edit_shows_the_difference_and_the_plan(run: Run, web: Path, rift: No
     (file,) = turns.read_text().splitlines()
     assert (Path(file).name, Path(file).parent.parent) == ("web.toml", web.parent)
     assert drafts(web.parent.parent) == []
+
+
+def test_a_new_definition_that_was_not_begun_is_not_said_to_be_there(run: Run, web: Path, editor: Editor) -> None:
+    editor("")
+    path = web.with_name("mail.toml")
+    said = f"{path}: not written: nothing was changed in the draft\n"
+    assert run("service", "edit", "mail", "--new") == (0, "", said)
+    assert not path.exists()
+
+
+def test_a_new_definition_names_the_document_that_has_every_key() -> None:
+    (name,) = re.findall(r"explained in (\S+\.md)", editing.TEMPLATE)
+    document = (Path(__file__).parents[2] / name).read_text()
+    assert [key for key in Component.__struct_fields__ if f"`{key}`" not in document] == []
 
 
 def test_an_edit_that_changes_nothing_says_so(run: Run, web: Path, rift: Node, editor: Editor) -> None:

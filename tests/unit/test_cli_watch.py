@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -296,6 +297,31 @@ def test_one_node_that_refuses_does_not_end_it(launch: Launch, nodes: tuple[Node
     assert "kyle may not look" in found[1]["problem"]
     json.loads(program.line())
     assert len(orion.asked(v1.GetStatusRequest)) == 1
+
+
+@pytest.mark.parametrize("key", ["token_path", "ca_cert"])
+def test_one_node_that_cannot_be_asked_from_here_does_not_end_it(
+    launch: Launch, nodes: tuple[Node, Node], tmp_path: Path, key: str
+) -> None:
+    with (tmp_path / "mcp.toml").open("a") as file:
+        file.write(f'{key} = "none"\n')
+    rift, _ = map(alive, nodes)
+    rift.component("api")
+    program = launch("status", "--watch=0.2", "--output", "json")
+    for _ in range(2):
+        found = json.loads(program.line())["nodes"]
+        assert found[0]["services"]
+        assert "none does not exist" in found[1]["problem"]
+
+
+def test_where_no_node_can_be_asked_from_here_it_ends_as_a_listing_does(
+    run: Run, live: LiveAgent, tmp_path: Path
+) -> None:
+    (tmp_path / "token").unlink()
+    found = run("status", "--watch")
+    assert found.status == 2
+    assert "no token for node rift" in found.err
+    assert live.requests == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd.config import AuthMode, Config, explicit_address, load
+from mcpd.config import READ_AGAIN, AuthMode, Config, explicit_address, load, needs_restart
 from mcpd.errors import ConfigError
 from protos.spec import Heal
 
@@ -219,3 +219,28 @@ def test_a_folder_in_its_place_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_toml_is_a_configuration_error(folder: Path) -> None:
     assert "not TOML" in refusal(folder, "[node")
+
+
+# -- what is read again
+
+
+def test_what_a_daemon_reads_again_needs_no_restart_and_everything_else_does(folder: Path) -> None:
+    def read(text: str) -> Config:
+        (folder / "mcpd.toml").write_text(text)
+        return load(folder / "mcpd.toml")
+
+    before = read(FULL)
+    assert needs_restart(before, read(FULL)) == []
+    again = (
+        FULL.replace('"30s"', '"5s"').replace('"15m"', '"1m"').replace('"90d"', '"9d"').replace("ca.pem", "other.pem")
+    )
+    assert needs_restart(before, read(again)) == []
+    other = FULL.replace('"1GiB"', '"2GiB"').replace('heal = "alert"', 'heal = "restart"').replace(":9444", ":9445")
+    assert needs_restart(before, read(other)) == ["server.grpc_addr", "files.max_size", "monitor.heal"]
+    assert needs_restart(before, read(FULL + '[metrics]\naddress = "127.0.0.1:9"\n')) == ["metrics"]
+
+
+def test_the_documents_name_what_is_read_again() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs/systemd.md").read_text()
+    assert [name for names in READ_AGAIN.values() for name in names if f"`{name}`" not in text] == []

@@ -20,7 +20,6 @@ from mcpd.changes.operations import Operation, RevertedError
 from mcpd.changes.plan import plan_deploy
 from mcpd.changes.survey import survey
 from mcpd.errors import RefusedError, RegistryError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Caller, Container, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
@@ -29,6 +28,7 @@ from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed, Sighting
 from monitor.ports import Ran
+from protos.fingerprint import spec_hash
 from protos.spec import Health
 
 from .make import component, container, service

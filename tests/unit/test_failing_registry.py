@@ -24,7 +24,6 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations, RevertedError
 from mcpd.changes.recreate import Recreate
 from mcpd.errors import DamagedRegistryError, McpdError, RegistryError, UnwritableError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Caller, Container, Result, Role, Target
 from mcpd.registry import trouble
 from mcpd.registry.audit import AuditEntry, AuditLog
@@ -43,6 +42,7 @@ from monitor.model import Desired, Fact, Known, Observed, Sighting, Wanted
 from monitor.ports import NewAlert
 from monitor.ports import Target as Declared
 from monitor.watch import Monitor, Settings
+from protos.fingerprint import spec_hash
 from protos.spec import Service
 from tests.still import StillIntent, StillRuntime
 

@@ -6,14 +6,16 @@ import sys
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 
-from mcpd.fingerprint import spec_hash
-from protos.spec import Component, Heal, Health, Resources, examine_service
+from protos.fingerprint import definition_hash, spec_hash
+from protos.spec import Component, Heal, Health, Resources, Service, examine_service
+from protos.wire import service_spec, service_values
 
 from .make import component, definition
-from .strategies import components
+from .strategies import components, services
 
 BASE = spec_hash(component())
 
@@ -24,6 +26,7 @@ BASE = spec_hash(component())
         {"name": "other"},
         {"active": False},
         {"depends_on": ("db",)},
+        {"settle": timedelta(seconds=1)},
         {"heal": Heal.RESTART},
         {"health": Health(tcp="127.0.0.1:80")},
     ],
@@ -104,7 +107,7 @@ def test_a_hash_is_short_and_fits_into_a_label(any_component: Component) -> None
 
 def test_another_process_makes_the_same_hash() -> None:
     code = (
-        "from mcpd.fingerprint import spec_hash; from protos.spec import Component; "
+        "from protos.fingerprint import definition_hash, spec_hash; from protos.spec import Component; "
         "print(spec_hash(Component(name='api', image='app:v1', env={'B': '2', 'A': '1'}, ports=('80:80',))))"
     )
     here = spec_hash(Component(name="api", image="app:v1", env={"A": "1", "B": "2"}, ports=("80:80",)))
@@ -112,3 +115,36 @@ def test_another_process_makes_the_same_hash() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, env={**os.environ, "PYTHONHASHSEED": "7"}
     )
     assert done.stdout.decode().strip() == here
+
+
+# -- of all that is declared
+
+
+@pytest.mark.parametrize("name", Component.__struct_fields__)
+def test_whatever_is_declared_counts_for_a_comparison(name: str) -> None:
+    other = {
+        "name": "other",
+        "image": "app:v9",
+        "active": False,
+        "restart": "always",
+        "stop_timeout": timedelta(seconds=11),
+        "settle": timedelta(seconds=1),
+        "heal": Heal.RESTART,
+        "health": Health(tcp="127.0.0.1:80"),
+        "resources": Resources(pids=10),
+        "env": {"A": "1"},
+        "network": "mcpnet",
+        "user": "0:0",
+    }
+    changed = component(**{name: other.get(name, ("80:80",))})
+    assert definition_hash(changed) != definition_hash(component())
+
+
+@given(services())
+def test_both_ends_make_one_hash_of_a_definition(service: Service) -> None:
+    sent = service_spec(service)
+    arrived, problems = examine_service(service_values(type(sent)().parse(bytes(sent))))
+    assert problems == []
+    assert arrived is not None
+    recorded = [msgspec.json.decode(msgspec.json.encode(each), type=Component) for each in arrived.components]
+    assert list(map(definition_hash, recorded)) == list(map(definition_hash, service.components))

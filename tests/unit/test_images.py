@@ -15,13 +15,13 @@ from mcpd.changes.images import decide, references, repository_of
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BusyError, UnavailableError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import OURSELVES, Caller, Container, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.answers import Image
 from mcpd.runtime.podman import NoSuchError, PodmanError
 from monitor.model import Desired, Observed
+from protos.fingerprint import spec_hash
 from tests.unit.make import NOW, component, recorded, recorded_service, service
 
 KYLE = Caller("kyle", Role.ADMIN)

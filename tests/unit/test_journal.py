@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mcpd.errors import NotFoundError
-from mcpd.fingerprint import spec_hash
 from mcpd.model import Outcome, Progress, Result, Step, Target
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
+from protos.fingerprint import spec_hash
 
 from .make import NOW, component, service
 

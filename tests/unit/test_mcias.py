@@ -380,6 +380,38 @@ async def test_a_server_that_nobody_we_trust_vouches_for_is_shown_no_token(
     assert server.requests(VALIDATE) == before
 
 
+async def test_another_ca_counts_from_the_next_question_on_and_one_that_is_none_changes_nothing(
+    server: running.Mcias, tmp_path: Path
+) -> None:
+    (tmp_path / "other.pem").write_bytes(pki.make_authority("other").pem.certificate)
+    async with Mcias.connect(server.url, tmp_path / "other.pem") as mcias:
+        assert type(await failure(mcias, server.token("operator"))) is UnavailableError
+        mcias.trust(server.ca)
+        assert (await mcias.caller(server.token("operator"), now())).name == "operator"
+        with pytest.raises(ConfigError, match="cannot be read"):
+            mcias.trust(tmp_path / "none.pem")
+        assert (await mcias.caller(server.token("operator"), now())).name == "operator"
+
+
+async def test_a_question_under_way_is_answered_though_another_ca_is_put_in_place(server: running.Mcias) -> None:
+    async with Mcias.connect(server.url, server.ca) as mcias:
+        server.mood("slow 1")
+        try:
+            names: list[str] = []
+
+            async def ask() -> None:
+                names.append((await mcias.caller(server.token("operator"), now())).name)
+
+            before = server.requests(VALIDATE)
+            async with trio.open_nursery() as asking:
+                asking.start_soon(ask)
+                await trio.to_thread.run_sync(until, lambda: server.requests(VALIDATE) > before)
+                mcias.trust(server.ca)
+            assert names == ["operator"]
+        finally:
+            server.mood()
+
+
 async def test_a_server_of_another_name_is_shown_no_token(server: running.Mcias) -> None:
     before = server.requests(VALIDATE)
     async with Mcias.connect(server.url.replace(running.HOST, "localhost"), server.ca) as suspicious:

@@ -19,7 +19,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from mcpd import __version__
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import RegistryError
-from mcpd.fingerprint import spec_hash
 from mcpd.metrics import endpoint
 from mcpd.metrics.counts import BUCKETS, Counts, Durations, kind_of
 from mcpd.metrics.endpoint import MAX_CONNECTIONS, MAX_REQUEST_BYTES, Endpoint
@@ -36,6 +35,7 @@ from monitor.alerts.model import AlertKind, Delivery, Execution
 from monitor.model import Known, Observed, SourceState
 from monitor.ports import NewAlert, Target
 from monitor.watch import Monitor, Settings
+from protos.fingerprint import spec_hash
 from tests.unit.make import NOW, component, recorded, recorded_service, service
 from tests.unit.test_watch import Late
 from tests.waiting import DEADLINE_S, free_port

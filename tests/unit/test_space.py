@@ -183,7 +183,7 @@ async def test_every_minute_the_disks_are_looked_at_and_podman_is_asked_until_it
     everything = FreeSpace("all of it", share=1.0)
     disks = Space({"the database": tmp_path}, storage)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(space.watch, disks, everything, "rift", ledger, messenger)
+        nursery.start_soon(space.watch, disks, lambda: everything, "rift", ledger, messenger)
         deadline = time.monotonic() + DEADLINE_S
         while [each.holds for each in await disks.look()] != [("the database", "podman's storage")]:
             assert time.monotonic() < deadline

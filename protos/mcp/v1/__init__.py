@@ -129,7 +129,7 @@ class ComponentSpec(betterproto.Message):
     depends_on: List[str] = betterproto.string_field(12)
     """Components of the same service that must run first."""
 
-    stop_timeout: timedelta = betterproto.message_field(13)
+    stop_timeout: Optional[timedelta] = betterproto.message_field(13, optional=True)
     """From SIGTERM to SIGKILL. Unset: 10 s."""
 
     heal: str = betterproto.string_field(14)
@@ -137,7 +137,7 @@ class ComponentSpec(betterproto.Message):
 
     health: "Health" = betterproto.message_field(15)
     resources: "Resources" = betterproto.message_field(16)
-    settle: timedelta = betterproto.message_field(17)
+    settle: Optional[timedelta] = betterproto.message_field(17, optional=True)
     """
     How long a container without a probe must stay up to count as started. Unset: 0.5 s replaced, 20 ms new.
     """
