@@ -533,6 +533,8 @@ def test_what_is_typed_most_imports_nothing_that_it_does_not_need(folder: Path, 
     )
     assert [name for name in imported if name.startswith("mcpctl.commands")] == []
     others = {"audit", "definition", "intent", "mcias", "planning", "progress", "reports"}
+    if words == ("status",):  # it says what of the definitions is not deployed
+        others -= {"definition"}
     assert imported & {f"mcpctl.{name}" for name in others} == set()
 
 
