@@ -59,8 +59,10 @@ def timeline(query: Query, window: Window, width: int) -> int:
         structured(Timeline(*window, components), query.how, components)
     elif query.how.quiet:
         print_names(what(each.service, each.component) for each in components)
-    else:
+    elif components:
         _draw(components, window, width)
+    elif nothing := found.nothing("no component is known in that time"):
+        render.note(f"mcpctl: {nothing}")
     return found.status
 
 

@@ -11,13 +11,15 @@ from mcpctl.errors import DONE, PARTIAL, CliError, UnreachableError
 from mcpctl.fanout import ask_each, on_our_side
 from mcpctl.output import How, View, listing
 from mcpctl.rows import ListedNodeRow, NodeRow, node_row
+from mcpctl.tables import Fit
 from protos.mcp import v1
 
 
 def list_nodes(settings: Settings, how: How, *, offline: bool = False) -> int:
     """PARTIAL when an active node did not answer. Raises CliError when no node can be asked."""
     rows = [_unasked(each) for each in settings.nodes] if offline else asyncio.run(_rows(settings))
-    listing(rows, how, _OFFLINE if offline else _NODES)
+    nothing = f"{settings.path} names no nodes; `mcpctl node add NAME ADDRESS` adds one"
+    listing(rows, how, _OFFLINE if offline else _NODES, nothing)
     return PARTIAL if any(row.problem for row in rows) else DONE
 
 
@@ -84,6 +86,7 @@ _NODES: View[ListedNodeRow] = View(
     lambda row: row.name,
     ("ADDRESS", "SERVICES", "COMPONENTS", "MEMORY FREE", "UP"),
     _wide_cells,
+    Fit(spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
 )
 _OFFLINE: View[ListedNodeRow] = View(
     ("NODE", "ADDRESS", "STATE"), lambda row: (row.name, row.address, row.state), lambda row: row.name

@@ -145,7 +145,7 @@ def print_outcomes(rows: Iterable[OutcomeRow], *, quiet: bool = False) -> None:
     if rows:
         cells = [(row.component, row.result, row.message) for row in rows]
         # Why something failed is what one came for: it is never cut.
-        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, wide=True)
+        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
 
 
 def _draw(screen: Screen, row: ReportRow, several: bool) -> None:

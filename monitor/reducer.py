@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from monitor.endings import exit_words
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Probed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)
@@ -96,7 +97,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
 def _ended(known: Known, end: Ended) -> Step:
     facts: tuple[Fact, ...] = (_fact(known, Observed.RUNNING, end.started_at, end.started_at),)
     if end.exit_code is not None:  # else the sighting that knows it tells it
-        facts += (_fact(known, Observed.EXITED, end.started_at, end.at, _exit_words(end.exit_code)),)
+        facts += (_fact(known, Observed.EXITED, end.started_at, end.at, exit_words(end.exit_code)),)
     # 1. Another run than the present one, or a container that is gone.
     if end.started_at != known.started_at or known.state is Observed.REMOVED:
         return Step(known, facts)
@@ -155,7 +156,7 @@ def _facts_of(seen: Sighting) -> tuple[Fact, ...]:
         return ()
     facts = [_fact(seen, Observed.RUNNING, seen.started_at, seen.started_at)]
     if seen.state is Observed.EXITED and seen.finished_at and seen.exit_code is not None:
-        words = _exit_words(seen.exit_code)
+        words = exit_words(seen.exit_code, out_of_memory=seen.out_of_memory)
         facts.append(_fact(seen, Observed.EXITED, seen.started_at, seen.finished_at, words))
     return tuple(facts)
 
@@ -181,7 +182,3 @@ def _by_hand(one: bool | None, other: bool | None) -> bool | None:
     if one is None or other is None:
         return other if one is None else one
     return one or other
-
-
-def _exit_words(code: int) -> str:
-    return f"exited {code}"

@@ -152,8 +152,10 @@ def _print_services(answers: Answers[list[ServiceOutcomeRow]], common: Common) -
 def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
     """``quiet``: only what went wrong."""
     cells = [each for each in cells if each[3] in BAD or not quiet]
-    if cells or not quiet:
-        render.table(_HEADERS, cells, wide=True)
+    if cells:
+        render.table(_HEADERS, cells, whole=True)
+    elif not quiet:
+        render.note("mcpctl: there was nothing to do")
 
 
 def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:

@@ -11,6 +11,7 @@ from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
 from monitor import pidfd, probes
+from monitor.endings import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
@@ -85,11 +86,10 @@ async def _settled_end(podman: Podman, name: str) -> Inspected:
 
 async def _obituary(podman: Podman, name: str, seen: Inspected) -> str:
     if seen.observed is Observed.EXITED:
-        cause = f"exited {seen.state.exit_code} right after its start"
+        died = exit_words(seen.state.exit_code, out_of_memory=seen.state.oom_killed)
+        cause = f"{died} right after its start"
     else:
         cause = f"is {seen.observed} right after its start"
-    if seen.state.oom_killed:
-        cause += ", killed because it passed its memory limit"
     return cause + await _last_words(podman, name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from mcpd.registry.monitoring import AlertRecord
 from mcpd.runtime.usage import Usage
 from mcpd.view import ComponentView
 from monitor.model import Desired, Observed, SourceState
-from monitor.ports import Silence
+from monitor.ports import Silence, covers
 from protos import naming
 from protos.mcp import v1 as wire
 from protos.spec import Service, examine_service
@@ -173,8 +174,10 @@ def event_info(event: Event) -> wire.EventInfo:
     )
 
 
-def alert_info(record: AlertRecord) -> wire.AlertInfo:
+def alert_info(record: AlertRecord, silences: Iterable[Silence]) -> wire.AlertInfo:
+    """``silences``: those in force; the one that lasts longest is what the alert's component waits for."""
     alert = record.alert
+    ends = [each.until for each in silences if covers(each, alert.service, alert.component)]
     return wire.AlertInfo(
         id=alert.id,
         service=alert.service,
@@ -191,7 +194,9 @@ def alert_info(record: AlertRecord) -> wire.AlertInfo:
         transitions=alert.transitions,
         desired=alert.desired,
         observed=alert.observed,
-        **_without_none(closed_at=record.closed_at, exit_status=record.exit_status),
+        **_without_none(
+            closed_at=record.closed_at, exit_status=record.exit_status, silenced_until=max(ends, default=None)
+        ),
     )
 
 

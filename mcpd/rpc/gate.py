@@ -26,6 +26,7 @@ from mcpd.model import Caller
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.attempts import Attempts
 from mcpd.rpc.bridge import in_asyncio, in_trio
+from protos.mcp import v1 as wire
 
 log = structlog.get_logger()
 
@@ -34,6 +35,13 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
 _MAX_STATUS_BYTES = 6000
 _SHOWN_METHOD_CHARS = 120
+# Requests that are about a row of a ledger, and what that is called in the audit log.
+_NUMBERED: Mapping[type, str] = {
+    wire.AckAlertRequest: "alert",
+    wire.UnsilenceAlertRequest: "silence",
+    wire.WatchOperationRequest: "operation",
+    wire.CancelOperationRequest: "operation",
+}
 # Messages of a client's stream that are received while its method is busy: 2 MiB of a file's chunks.
 _AHEAD = 8
 # A client that takes none of what it asked for: it holds memory, and a turn that others wait for.
@@ -421,6 +429,8 @@ def _clipped(message: str) -> str:
 
 def _target(request: Any) -> str:
     """What the call is about, for its log line."""
+    if (kind := _NUMBERED.get(type(request))) and request.id:
+        return f"{kind} {request.id}"
     service = getattr(request, "service", "")
     name = getattr(service, "name", service)
     component = getattr(request, "component", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -257,7 +257,7 @@ async def test_while_the_registry_cannot_be_read_the_rest_is_told(
 ) -> None:
     await sight.declare("api")
 
-    async def standing() -> None:
+    async def standing(_: datetime) -> None:
         raise RegistryError("disk I/O error")
 
     monkeypatch.setattr(sight.ledger, "standing", standing)
