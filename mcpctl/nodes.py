@@ -86,8 +86,11 @@ _NODES: View[ListedNodeRow] = View(
     lambda row: row.name,
     ("ADDRESS", "SERVICES", "COMPONENTS", "MEMORY FREE", "UP"),
     _wide_cells,
-    Fit(spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
+    Fit(same=(), spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
 )
 _OFFLINE: View[ListedNodeRow] = View(
-    ("NODE", "ADDRESS", "STATE"), lambda row: (row.name, row.address, row.state), lambda row: row.name
+    ("NODE", "ADDRESS", "STATE"),
+    lambda row: (row.name, row.address, row.state),
+    lambda row: row.name,
+    fit=Fit(same=()),
 )

@@ -55,7 +55,7 @@ class View(NamedTuple, Generic[R]):
 
 
 def listing(rows: Sequence[R], how: How, view: View[R], nothing: str) -> None:
-    """Prints rows; where there are none, and a person reads it, ``nothing`` says so beside the answer, if it is not empty."""
+    """Prints rows. Where there are none, and a person reads it, ``nothing`` says so beside the answer, unless empty."""
     if how.structured:
         structured(rows, how, rows)
     elif how.quiet:

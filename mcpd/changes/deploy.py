@@ -26,6 +26,7 @@ from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
+from protos.printed import headline, with_sequel
 from protos.spec import Service
 
 log = structlog.get_logger()
@@ -89,7 +90,7 @@ class Deploy:
             if failed is None:
                 raise
             await self._conclude_reverted(plan, failed, left)
-            words = f"deploy of {self._operation.target}: {failed}; {aftermath(left)}"
+            words = with_sequel(f"deploy of {self._operation.target}: {failed}", aftermath(left))
             await tell_reverted(self._node, self._operation, words)
             raise (RefusedError if left else RevertedError)(words) from None
         await tidy_up(self._node, plan, self._operation)
@@ -260,8 +261,8 @@ async def conclude(plan: DeployPlan, operation: Operation) -> None:
 
 async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
-    target, headline = operation.target, words.partition("\n")[0]
-    await node.tell(target.service, target.component, "reverted", headline, operation.caller.name)
+    target = operation.target
+    await node.tell(target.service, target.component, "reverted", headline(words), operation.caller.name)
 
 
 @contextlib.contextmanager

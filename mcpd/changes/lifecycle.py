@@ -16,6 +16,7 @@ from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.create import own_network
 from monitor.model import Desired
+from protos.printed import headline
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
 
@@ -126,7 +127,7 @@ class Lifecycle:
     async def _conclude(self, service: str, outcome: Outcome) -> None:
         if kind := _EVENTS.get(outcome.result):
             caller = self._operation.caller.name
-            await self._node.tell(service, outcome.component, kind, outcome.message, caller)
+            await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
         await self._operation.conclude(outcome)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:

@@ -15,6 +15,7 @@ from monitor.endings import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
+from protos.printed import PRINTED
 from protos.spec import Health
 
 # How long podman may need to say how a container ended: its clean-up process finds that out, in some 200 ms.
@@ -100,4 +101,4 @@ async def _last_words(podman: Podman, name: str) -> str:
         return f" (its log cannot be read: {error})"
     if not printed:
         return "; it printed nothing"
-    return "; it printed last:\n" + "\n".join(f"    {line}" for line in printed.splitlines())
+    return f"{PRINTED}\n" + "\n".join(f"    {line}" for line in printed.splitlines())

@@ -22,6 +22,7 @@ from monitor.model import Desired, Observed, SourceState
 from monitor.ports import Silence, covers
 from protos import naming
 from protos.mcp import v1 as wire
+from protos.printed import headline
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 
@@ -255,7 +256,7 @@ def operation_info(found: OperationRecord) -> wire.OperationInfo:
         state=found.state.value,
         step=found.step,
         # The lines behind the first one quote what a container printed.
-        message=found.message.partition("\n")[0],
+        message=headline(found.message),
         **_without_none(ended_at=found.ended_at),
     )
 

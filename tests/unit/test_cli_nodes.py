@@ -240,7 +240,9 @@ def test_sync_tells_the_nodes_that_answer_and_says_who_did_not(
     orion.cut(for_good=True)
     status, _, err = run("sync")
     assert status == 4
-    assert re.search(r"node orion: .* \(waited [0-9.]+ m?s\)$", err.splitlines()[-1])
+    told, nothing = err.splitlines()[-2:]
+    assert re.search(r"node orion: .* \(waited [0-9.]+ m?s\)$", told)
+    assert nothing == "mcpctl: there was nothing to do"
     assert len(rift.agent.requests) == 1
 
 
