@@ -287,8 +287,11 @@ class MonitorLedger:
         """Removes events and closed alerts older than ``before``, and silences that ended; returns how many rows."""
 
         def write(db: sqlite3.Connection) -> int:
-            # The newest state of every component stays, however old: a fold from events must start somewhere.
-            kept = "SELECT id, max(at) FROM events WHERE fact IS NOT NULL GROUP BY service, component"
+            # The newest state of every component stays, however old: a fold from events must start somewhere. So does
+            # the newest run: a removal is of the component only when its container is the one that ran last.
+            newest = "SELECT id, max(at) FROM events WHERE fact IS NOT NULL {} GROUP BY service, component"
+            running = "AND kind = 'running'"
+            kept = f"{newest.format('')} UNION ALL {newest.format(running)}"
             gone = db.execute(
                 f"DELETE FROM events WHERE at < ? AND id NOT IN (SELECT id FROM ({kept}))", (to_us(before),)
             ).rowcount

@@ -350,15 +350,26 @@ def test_a_timeline_is_a_row_with_a_character_for_each_slice_of_time(run: Run, a
     prepare_history(alone)
     status, out, _ = run("timeline", "web", *WIDTH)
     assert status == 0
-    header, deploys, row, alerts, axis, legend = out.splitlines()
+    header, deploys, row, alerts, axis, *legend = out.splitlines()
     assert header.split()[0] == "WHAT"
     assert header.split()[-1] == "UPTIME"
     assert deploys == " " * 9 + " " * 36 + "v"
-    assert row[:57] == "web/api  " + "=" * 24 + "XXX" + "=" * 17 + "...."
+    assert row[:57] == "web/api  " + "=" * 24 + "XXx" + "=" * 17 + "...."
     assert row[57:].strip().endswith("%")
     assert alerts == " " * 9 + " " * 24 + "!"
     assert axis.count("|") >= 3
-    assert legend == "= up  X down  ~ degraded  . stopped  v deploy  ! alert"
+    assert "  ".join(legend) == "= up  X down  x down a while  ~ degraded  . stopped  v deploy  ! alert"
+
+
+def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run, alone: Node) -> None:
+    prepare_history(alone)
+    restart = v1.OperationInfo(1, "web", "", "restart", "kyle", ago(12) - timedelta(minutes=1), ago(11))
+    alone.agent.prepared["ListOperationsRequest"] = v1.ListOperationsResponse("rift", [restart])
+    _, out, _ = run("timeline", "web", *WIDTH)
+    assert "web/api  " + "=" * 24 + "___" + "=" * 17 + "...." in out
+    assert "_ down, ordered" in out
+    (api,) = json.loads(run("timeline", "web", "--output", "json").out)["components"]
+    assert [each.get("ordered", False) for each in api["segments"]] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("width", [30, 47, 80, 200])
@@ -382,7 +393,7 @@ def test_on_a_terminal_states_have_colours(run: Run, alone: Node, monkeypatch: p
     monkeypatch.setattr(render, "colourful", lambda: True)
     out = run("timeline", *WIDTH).out
     green, red, grey = (f"\x1b[{code}m" for code in (32, 31, 90))
-    assert f"web/api  {green}{'█' * 24}\x1b[0m{red}███\x1b[0m{green}{'█' * 17}\x1b[0m{grey}████\x1b[0m" in out
+    assert f"web/api  {green}{'█' * 24}\x1b[0m{red}██▄\x1b[0m{green}{'█' * 17}\x1b[0m{grey}████\x1b[0m" in out
     assert f"{red}{' ' * 24}!\x1b[0m" in out
     assert [line for line in out.splitlines() if line != line.rstrip()] == []
 
@@ -406,6 +417,7 @@ def test_a_timeline_asks_for_the_state_at_its_start_and_the_changes_since(run: R
         v1.GetStatusRequest(service="web", limit=10_000, at=AT),
         v1.ListEventsRequest(service="web", since=AT, limit=10_000),
         v1.ListAlertsRequest(service="web", limit=10_000),
+        v1.ListOperationsRequest(service="web", limit=10_000),
     ]
 
 
@@ -431,7 +443,7 @@ def test_before_the_oldest_event_that_fits_nothing_is_claimed(
     prepare_status(alone, an_api())
     alone.append(an_event(1, "exited", ago(20)), an_event(2, "exited", ago(6)), an_event(3, "running", ago(3)))
     _, out, err = run("timeline", "web", *WIDTH)
-    assert "web/api  " + " " * 36 + "X" * 7 + "=" * 5 in out
+    assert "web/api  " + " " * 36 + "X" * 6 + "x" + "=" * 5 in out
     assert "only the newest 2 events are drawn" in err
 
 
