@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
@@ -188,16 +188,8 @@ def fold(state: str, wanted: bool, changes: Iterable[Change], window: Window) ->
     """
     observed = state if state in _STATES else UNKNOWN
     turns = [(window.start, _shown(observed, wanted))]
-    when = window.start
-    retiring = window.start
-    for at, kind in changes:
-        if at >= window.end:
-            continue
-        since = when = max(at, when)
-        if kind == "removed" and observed in _UP and when < retiring:
-            continue
-        if kind == "deployed":
-            retiring = when + _RETIRING
+    for when, kind in _of_itself(observed, changes, window):
+        since = when
         if kind in _STATES:
             observed = kind
             wanted = wanted or kind in _UP
@@ -212,6 +204,29 @@ def fold(state: str, wanted: bool, changes: Iterable[Change], window: Window) ->
         if not turns or shown != turns[-1][1]:
             turns.append((since, shown))
     return _joined(turns, window.end)
+
+
+def _of_itself(observed: str, changes: Iterable[Change], window: Window) -> Iterator[Change]:
+    """What happened to the component, and not to a container that it had before or never was."""
+    was_deployed = observed != UNKNOWN
+    was_reverted = False
+    when = retiring = window.start
+    for at, kind in changes:
+        if at >= window.end:
+            continue
+        when = max(at, when)
+        # 1. What a deploy replaced goes when its successor runs.
+        if kind == "removed" and observed in _UP and when < retiring:
+            continue
+        if kind == "deployed":
+            was_deployed, retiring = True, when + _RETIRING
+        observed = kind if kind in _STATES else observed
+        yield Change(when, kind)
+        # 2. What a first deploy made, and took back, is not missing: there is no such component.
+        was_reverted = (was_reverted or kind == "reverted") and not was_deployed
+        if was_reverted and observed == "removed":
+            observed = UNKNOWN
+            yield Change(when, UNKNOWN)
 
 
 def ordered(segments: Iterable[Segment], spans: Collection[Span]) -> tuple[Segment, ...]:

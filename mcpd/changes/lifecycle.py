@@ -27,6 +27,8 @@ _EVENTS = {
     Result.REMOVED: "undeployed",
     Result.FAILED: "failed",
 }
+# Results with which what depends on a component is left alone, and why.
+_WITHOUT = {Result.FAILED: "which failed", Result.SKIPPED: "which was skipped"}
 
 
 class Lifecycle:
@@ -99,18 +101,19 @@ class Lifecycle:
         if dependents_first:
             waits = {name: {other for other in waits if name in waits[other]} for name in waits}
         ended = {name: trio.Event() for name in waits}
-        failed: set[str] = set()
+        broken: dict[str, Result] = {}
 
         async def one(component: RecordedComponent) -> None:
             name = component.spec.name
             for other in waits[name]:
                 await ended[other].wait()
-            if not dependents_first and (broken := waits[name] & failed):
-                outcome = Outcome(name, Result.SKIPPED, f"depends on {', '.join(sorted(broken))}, which failed")
+            if not dependents_first and (missing := sorted(waits[name] & broken.keys())):
+                words = "; ".join(f"{each}, {_WITHOUT[broken[each]]}" for each in missing)
+                outcome = Outcome(name, Result.SKIPPED, f"depends on {words}")
             else:
                 outcome = await self._attempt(act, component, containers.get(name))
-            if outcome.result in (Result.FAILED, Result.SKIPPED):
-                failed.add(name)
+            if outcome.result in _WITHOUT:
+                broken[name] = outcome.result
             await self._conclude(service.name, outcome)
             ended[name].set()
 
@@ -198,8 +201,8 @@ def _not_startable(component: RecordedComponent) -> Outcome:
     if component.desired is Desired.IGNORE:
         return Outcome(name, Result.SKIPPED, "no longer defined, left as it is")
     if component.desired is Desired.STOPPED and component.spec.active:
-        return Outcome(name, Result.SKIPPED, f"its service is inactive; `mcpctl start {service}` makes it active")
+        return Outcome(name, Result.SKIPPED, f"stopped, as its service is; `mcpctl start {service}` starts both")
     if component.desired is Desired.STOPPED:
-        return Outcome(name, Result.SKIPPED, f"inactive; `mcpctl start {service}/{name}` makes it active")
+        return Outcome(name, Result.SKIPPED, f"stopped; `mcpctl start {service}/{name}` starts it")
     gone = f"its container {component.container} is gone; `mcpctl deploy {service}` makes it anew"
     return Outcome(name, Result.FAILED, gone)

@@ -293,13 +293,24 @@ def test_an_operation_that_goes_on_has_ordered_what_it_does() -> None:
 
 
 def test_what_a_deploy_replaced_is_gone_and_its_successor_runs() -> None:
+    def ends(*later: tuple[float, str]) -> str:
+        second = 1 / 3600
+        replaced = [(2, "exited"), (2 + second, "running"), (2 + 2 * second, "deployed")]
+        return fold("running", *replaced, *((2 + number * second, kind) for number, kind in later))[-1][2]
+
+    assert ends((3, "removed")) == "running"
+    # Long after it, and after an end of its own, it is the successor that is gone.
+    assert ends((3, "removed"), (3000, "removed")) == "removed"
+    assert ends((3, "removed"), (4, "exited"), (5, "removed")) == "removed"
+
+
+@pytest.mark.parametrize("order", [("reverted", "removed"), ("removed", "reverted")])
+def test_what_a_first_deploy_took_back_is_not_missing(order: tuple[str, str]) -> None:
     second = 1 / 3600
-    replaced = [(2, "exited"), (2 + second, "running"), (2 + 2 * second, "deployed"), (2 + 3 * second, "removed")]
-    assert [state for *_, state in fold("running", *replaced)] == ["running", "exited", "running"]
-    assert [state for *_, state in fold("running", *replaced, (5, "removed"))][-1] == "removed"
-    assert [
-        state for *_, state in fold("running", *replaced[:3], (2 + 3 * second, "exited"), (2 + 4 * second, "removed"))
-    ][-1] == "removed"
+    changes = [(2, "running"), (2 + second, "exited"), *((2 + 2 * second, kind) for kind in order)]
+    assert [state for *_, state in fold("unknown", *changes)] == ["unknown", "running", "exited", "unknown"]
+    assert [state for *_, state in fold("running", *changes)][-1] == "removed"
+    assert [state for *_, state in fold("unknown", (1, "running"), (1.5, "deployed"), *changes)][-1] == "removed"
 
 
 @given(kinds, st.booleans(), changes, st.integers(1, 300))
