@@ -74,8 +74,8 @@ def _broken(line: str, room: int) -> Iterator[str]:
     body = line.lstrip()
     indent = line[: min(len(line) - len(body), room // 2)]
     room -= len(indent)
-    while columns(body) > room:
-        # A character that is wider than the room is on a line of its own.
+    # A character that is wider than the room is on a line of its own.
+    while columns(body) > room and len(body) > 1:
         head = cut(body, room) or body[0]
         space = head.rfind(" ") if body[len(head)] != " " else len(head)
         head = head[:space] if space > 0 else head

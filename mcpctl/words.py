@@ -513,6 +513,18 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         },
         ("what",),
     ),
+    "alerts unsilence": (
+        "End a silence before its time.",
+        {
+            "--node": ("node", "The node."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
+            "--quiet": ("", "Of a listing only the names, of a change only what went wrong."),
+            "-q": ("", "Of a listing only the names, of a change only what went wrong."),
+            "--debug": ("", "Show where in mcpctl an error comes from."),
+        },
+        ("what",),
+    ),
     "service list": (
         "List the definitions, also those that are wrong; ask no node.",
         {

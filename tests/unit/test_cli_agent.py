@@ -265,6 +265,86 @@ def test_with_a_node_a_silence_needs_no_definition(run: Run, orion: Node) -> Non
     assert [each.service for each in orion.agent.requests] == ["gone"]
 
 
+# -- alerts unsilence
+
+
+def test_a_silence_is_ended_by_its_id(run: Run, alone: Node) -> None:
+    status, out, err = run("alerts", "unsilence", "17")
+    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift is ended\n", [])
+    assert alone.agent.requests == [v1.UnsilenceAlertRequest(id=17)]
+
+
+def test_silences_of_a_component_are_ended_on_the_node_of_its_definition(
+    run: Run, rift: Node, orion: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "services/web.toml").write_text(WEB)
+    status, out, err = run("alerts", "unsilence", "web/api", "--output", "json")
+    assert (status, err) == (0, "")
+    assert [(each["id"], each["component"]) for each in json.loads(out)] == [(3, "api")]
+    assert rift.agent.requests == [v1.UnsilenceAlertRequest(service="web", component="api")]
+    assert orion.agent.requests == []
+    assert run("alerts", "unsilence", "gone", "--node", "orion", "-q") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("17",), "each node counts its own silences, and there are 2 (rift, orion): say --node NAME"),
+        (("0", "--node", "rift"), "0 is not the id of an silence"),
+        (("wbe",), "did you mean web?"),
+        (("web/nobody",), "web has no component 'nobody'"),
+        (("a/b/c",), "a/b/c"),
+    ],
+)
+def test_an_end_of_a_silence_that_is_not_understood_is_not_sent(
+    run: Run, rift: Node, orion: Node, tmp_path: Path, words: tuple[str, ...], part: str
+) -> None:
+    (tmp_path / "services/web.toml").write_text(WEB)
+    status, out, err = run("alerts", "unsilence", *words)
+    assert (status, out) == (2, "")
+    assert part in err
+    assert rift.agent.requests == orion.agent.requests == []
+
+
+def test_an_open_alert_that_is_silenced_says_until_when(run: Run, alone: Node) -> None:
+    until = AT + timedelta(hours=1)
+    prepare_alerts(alone, an_alert(silenced_until=until), an_alert(8, silenced_until=until, closed_at=AT), an_alert(9))
+    rows = run("alerts", "list").out.splitlines()[1:]
+    marked = f"(silenced until {render.moment(until)})"
+    assert [row.endswith(marked) for row in rows] == [True, False, False]
+
+
+# -- empty answers
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("list",), "no services are deployed on rift"),
+        (("status",), "no services are deployed on rift"),
+        (("events",), "there are no such events on rift"),
+        (("alerts", "list"), "no alerts are open on rift"),
+        (("alerts", "list", "--all"), "there are no alerts on rift"),
+        (("operations",), "there are no operations on rift"),
+        (("operations", "--running"), "nothing is being changed on rift"),
+        (("audit",), "there are no such calls on rift"),
+        (("timeline",), "no component is known in that time on rift"),
+        (("service", "list"), "services has no definitions"),
+    ],
+)
+def test_an_empty_answer_is_a_sentence_that_no_script_reads(
+    run: Run, alone: Node, words: tuple[str, ...], sentence: str
+) -> None:
+    del alone
+    status, out, err = run(*words)
+    assert (status, out) == (0, "")
+    assert err.splitlines()[-1].startswith("mcpctl: ")
+    assert err.splitlines()[-1].endswith(sentence)
+    assert run(*words, "-q").out == ""
+    assert sentence not in run(*words, "-q").err
+    assert json.loads(run(*words, "--output", "json").out) is not None
+
+
 # -- status --at
 
 

@@ -33,6 +33,7 @@ def test_the_table_has_no_rpc_that_the_contract_has_not() -> None:
         "Recover",
         "AckAlert",
         "SilenceAlert",
+        "UnsilenceAlert",
         "PushFile",
         "PullFile",
         "DigestFile",
