@@ -124,7 +124,9 @@ def _reason(row: AlertRow) -> str:
     if row.acked_by:
         note = f": {row.ack_note}" if row.ack_note else ""
         reason += f" (acked by {row.acked_by}{note})"
-    return f"{reason} (silenced until {render.moment(row.silenced_until)})" if row.is_silenced else reason
+    # What was kept quiet from the start says so in its delivery.
+    is_marked = row.is_silenced and not row.suppressed_by.startswith("silence ")
+    return f"{reason} (silenced until {render.moment(row.silenced_until)})" if is_marked else reason
 
 
 def _what(row: AlertRow | SilenceRow) -> str:
