@@ -170,7 +170,8 @@ def _last_lines(
     before = sum(widths.columns(text) for text, _ in first[:-2])
     left = max(_NARROWEST, room - before - len(_GAP) - _ELAPSED)
     parts = list(widths.wrapped(component.message, left))
-    if is_told or len(parts) == 1:
+    # What a step says is passing; a result is what one came for.
+    if is_told or not component.result or len(parts) == 1:
         return [first]
     head = widths.clipped([*first[:-2], (widths.fitted(parts[0], left), ""), first[-1]], room)
     return [head, *([(" " * before, ""), (part, "")] for part in parts[1:])]
