@@ -1,4 +1,4 @@
-"""What alerts list, ack and silence do: the ledger of alerts on each node, and what keeps it quiet."""
+"""What alerts list, ack, silence and unsilence do: the ledger of alerts on each node, and what keeps it quiet."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from mcpctl.config import Node
 from mcpctl.errors import DONE
 from mcpctl.fanout import ask
 from mcpctl.looking import LONG_AGO, Query, what
-from mcpctl.output import View, listing, structured
+from mcpctl.output import View, listing, structured, table
 from mcpctl.rows import AlertRow, SilenceRow, alert_row, silence_row
+from mcpctl.tables import Fit
 from protos.mcp import v1
 
 DEFAULT_ALERTS = 100
@@ -39,10 +40,11 @@ def list_alerts(query: Query, *, closed: bool = False, limit: int = DEFAULT_ALER
     if query.json:
         structured(Ledger(alerts, silences), query.how, [*alerts, *silences])
         return found.status
-    listing(alerts, query.how, _ALERTS)
+    listing(alerts, query.how, _ALERTS, found.nothing("there are no alerts" if closed else "no alerts are open"))
     if silences and not query.how.quiet:
-        print()
-        listing(silences, query.how, _SILENCES)
+        if alerts:
+            print()
+        table(silences, query.how, _SILENCES)
     return found.status
 
 
@@ -81,6 +83,25 @@ def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
     return DONE
 
 
+def unsilence(query: Query, node: Node, silence: int = 0) -> int:
+    """Ends the ``silence`` of that id; with 0 all those of what the query is about. Raises CliError."""
+    settings = query.settings()
+    service, component = query.service_and_component()
+    request = v1.UnsilenceAlertRequest(id=silence, service=service, component=component)
+
+    async def command() -> v1.UnsilenceAlertResponse:
+        async with client.agent(settings, node, deadline=client.READ_DEADLINE_S) as stub:
+            return await stub.unsilence_alert(request)
+
+    rows = [silence_row(node.name, each) for each in asyncio.run(command()).silences]
+    if query.json:
+        structured(rows, query.how, rows)
+    elif not query.how.quiet:
+        for row in rows:
+            render.say(f"silence {row.id} of {_what(row)} on {row.node} is ended")
+    return DONE
+
+
 def _alert_cells(row: AlertRow) -> tuple[str, ...]:
     opened, closed = render.moment(row.opened_at), render.moment(row.closed_at)
     return str(row.id), row.node, row.kind, _what(row), opened, closed, _delivery(row), _reason(row)
@@ -99,10 +120,13 @@ def _delivery(row: AlertRow) -> str:
 
 
 def _reason(row: AlertRow) -> str:
-    if not row.acked_by:
-        return row.reason
-    note = f": {row.ack_note}" if row.ack_note else ""
-    return f"{row.reason} (acked by {row.acked_by}{note})"
+    reason = row.reason
+    if row.acked_by:
+        note = f": {row.ack_note}" if row.ack_note else ""
+        reason += f" (acked by {row.acked_by}{note})"
+    # What was kept quiet from the start says so in its delivery.
+    is_marked = row.is_silenced and not row.suppressed_by.startswith("silence ")
+    return f"{reason} (silenced until {render.moment(row.silenced_until)})" if is_marked else reason
 
 
 def _what(row: AlertRow | SilenceRow) -> str:
@@ -121,7 +145,11 @@ _ALERTS: View[AlertRow] = View(
     lambda row: str(row.id),
     ("DESIRED", "OBSERVED", "TRANSITIONS", "ATTEMPTS", "EXIT", "PRINTED"),
     _wide_cells,
+    Fit(flows=("DELIVERY", "REASON")),
 )
 _SILENCES: View[SilenceRow] = View(
-    ("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"), _silence_cells, lambda row: str(row.id)
+    ("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"),
+    _silence_cells,
+    lambda row: str(row.id),
+    fit=Fit(flows=("REASON",)),
 )

@@ -54,6 +54,7 @@ ALERT_COMMANDS = {
     "list": ("alerts:list_alerts", "List the alerts that are open, and what is silenced."),
     "ack": ("alerts:ack", "Say that you have seen an alert."),
     "silence": ("alerts:silence", "Keep the alerts of a service or component quiet for a while."),
+    "unsilence": ("alerts:unsilence", "End a silence before its time."),
 }
 NODE_COMMANDS = {
     "list": ("node:list_nodes", "List the nodes in the configuration, and how they are."),

@@ -18,6 +18,7 @@ from mcpctl.following import WITHOUT_END_S, LedgerFollower, Printer, follow_ledg
 from mcpctl.looking import LONG_AGO, Query
 from mcpctl.output import View, listing
 from mcpctl.rows import AuditRow, audit_row
+from mcpctl.tables import Fit
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 
@@ -56,7 +57,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def audit(query: Query, wanted: Wanted) -> int:
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_audit(wanted.request())))
     rows = _in_order([[audit_row(answer.node, each) for each in answer.entries] for answer in found.answers])
-    listing(rows, query.how, _CALLS)
+    listing(rows, query.how, _CALLS, found.nothing("there are no such calls"))
     return found.status
 
 
@@ -137,4 +138,11 @@ def _cells(row: AuditRow) -> tuple[str, ...]:
     return render.moment(row.at), row.node, *who, row.method, row.target or "-", row.status, took
 
 
-_CALLS: View[AuditRow] = View(HEADERS, _cells, lambda row: str(row.id), ("ID",), lambda row: (str(row.id),))
+_CALLS: View[AuditRow] = View(
+    HEADERS,
+    _cells,
+    lambda row: str(row.id),
+    ("ID",),
+    lambda row: (str(row.id),),
+    Fit(flows=("TARGET",), spare=("PEER", "ROLE", "TOOK")),
+)

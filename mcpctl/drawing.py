@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,19 +18,27 @@ from mcpctl.fanout import ask
 from mcpctl.looking import Query, what
 from mcpctl.output import names as print_names
 from mcpctl.output import structured
-from mcpctl.rows import alert_row, component_row, event_row
+from mcpctl.rows import alert_row, component_row, event_row, operation_row
 from mcpctl.timeline import Cell, History, Window
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 
 # As much as a node gives in one answer.
 _MOST = 10_000
-_COLOUR = {Cell.UP: "green", Cell.DOWN: "red", Cell.DEGRADED: "yellow", Cell.STOPPED: "grey", Cell.UNKNOWN: ""}
-# For whom there is no colour.
-_SIGN = {Cell.UP: "=", Cell.DOWN: "X", Cell.DEGRADED: "~", Cell.STOPPED: ".", Cell.UNKNOWN: " "}
-_BLOCK = "█"
+# What each cell looks like: a block with a colour; and a sign, for whom there is no colour.
+LOOK = {
+    Cell.UP: ("█", "green", "="),
+    Cell.DOWN: ("█", "red", "X"),
+    Cell.DOWN_A_WHILE: ("▄", "red", "x"),
+    Cell.DEGRADED: ("█", "yellow", "~"),
+    Cell.DEGRADED_A_WHILE: ("▄", "yellow", "-"),
+    Cell.ORDERED: ("▄", "blue", "_"),
+    Cell.STOPPED: ("█", "grey", "."),
+    Cell.UNKNOWN: (" ", "", " "),
+}
 _DEPLOY, _ALERT = "v", "!"
-_LEGEND = {Cell.UP: "up", Cell.DOWN: "down", Cell.DEGRADED: "degraded", Cell.STOPPED: "stopped"}
+# In every legend; the others are in one where they are in the picture.
+_COMMON = (Cell.UP, Cell.DOWN, Cell.DEGRADED, Cell.STOPPED)
 _UPTIME = 6
 _GAP = "  "
 
@@ -47,6 +55,7 @@ class _Told(NamedTuple):
     then: v1.GetStatusResponse
     since: v1.ListEventsResponse
     alerts: v1.ListAlertsResponse
+    operations: v1.ListOperationsResponse
 
 
 def timeline(query: Query, window: Window, width: int) -> int:
@@ -59,8 +68,10 @@ def timeline(query: Query, window: Window, width: int) -> int:
         structured(Timeline(*window, components), query.how, components)
     elif query.how.quiet:
         print_names(what(each.service, each.component) for each in components)
-    else:
+    elif components:
         _draw(components, window, width)
+    elif nothing := found.nothing("no component is known in that time"):
+        render.note(f"mcpctl: {nothing}")
     return found.status
 
 
@@ -76,7 +87,9 @@ async def _tell(stub: AgentServiceStub, service: str, window: Window) -> _Told:
     since = await stub.list_events(v1.ListEventsRequest(service=service, since=window.start, limit=_MOST))
     if unknown and not since.events:
         raise unknown
-    return _Told(then, since, await stub.list_alerts(v1.ListAlertsRequest(service=service, limit=_MOST)))
+    alerts = await stub.list_alerts(v1.ListAlertsRequest(service=service, limit=_MOST))
+    operations = await stub.list_operations(v1.ListOperationsRequest(service=service, limit=_MOST))
+    return _Told(then, since, alerts, operations)
 
 
 def _histories(told: _Told, window: Window) -> list[History]:
@@ -84,13 +97,14 @@ def _histories(told: _Told, window: Window) -> list[History]:
     then = [component_row(node, each) for service in told.then.services for each in service.components]
     events = [event_row(node, each) for each in told.since.events]
     alerts = [alert_row(node, each) for each in told.alerts.alerts]
+    operations = [operation_row(node, each) for each in told.operations.operations]
     if told.then.warning:
         render.note(f"mcpctl: node {node}: {told.then.warning}")
     if len(events) >= _MOST:
         # What happened between the start and the first of these is not known, and neither are the states.
         render.note(f"mcpctl: node {node}: only the newest {_MOST} events are drawn; before them it is blank")
         then = [msgspec.structs.replace(each, observed=history.UNKNOWN) for each in then]
-    return history.histories(node, then, events, alerts, window)
+    return history.histories(node, then, events, alerts, window, operations)
 
 
 def _draw(components: Sequence[History], window: Window, width: int) -> None:
@@ -103,20 +117,27 @@ def _draw(components: Sequence[History], window: Window, width: int) -> None:
     period = f"{render.moment(window.start)} to {render.moment(window.end)}"
     heading = period if len(period) <= columns else ""
     render.say((f"{'WHAT':{margin}}{_GAP}{heading:{columns}}{_GAP}{'UPTIME':>{_UPTIME}}", "bold"))
+    drawn: set[Cell] = set()
     for name, each in zip(names, components, strict=True):
         if deploys := history.marked(each.marks, "deployed", _DEPLOY, window, columns):
             render.say(lead + deploys)
         cells = history.cells(each.segments, window, columns)
+        drawn.update(cells)
         share = f"{history.percentage(each.uptime):>{_UPTIME}}"
         render.say(f"{_shortened(name, margin):{margin}}{_GAP}", *_runs(cells), f"{_GAP}{share}")
         if alerts := history.marked(each.marks, "alert", _ALERT, window, columns):
             render.say(lead, (alerts, "red"))
     render.say((lead + history.axis(window, columns)).rstrip())
-    _draw_legend(width)
+    _draw_legend(legend(drawn), width)
 
 
-def _draw_legend(width: int) -> None:
-    entries = [(_runs([cell])[0], word) for cell, word in _LEGEND.items()]
+def legend(drawn: Collection[Cell]) -> list[Cell]:
+    """The cells that are explained below a picture which has those ``drawn``."""
+    return [cell for cell in LOOK if cell in _COMMON or (cell in drawn and cell is not Cell.UNKNOWN)]
+
+
+def _draw_legend(explained: Sequence[Cell], width: int) -> None:
+    entries = [(_runs([cell])[0], str(cell)) for cell in explained]
     entries += [((_DEPLOY, ""), "deploy"), ((_ALERT, "red"), "alert")]
     line: list[tuple[str, str]] = []
     for sign, word in entries:
@@ -143,11 +164,13 @@ def _shortened(name: str, width: int) -> str:
 
 def _runs(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     """The cells as text with colours, neighbours of one kind together."""
-    block = _BLOCK if render.colourful() and render.is_shown(_BLOCK, sys.stdout) else ""
+    blocks = "".join(block for block, _, _ in LOOK.values())
+    in_blocks = render.colourful() and render.is_shown(blocks, sys.stdout)
     runs: list[tuple[str, str]] = []
     for cell in cells:
-        sign = _SIGN[cell] if cell is Cell.UNKNOWN else block or _SIGN[cell]
-        if runs and runs[-1][1] == _COLOUR[cell]:
+        block, colour, plain = LOOK[cell]
+        sign = block if in_blocks else plain
+        if runs and runs[-1][1] == colour:
             sign = runs.pop()[0] + sign
-        runs.append((sign, _COLOUR[cell]))
+        runs.append((sign, colour))
     return runs

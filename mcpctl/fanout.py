@@ -26,6 +26,9 @@ from protos.mcp.v1 import AgentServiceStub
 
 T = TypeVar("T")
 
+# Nodes that a sentence names before it counts them.
+_NAMED = 2
+
 
 class Answers(NamedTuple, Generic[T]):
     """What the nodes said, in the order of the configuration, and whether all of them could be asked.
@@ -37,6 +40,15 @@ class Answers(NamedTuple, Generic[T]):
     status: int
     answered: list[Node]
     unreachable: list[Node]
+
+    def nothing(self, words: str) -> str:
+        """That the nodes which answered have nothing: ``words`` on rift; on rift and orion; on any of 7 nodes.
+
+        Empty when none answered: nobody knows what they have.
+        """
+        names = [each.name for each in self.answered]
+        where = " and ".join(names) if len(names) <= _NAMED else f"any of {len(names)} nodes"
+        return f"{words} on {where}" if names else ""
 
 
 # What each node said, or why it said nothing.

@@ -220,7 +220,8 @@ def ls(settings: Settings, node: Node, service: str, path: str, limit: int | Non
     rows = asyncio.run(command())
     if limit is not None and len(rows) > limit:
         render.note(f"mcpctl: {remote.shown(node, service, path)} has more than these {limit}")
-    listing(rows[:limit], how, View(_HEADERS, _cells, lambda row: row.name))
+    view = View(_HEADERS, _cells, lambda row: row.name)
+    listing(rows[:limit], how, view, f"{remote.shown(node, service, path)} is empty")
     return DONE
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from mcpctl import output, render
+from mcpctl import output, render, tables
 from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.errors import FAILED, INTERRUPTED, BusyError, CliError, UnreachableError
@@ -44,11 +44,11 @@ class Printer(Generic[R]):
         self._how = how
         self._view = view
         _, self._cells = view.columns(how)
-        self._widths: list[int] = []
+        self._layout = tables.unbound(view.columns(how)[0], [])
 
     def begin(self, rows: list[R]) -> None:
         if not self._how.structured and not self._how.quiet:
-            self._widths = output.table(rows, self._how, self._view)
+            self._layout = output.table(rows, self._how, self._view)
             rows = []
         for row in rows:
             self._one(row)
@@ -66,8 +66,7 @@ class Printer(Generic[R]):
             render.say(self._view.name(row))
             sys.stdout.flush()
         else:
-            wide = self._how.output is output.Output.WIDE
-            self._widths = render.later_row(self._cells(row), self._widths, wide=wide)
+            self._layout = render.later_row(self._cells(row), self._layout)
 
 
 class Follower(ABC, Generic[R]):

@@ -18,6 +18,7 @@ from mcpctl.errors import DONE, DRIFT, UnknownServiceError, UsageError
 from mcpctl.fanout import Answers, ask
 from mcpctl.output import How, View, listing, structured
 from mcpctl.rows import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
+from mcpctl.tables import Fit
 from protos.mcp import v1
 
 _RECENT_EVENTS = 5
@@ -62,7 +63,8 @@ def list_services(query: Query) -> int:
     found = asyncio.run(
         ask(query.settings(), query.nodes, lambda stub: stub.list_services(request), service=request.service)
     )
-    listing([service_row(each) for answer in found.answers for each in answer.services], query.how, _SERVICES)
+    rows = [service_row(each) for answer in found.answers for each in answer.services]
+    listing(rows, query.how, _SERVICES, found.nothing("no services are deployed"))
     return found.status
 
 
@@ -74,7 +76,12 @@ def ps(query: Query, *, undeclared: bool = False) -> int:
     )
     rows = [component_row(answer.node, each) for answer in found.answers for each in answer.components]
     rows = only(rows, component, name, anyhow=found.status != DONE)
-    listing(rows, query.how, _CONTAINERS)
+    whose = "at all" if undeclared else "of services"
+    # What nobody declared has no other name than its container's.
+    spare = ("CONTAINER", "VERSION") if all(row.service for row in rows) else ("VERSION",)
+    listing(
+        rows, query.how, _CONTAINERS._replace(fit=Fit(spare=spare)), found.nothing(f"there are no containers {whose}")
+    )
     return found.status
 
 
@@ -99,7 +106,8 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
     if query.json:
         structured(rows, query.how, rows)
     else:
-        listing(components, query.how, _STATES._replace(cells=lambda row: _status_cells(row, at)))
+        view = _STATES._replace(cells=lambda row: _status_cells(row, at))
+        listing(components, query.how, view, found.nothing("no services are deployed"))
         if not query.how.quiet:
             told = [event_row(answer.node, each) for answer in found.answers for each in answer.events]
             ours = [each for each in told if component == each.component][-_RECENT_EVENTS:] if component else told
@@ -159,7 +167,7 @@ def events(
         ask(query.settings(), query.nodes, lambda stub: stub.list_events(request), service=request.service)
     )
     rows = in_order([[event_row(answer.node, each) for each in answer.events] for answer in found.answers])
-    listing(rows, query.how, EVENTS)
+    listing(rows, query.how, EVENTS, found.nothing("there are no such events"))
     return found.status
 
 
@@ -244,6 +252,7 @@ _SERVICES: View[ServiceRow] = View(
         ", ".join(each.component for each in row.components),
         ", ".join(sorted({each.image for each in row.components})),
     ),
+    Fit(flows=("VERSION",)),
 )
 _CONTAINERS: View[ComponentRow] = View(
     ("NODE", "SERVICE", "COMPONENT", "CONTAINER", "VERSION", "STATE", "UP", "PORTS"),
@@ -258,5 +267,13 @@ _STATES: View[ComponentRow] = View(
     lambda row: what(row.service, row.component),
     ("CONTAINER", *_RUNTIME),
     lambda row: (row.container, *_runtime_cells(row)),
+    Fit(spare=("DESIRED", "VERSION")),
 )
-EVENTS: View[EventRow] = View(EVENT_HEADERS, event_cells, lambda row: str(row.id), ("ID",), lambda row: (str(row.id),))
+EVENTS: View[EventRow] = View(
+    EVENT_HEADERS,
+    event_cells,
+    lambda row: str(row.id),
+    ("ID",),
+    lambda row: (str(row.id),),
+    Fit(spare=("BY",)),
+)

@@ -14,6 +14,7 @@ from mcpctl.errors import DONE, PARTIAL, CliError, UnreachableError, UsageError
 from mcpctl.fanout import ask_each, on_our_side, same_address
 from mcpctl.output import How, View, listing
 from mcpctl.rows import ListedNodeRow, NodeRow, node_row
+from mcpctl.tables import Fit
 from protos import atomic
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -22,7 +23,8 @@ from protos.mcp.v1 import AgentServiceStub
 def list_nodes(settings: Settings, how: How, *, offline: bool = False) -> int:
     """PARTIAL when an active node did not answer. Raises CliError when no node can be asked."""
     rows = [_unasked(each) for each in settings.nodes] if offline else asyncio.run(_rows(settings))
-    listing(rows, how, _OFFLINE if offline else _NODES)
+    nothing = f"{settings.path} names no nodes; `mcpctl node add NAME ADDRESS` adds one"
+    listing(rows, how, _OFFLINE if offline else _NODES, nothing)
     for line in same_address(settings.nodes):
         render.note(f"mcpctl: {line}: is one of them a mistake?")
     return PARTIAL if any(row.problem for row in rows) else DONE
@@ -157,7 +159,11 @@ _NODES: View[ListedNodeRow] = View(
     lambda row: row.name,
     ("ADDRESS", "SERVICES", "COMPONENTS", "MEMORY FREE", "UP"),
     _wide_cells,
+    Fit(same=(), spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
 )
 _OFFLINE: View[ListedNodeRow] = View(
-    ("NODE", "ADDRESS", "STATE"), lambda row: (row.name, row.address, row.state), lambda row: row.name
+    ("NODE", "ADDRESS", "STATE"),
+    lambda row: (row.name, row.address, row.state),
+    lambda row: row.name,
+    fit=Fit(same=()),
 )

@@ -9,6 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from mcpctl import render
+from mcpctl.tables import Fit, Layout
 
 R = TypeVar("R")
 
@@ -43,6 +44,8 @@ class View(NamedTuple, Generic[R]):
     name: Callable[[R], str]
     wide_headers: tuple[str, ...] = ()
     wide_cells: Callable[[R], tuple[str, ...]] = lambda _: ()
+    # What a terminal that is too narrow does without.
+    fit: Fit = render.ANY
 
     def columns(self, how: How) -> tuple[tuple[str, ...], Callable[[R], tuple[str, ...]]]:
         """Headers and cells, as ``how`` wants them."""
@@ -51,20 +54,23 @@ class View(NamedTuple, Generic[R]):
         return (*self.headers, *self.wide_headers), lambda row: (*self.cells(row), *self.wide_cells(row))
 
 
-def listing(rows: Sequence[R], how: How, view: View[R]) -> None:
-    """Prints rows."""
+def listing(rows: Sequence[R], how: How, view: View[R], nothing: str) -> None:
+    """Prints rows. Where there are none, and a person reads it, ``nothing`` says so beside the answer, unless empty."""
     if how.structured:
         structured(rows, how, rows)
     elif how.quiet:
         names(map(view.name, rows))
+    elif not rows:
+        if nothing:
+            render.note(f"mcpctl: {nothing}")
     else:
         table(rows, how, view)
 
 
-def table(rows: Iterable[R], how: How, view: View[R]) -> list[int]:
-    """Prints a table, and returns its widths as `render.table` does."""
+def table(rows: Iterable[R], how: How, view: View[R]) -> Layout:
+    """Prints a table, and returns its layout as `render.table` does."""
     headers, cells = view.columns(how)
-    return render.table(headers, map(cells, rows), wide=how.output is Output.WIDE)
+    return render.table(headers, map(cells, rows), wide=how.output is Output.WIDE, fit=view.fit)
 
 
 def structured(document: object, how: How, rows: Iterable[object]) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from mcpctl import render, widths
 from mcpctl.rows import OutcomeRow, ProgressRow
-
-# Text with colours, as `render.say` takes it.
-Line = list[tuple[str, str]]
+from mcpctl.widths import Line
+from protos.printed import headline
 
 _GAP = "  "
 # "reverted" and "restarted" fill it nearly; what a newer agent says is clipped.
@@ -33,6 +32,10 @@ _SIGNS = {
     "skipped": (_LEFT, "yellow"),
     "unchanged": (_LEFT, "grey"),
 }
+# Results whose reason the error that ends the operation may tell as well.
+_TOLD_OF = ("failed", "reverted")
+# What a message is given where it goes on below, however narrow the terminal.
+_NARROWEST = 16
 
 
 class _Component:
@@ -45,6 +48,12 @@ class _Component:
         self.step = ""
         self.message = ""
         self.result = ""
+        # Of a step without a result of its own: None while it is under way, then whether it went well.
+        self.went_well: bool | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.result) or self.went_well is not None
 
     def elapsed(self, now: float) -> int:
         """What went by on the node between its first step and its last, and here since that was told.
@@ -52,7 +61,7 @@ class _Component:
         No clock is compared with another, and what is followed late has its true age.
         """
         told = 0.0 if self.first is None else max(0.0, self.last - self.first)
-        return int(told + (0.0 if self.result else max(0.0, now - self.heard)))
+        return int(told + (0.0 if self.is_over else max(0.0, now - self.heard)))
 
 
 class Board:
@@ -67,7 +76,7 @@ class Board:
             found.last = step.at.timestamp()
             found.first = found.last if found.first is None else found.first
         found.heard = now
-        found.step, found.message, found.result = step.step, step.message, ""
+        found.step, found.message, found.result, found.went_well = step.step, step.message, "", None
 
     def outcome(self, name: str, outcome: OutcomeRow, now: float) -> None:
         found = self._components.setdefault(name, _Component(now))
@@ -77,23 +86,44 @@ class Board:
         found.heard = now
         found.result, found.message = outcome.result, outcome.message
 
+    def passed(self, name: str, now: float, *, well: bool = True) -> None:
+        """The step of the whole operation that is under way, if there is one, is through: what comes after it began."""
+        found = self._components.get(name)
+        if found and not found.is_over:
+            found.last += max(0.0, now - found.heard)
+            found.first = found.last if found.first is None else found.first
+            found.heard = now
+            found.went_well = well
+
+    def last_lines(self, now: float, width: int, told: str, *, plain: bool = False) -> list[Line]:
+        """What stays: every component, its message whole, but for a reason that is ``told`` beside it."""
+        room = max(0, width - 1)
+        margin = self._margin(self._components, room)
+        return [
+            line
+            for name, each in self._components.items()
+            for line in _last_lines(name or _NO_NAME, each, now, margin, room, told, plain)
+        ]
+
     def lines(self, now: float, width: int, height: int, *, plain: bool = False) -> list[Line]:
         """At most ``height`` lines, each narrower than ``width``; ``plain``: with signs that every encoding has."""
         # A terminal moves on to the next line when the last column is written, and not all do so at the same moment.
         room = max(0, width - 1)
         shown, hidden = self._chosen(max(1, height))
-        longest = max((widths.columns(name or _NO_NAME) for name in shown), default=0)
-        margin = min(longest, room // _NAME_SHARE)
+        margin = self._margin(shown, room)
         lines = [_line(name or _NO_NAME, self._components[name], now, margin, room, plain) for name in shown]
         if hidden:
             lines.append(widths.clipped([(f"and {hidden} more", "grey")], room))
         return lines
 
+    def _margin(self, names: Iterable[str], room: int) -> int:
+        return min(max((widths.columns(name or _NO_NAME) for name in names), default=0), room // _NAME_SHARE)
+
     def _chosen(self, height: int) -> tuple[list[str], int]:
         """Who is shown, and how many are not: where not all fit, those that are under way come first."""
         if len(self._components) <= height:
             return list(self._components), 0
-        names = sorted(self._components, key=lambda name: bool(self._components[name].result))[: height - 1]
+        names = sorted(self._components, key=lambda name: self._components[name].is_over)[: height - 1]
         return [name for name in self._components if name in names], len(self._components) - len(names)
 
 
@@ -113,7 +143,14 @@ class Screen:
         size = os.get_terminal_size(self._stream.fileno())
         # A terminal that does not know its size says 0.
         width, height = size.columns or 80, size.lines or 24
-        lines = self.board.lines(self.clock(), width, height - 1, plain=self._plain)
+        self._put(self.board.lines(self.clock(), width, height - 1, plain=self._plain))
+
+    def finish(self, told: str) -> None:
+        """Draws what stays; ``told`` is the error that is told next, or empty."""
+        size = os.get_terminal_size(self._stream.fileno())
+        self._put(self.board.last_lines(self.clock(), size.columns or 80, told, plain=self._plain))
+
+    def _put(self, lines: list[Line]) -> None:
         coloured = render.colourful(self._stream)
         # Up to the first line; each over the old one and cleared behind; what is left of the old ones, and what the
         # keyboard echoed, is cleared below (ECMA-48: CUU, EL, ED).
@@ -124,8 +161,33 @@ class Screen:
         self._drawn = len(lines)
 
 
+def _last_lines(
+    name: str, component: _Component, now: float, margin: int, room: int, told: str, plain: bool
+) -> list[Line]:
+    words = headline(component.message)
+    is_told = component.result in _TOLD_OF and bool(words) and words in told
+    first = _line(name, component, now, margin, room, plain)
+    before = sum(widths.columns(text) for text, _ in first[:-2])
+    left = max(_NARROWEST, room - before - len(_GAP) - _ELAPSED)
+    parts = list(widths.wrapped(component.message, left))
+    # What a step says is passing; a result is what one came for.
+    if is_told or not component.result or len(parts) == 1:
+        return [first]
+    head = widths.clipped([*first[:-2], (widths.fitted(parts[0], left), ""), first[-1]], room)
+    return [head, *([(" " * before, ""), (part, "")] for part in parts[1:])]
+
+
+def _sign(component: _Component) -> tuple[tuple[str, str], str]:
+    """What stands before a component, with its simpler form, and the colour."""
+    if component.result:
+        return _SIGNS.get(component.result, (_GOOD, "green"))
+    if component.went_well is None:
+        return _UNDER_WAY, ""
+    return (_GOOD, "green") if component.went_well else (_BAD, "red")
+
+
 def _line(name: str, component: _Component, now: float, margin: int, room: int, plain: bool) -> Line:
-    (fancy, simple), colour = _SIGNS.get(component.result, (_GOOD, "green")) if component.result else (_UNDER_WAY, "")
+    (fancy, simple), colour = _sign(component)
     elapsed = f"{component.elapsed(now)}s".rjust(_ELAPSED)
     head: Line = [
         (simple if plain else fancy, colour),

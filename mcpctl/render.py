@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,15 +11,18 @@ from typing import TextIO
 
 import msgspec
 
+from mcpctl import tables
+from mcpctl.tables import Fit, Layout
+from mcpctl.tables import fitted as fitted
+from mcpctl.widths import columns, cut
+from mcpctl.widths import one_line as one_line
 from protos import escapes
 
 _COLOURS = {"green": "32", "red": "31", "yellow": "33", "grey": "90", "bold": "1"}
 _COLOURS |= {"cyan": "36", "magenta": "35", "blue": "34"}
-_GAP = "  "
-# What stands for the rest of a cell that is cut; and what a column of text keeps.
 _MORE = "…"
-_NARROWEST = 8
-_NUMBER = re.compile(r"[0-9 .:%/+-]*|([0-9]+[dhms])+|[0-9.]+ ([KMGT]i)?B|[0-9.]+ ms")
+# A table that says nothing else.
+ANY = Fit()
 _STATE_COLOUR = {
     "running": "green",
     "healthy": "green",
@@ -37,57 +38,33 @@ _STATE_COLOUR = {
 }
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False) -> list[int]:
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, wide: bool = False, fit: Fit = ANY, whole: bool = False
+) -> Layout:
     """Prints columns as wide as their widest cell; state words coloured on a terminal.
 
-    On a terminal that is narrower the widest columns of text are cut, unless ``wide``. Returns the columns' widths.
+    On a terminal that is narrower it gives up what ``fit`` says, unless ``wide``; text that goes on below has an end
+    there, unless ``whole``. Returns how it was laid out.
     """
-    cells = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
+    cells = [list(row) for row in rows]
     if not wide and is_terminal(sys.stdout):
-        fixed = [all(map(_is_number, column)) for column in zip(*cells, strict=True)] or [True] * len(headers)
-        widths = fitted(headers, widths, fixed, shutil.get_terminal_size().columns)
-    print(_style(_line(headers, widths, {}), "bold" if colourful() else ""))
+        room = shutil.get_terminal_size().columns
+        layout = tables.laid_out(headers, cells, room, f"{datetime.now():%Y-}", fit, whole=whole)
+    else:
+        layout = tables.unbound(headers, [list(map(one_line, row)) for row in cells])
+    heading = [_elided(headers[index], width) for index, width in zip(layout.shown, layout.widths, strict=True)]
+    print(_style(tables.padded(layout, heading, lambda _, text: text), "bold" if colourful() else ""))
     for row in cells:
-        _print_row(row, widths)
-    return widths
+        _print_row(row, layout)
+    return layout
 
 
-def fitted(headers: Sequence[str], widths: Sequence[int], fixed: Sequence[bool], columns: int) -> list[int]:
-    """Widths with which a table fits into ``columns``, where it can: the widest columns give first.
-
-    A column that is ``fixed`` stays as it is, and none becomes narrower than its header.
-    """
-    room = columns - len(_GAP) * (len(widths) - 1)
-    floors = [
-        width if keeps else min(width, max(len(header), _NARROWEST))
-        for header, width, keeps in zip(headers, widths, fixed, strict=True)
-    ]
-
-    def below(level: int) -> list[int]:
-        """No column wider than ``level``, where that can be."""
-        return [max(floor, min(width, level)) for floor, width in zip(floors, widths, strict=True)]
-
-    levels = range(max(widths) + 1)
-    return below(max(0, bisect.bisect_right(levels, room, key=lambda level: sum(below(level))) - 1))
-
-
-def _is_number(cell: str) -> bool:
-    """Whether it is a number, an age or a time: cut it would be another one."""
-    return bool(_NUMBER.fullmatch(cell))
-
-
-def later_row(row: Sequence[str], widths: Sequence[int], *, wide: bool = False) -> list[int]:
-    """Prints a row that a table of ``widths`` did not have yet, at once. Returns the widths that the next one needs."""
-    cells = [one_line(cell) for cell in row]
-    before, widths = widths, [max(width, len(cell)) for width, cell in zip(widths, cells, strict=True)]
-    if not wide and is_terminal(sys.stdout):
-        # The columns stay where they are; what is wider than the line is cut.
-        headers = [" " * width for width in before]
-        widths = fitted(headers, widths, list(map(_is_number, cells)), shutil.get_terminal_size().columns)
-    _print_row(cells, widths)
+def later_row(row: Sequence[str], layout: Layout) -> Layout:
+    """Prints a row that a table did not have yet, at once. Returns the layout that the next one needs."""
+    layout = tables.widened(layout, row if layout.room else list(map(one_line, row)))
+    _print_row(row, layout)
     sys.stdout.flush()
-    return widths
+    return layout
 
 
 def say(*pieces: str | tuple[str, str]) -> None:
@@ -191,27 +168,20 @@ def state_colour(word: str) -> str:
     return _STATE_COLOUR.get(state, "") if not status or status.isdigit() else ""
 
 
-def _print_row(cells: Sequence[str], widths: Sequence[int]) -> None:
+def _print_row(cells: Sequence[str], layout: Layout) -> None:
     coloured = colourful()
-    colours = {index: state_colour(cell) for index, cell in enumerate(cells) if coloured}
-    print(_line(cells, widths, colours))
+    colours = [state_colour(cells[index]) if coloured else "" for index in layout.shown]
+    for texts in tables.physical(layout, cells, _more()):
+        print(tables.padded(layout, texts, lambda place, text: _style(text, colours[place])))
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], colours: dict[int, str]) -> str:
-    last = len(cells) - 1
-    padded = []
-    for index, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = _cut(cell, width)
-        space = "" if index == last else " " * (width - len(text))
-        padded.append(_style(text, colours.get(index, "")) + space)
-    return _GAP.join(padded).rstrip()
+def _elided(text: str, width: int) -> str:
+    return text if columns(text) <= width else cut(text, width - 1) + _more()
 
 
-def _cut(cell: str, width: int) -> str:
-    if len(cell) <= width:
-        return cell
-    mark = _MORE if is_shown(_MORE, sys.stdout) else "~"
-    return cell[: width - 1] + mark
+def _more() -> str:
+    """What stands for the rest of a cell that is cut."""
+    return _MORE if is_shown(_MORE, sys.stdout) else "~"
 
 
 def _style(text: str, colour: str) -> str:
@@ -235,8 +205,3 @@ def is_shown(text: str, stream: TextIO) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def one_line(text: str) -> str:
-    """What came from elsewhere cannot move the cursor or break a row."""
-    return "".join(char if char.isprintable() else " " for char in text)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from mcpctl import client, output, render
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, InterruptedByUserError, UnreachableError
+from mcpctl.errors import DONE, CliError, InterruptedByUserError, UnreachableError
 from mcpctl.looking import what
 from mcpctl.output import How
 from mcpctl.progress import Board, Screen
@@ -81,9 +81,14 @@ def watch(
             f"{error}\noperation {operation} ends there by itself, completed or undone: `{again}` tells how"
         ) from None
     finally:
-        if not how.structured:
+        if not how.structured and not is_seen(how):
             print_outcomes(outcomes, quiet=how.quiet)
     return DONE
+
+
+def is_seen(how: How) -> bool:
+    """Whether what `shown` draws stays where the results would be printed, too."""
+    return not how.quiet and render.is_terminal(sys.stderr) and render.is_terminal(sys.stdout)
 
 
 async def follow(stream: AsyncIterator[S], read: Callable[[S], ReportRow], show: Show, early: UnreachableError) -> None:
@@ -125,11 +130,20 @@ async def shown(how: How, *, several: bool = False) -> AsyncIterator[Show]:
     elif render.is_terminal(sys.stderr):
         screen = Screen(Board(), sys.stderr)
         ticking = asyncio.create_task(_tick(screen))
+        wholes: set[str] = set()
+        told = ""
         try:
-            yield lambda row: _draw(screen, row, several)
+            yield lambda row: _draw(screen, row, several, wholes)
+            _pass(screen, wholes, well=True)
+        except CliError as error:
+            told = str(error)
+            # What goes on there is not over.
+            if not isinstance(error, UnreachableError):
+                _pass(screen, wholes, well=False)
+            raise
         finally:
             ticking.cancel()
-            screen.draw()
+            screen.finish(told)
     else:
         yield lambda row: _write(row, several)
 
@@ -140,13 +154,24 @@ def print_outcomes(rows: Iterable[OutcomeRow], *, quiet: bool = False) -> None:
     if rows:
         cells = [(row.component, row.result, row.message) for row in rows]
         # Why something failed is what one came for: it is never cut.
-        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, wide=True)
+        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
 
 
-def _draw(screen: Screen, row: ReportRow, several: bool) -> None:
+def _pass(screen: Screen, wholes: Iterable[str], *, well: bool) -> None:
+    for name in wholes:
+        screen.board.passed(name, screen.clock(), well=well)
+
+
+def _draw(screen: Screen, row: ReportRow, several: bool, wholes: set[str]) -> None:
+    """``wholes``: the names of steps that are whole operations', to be added to."""
+    whole = _name(row, "", several)
     if row.info:
         _introduce(row.info)
-    elif row.outcome:
+    elif row.progress and not row.progress.component:
+        wholes.add(whole)
+    else:
+        screen.board.passed(whole, screen.clock())
+    if row.outcome:
         screen.board.outcome(_name(row, row.outcome.component, several), row.outcome, screen.clock())
     elif row.progress:
         screen.board.step(_name(row, row.progress.component, several), row.progress, screen.clock())

@@ -20,6 +20,7 @@ from mcpctl.output import How, structured
 from mcpctl.reports import BAD
 from mcpctl.rows import OutcomeRow, ServiceOutcomeRow
 from protos.mcp.v1 import AgentServiceStub
+from protos.printed import headline
 
 # Asks a node for a change; each outcome is kept as soon as it is known.
 Do = Callable[[AgentServiceStub, Callable[[OutcomeRow], None]], Awaitable[None]]
@@ -123,12 +124,12 @@ def _print(done: Iterable[Done], *, quiet: bool) -> None:
         job = each.job
         named = [(job.node.name, job.service, row.component, row.result, row.message) for row in each.outcomes]
         if each.error and not each.outcomes:
-            headline = str(each.error).partition("\n")[0]
-            named = [(job.node.name, job.service, job.component, "failed" if each.is_begun else "skipped", headline)]
+            said = headline(str(each.error))
+            named = [(job.node.name, job.service, job.component, "failed" if each.is_begun else "skipped", said)]
         cells += [row for row in named if not quiet or row[3] in (*BAD, "skipped")]
     if cells:
         # Why something failed is what one came for: it is never cut.
-        render.table(_HEADERS, cells, wide=True)
+        render.table(_HEADERS, cells, whole=True)
     if not quiet:
         render.say(summary(done))
 

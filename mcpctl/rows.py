@@ -55,7 +55,10 @@ class EventRow(msgspec.Struct, frozen=True):
 
 
 class AlertRow(msgspec.Struct, frozen=True):
-    """``closed_at`` None: still open. ``exit_status`` is the alert command's, None when it did not end by itself."""
+    """``closed_at`` None: still open. ``exit_status`` is the alert command's, None when it did not end by itself.
+
+    ``silenced_until``: the end of the silence that is in force for its component; None: there is none.
+    """
 
     node: str
     id: int
@@ -75,6 +78,12 @@ class AlertRow(msgspec.Struct, frozen=True):
     output_tail: str
     acked_by: str
     ack_note: str
+    silenced_until: datetime | None = None
+
+    @property
+    def is_silenced(self) -> bool:
+        """Whether it is open, and kept quiet."""
+        return self.silenced_until is not None and self.closed_at is None
 
 
 class SilenceRow(msgspec.Struct, frozen=True):
@@ -414,6 +423,7 @@ def alert_row(node: str, info: v1.AlertInfo) -> AlertRow:
         output_tail=info.output_tail,
         acked_by=info.acked_by,
         ack_note=info.ack_note,
+        silenced_until=_instant(info.silenced_until),
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from mcpctl.rows import AlertRow, ComponentRow, EventRow
+from mcpctl.rows import AlertRow, ComponentRow, EventRow, OperationRow
 
 Row = TypeVar("Row", EventRow, AlertRow)
 
@@ -25,8 +25,14 @@ _STATES = _UP | _DOWN | _DEGRADED | {UNKNOWN}
 _AT_REST = frozenset({"created", "exited", "removed"})
 # A component is seen to be down a moment before the operation that stopped it is through, and written down.
 _SETTLING = timedelta(seconds=5)
+# What a deploy has replaced is removed when its successor runs and counts; each of many takes a moment.
+_RETIRING = timedelta(minutes=1)
 # Alerts that tell of an end of trouble mark none.
 _GOOD_NEWS = "recovered"
+# Operations of the daemon's own accord: what is down before or during one of them, nobody has ordered down.
+_UNORDERED = frozenset({"heal", "boot"})
+# What takes up this share of a cell is what the cell says; what is shorter is shown to be.
+_MOST_OF = 0.5
 
 
 class Window(NamedTuple):
@@ -56,12 +62,25 @@ class Change(NamedTuple):
     kind: str
 
 
-class Segment(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """A time in one state: an observed one, or ``stopped`` where it is down and meant to be."""
+class Span(NamedTuple):
+    """The time that an operation was at work on something; ``component`` empty: on all of the service."""
+
+    start: datetime
+    end: datetime
+    service: str
+    component: str
+
+
+class Segment(msgspec.Struct, frozen=True, omit_defaults=True, rename={"start": "from", "end": "to"}):
+    """A time in one state: an observed one, or ``stopped`` where it is down and meant to be.
+
+    ``ordered``: it did not run, or not well, since an operation was at work on it.
+    """
 
     start: datetime
     end: datetime
     state: str
+    ordered: bool = False
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -84,11 +103,14 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Cell(StrEnum):
-    """What one character says of its slice of time."""
+    """What one character says of its slice of time. ``DOWN_A_WHILE``: for less than half of it."""
 
     UP = "up"
     DOWN = "down"
+    DOWN_A_WHILE = "down a while"
     DEGRADED = "degraded"
+    DEGRADED_A_WHILE = "degraded a while"
+    ORDERED = "down, ordered"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
 
@@ -102,12 +124,24 @@ def histories(
     events: Collection[EventRow],
     alerts: Collection[AlertRow],
     window: Window,
+    operations: Iterable[OperationRow] = (),
 ) -> list[History]:
-    """The components of one node: how they were ``then``, at the window's start, and what happened since."""
+    """The components of one node: how they were ``then``, at the window's start, and what happened since.
+
+    ``operations`` say what of it was ordered.
+    """
+    spans = [
+        Span(each.started_at, each.ended_at or window.end, each.service, each.component)
+        for each in operations
+        if each.started_at and each.kind not in _UNORDERED
+    ]
     first = {(each.service, each.component): each for each in then}
     names = set(first) | {(each.service, each.component) for each in events if each.component}
     happened, told = _About(events), _About(alerts)
-    return [_history(node, name, first.get(name), happened.of(*name), told.of(*name), window) for name in sorted(names)]
+    return [
+        _history(node, name, first.get(name), happened.of(*name), told.of(*name), window, spans)
+        for name in sorted(names)
+    ]
 
 
 def _history(
@@ -117,9 +151,13 @@ def _history(
     events: Sequence[EventRow],
     alerts: Sequence[AlertRow],
     window: Window,
+    spans: Sequence[Span],
 ) -> History:
     changes = [Change(each.at, each.kind) for each in events if each.at]
     segments = fold(then.observed if then else UNKNOWN, then is None or then.desired != "stopped", changes, window)
+    segments = ordered(
+        segments, [each for each in spans if each.service == name[0] and each.component in ("", name[1])]
+    )
     marks = [Mark(each.at, "deployed", each.message) for each in events if each.at and each.kind == "deployed"]
     marks += [
         Mark(each.opened_at, "alert", each.reason) for each in alerts if each.opened_at and each.kind != _GOOD_NEWS
@@ -150,11 +188,8 @@ def fold(state: str, wanted: bool, changes: Iterable[Change], window: Window) ->
     """
     observed = state if state in _STATES else UNKNOWN
     turns = [(window.start, _shown(observed, wanted))]
-    when = window.start
-    for at, kind in changes:
-        if at >= window.end:
-            continue
-        since = when = max(at, when)
+    for when, kind in _of_itself(observed, changes, window):
+        since = when
         if kind in _STATES:
             observed = kind
             wanted = wanted or kind in _UP
@@ -169,6 +204,48 @@ def fold(state: str, wanted: bool, changes: Iterable[Change], window: Window) ->
         if not turns or shown != turns[-1][1]:
             turns.append((since, shown))
     return _joined(turns, window.end)
+
+
+def _of_itself(observed: str, changes: Iterable[Change], window: Window) -> Iterator[Change]:
+    """What happened to the component, and not to a container that it had before or never was."""
+    was_deployed = observed != UNKNOWN
+    was_reverted = False
+    when = retiring = window.start
+    for at, kind in changes:
+        if at >= window.end:
+            continue
+        when = max(at, when)
+        # 1. What a deploy replaced goes when its successor runs.
+        if kind == "removed" and observed in _UP and when < retiring:
+            continue
+        if kind == "deployed":
+            was_deployed, retiring = True, when + _RETIRING
+        observed = kind if kind in _STATES else observed
+        yield Change(when, kind)
+        # 2. What a first deploy made, and took back, is not missing: there is no such component.
+        was_reverted = (was_reverted or kind == "reverted") and not was_deployed
+        if was_reverted and observed == "removed":
+            observed = UNKNOWN
+            yield Change(when, UNKNOWN)
+
+
+def ordered(segments: Iterable[Segment], spans: Collection[Span]) -> tuple[Segment, ...]:
+    """The same segments, with what an operation did to its component told apart: it began in one of the ``spans``.
+
+    What goes on when the operation has ended is none of it: such a segment is divided there.
+    """
+    found: list[Segment] = []
+    for each in segments:
+        is_trouble = _cell(each.state) in (Cell.DOWN, Cell.DEGRADED)
+        ends = [span.end for span in spans if span.start <= each.start <= span.end] if is_trouble else []
+        if not ends:
+            found.append(each)
+        elif each.end <= max(ends) + _SETTLING:
+            found.append(msgspec.structs.replace(each, ordered=True))
+        else:
+            found.append(Segment(each.start, max(ends), each.state, ordered=True))
+            found.append(Segment(max(ends), each.end, each.state))
+    return tuple(each for each in found if each.start < each.end)
 
 
 def _shown(observed: str, wanted: bool) -> str:
@@ -208,10 +285,10 @@ def percentage(value: float | None) -> str:
 
 
 def cells(segments: Iterable[Segment], window: Window, width: int) -> tuple[Cell, ...]:
-    """``width`` cells. Trouble shows however short it was; otherwise what lasted longest."""
+    """``width`` cells. Trouble shows however short it was, and whether it was; otherwise what lasted longest."""
     lasting: list[dict[Cell, timedelta]] = [{} for _ in range(width)]
     for each in segments:
-        kind = _cell(each.state)
+        kind = Cell.ORDERED if each.ordered else _cell(each.state)
         for index in range(window.cell(each.start, width), window.cell(each.end, width) + 1):
             length = min(each.end, window.begin(index + 1, width)) - max(each.start, window.begin(index, width))
             if length:
@@ -220,9 +297,12 @@ def cells(segments: Iterable[Segment], window: Window, width: int) -> tuple[Cell
 
 
 def _summary(lasting: dict[Cell, timedelta]) -> Cell:
-    for trouble in (Cell.DOWN, Cell.DEGRADED):
+    whole = sum(lasting.values(), timedelta())
+    for trouble, short in ((Cell.DOWN, Cell.DOWN_A_WHILE), (Cell.DEGRADED, Cell.DEGRADED_A_WHILE)):
         if trouble in lasting:
-            return trouble
+            return trouble if lasting[trouble] >= _MOST_OF * whole else short
+    if Cell.ORDERED in lasting:
+        return Cell.ORDERED
     return max(lasting, key=lambda kind: lasting[kind], default=Cell.UNKNOWN)
 
 

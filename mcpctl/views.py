@@ -105,7 +105,8 @@ def status_view(pictures: Sequence[NodePicture], now: datetime, width: int, heig
         Section(_EVENTS, [greyed(node, event_cells(row)) for node, row in events[-EVENTS:]], 2),
     ]
     drifting = sum(bool(row.drift) for _, row in components)
-    counts = [f"{drifting} drifting", _count(len(alerts), "open alert"), _count(len(components), "component")]
+    told = open_alerts([row for _, row in alerts])
+    counts = [f"{drifting} drifting", told, _count(len(components), "component")]
     return screen("mcpctl status", counts, pictures, sections, now, width, height)
 
 
@@ -165,6 +166,12 @@ def _reason(picture: NodePicture) -> str:
     return picture.problem.removeprefix(f"node {picture.node}: ")
 
 
+def open_alerts(rows: Sequence[AlertRow]) -> str:
+    """How many there are, and how many of these a silence keeps quiet: 3 open alerts (1 silenced)."""
+    silenced = sum(row.is_silenced for row in rows)
+    return _count(len(rows), "open alert") + (f" ({silenced} silenced)" if silenced else "")
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
@@ -200,10 +207,20 @@ def memory(used: Used | None) -> str:
 
 
 def alert_cells(row: AlertRow, now: datetime) -> Row:
-    reason = f"{row.reason} (acked by {row.acked_by})" if row.acked_by else row.reason
-    colour = "" if row.acked_by else "red"
+    # First, so that it is not what is cut.
+    silenced = f"silenced until {_clock(row.silenced_until, now)}: " if row.is_silenced else ""
+    reason = silenced + (f"{row.reason} (acked by {row.acked_by})" if row.acked_by else row.reason)
+    colour = "" if row.acked_by or row.is_silenced else "red"
     subject = what(row.service, row.component) or "the node"
     return ((row.kind, colour), (subject, ""), (row.node, ""), (render.age(row.opened_at, now), ""), (reason, ""))
+
+
+def _clock(when: datetime | None, now: datetime) -> str:
+    """A time; with its day when that is another one."""
+    if when is None:
+        return ""
+    local = when.astimezone()
+    return f"{local:%H:%M}" if local.date() == now.astimezone().date() else f"{local:%m-%d %H:%M}"
 
 
 def event_cells(row: EventRow) -> Row:

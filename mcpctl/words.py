@@ -70,6 +70,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--wait": ("", "Wait for an operation that holds the service."),
             "--yes": ("", "Without a name: do not ask."),
             "-y": ("", "Without a name: do not ask."),
+            "--and-undeploy-old": ("", "Then undeploy it where it ran before; for a moment both run."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
             "-o": ("table|wide|json|jsonl|yaml", "How to print the answer."),
@@ -134,7 +135,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "undeploy": (
         "Stop and remove the containers of a service, and forget them.",
         {
-            "--node": ("node", "The node, for a service that has no definition any more."),
+            "--node": ("node", "The node, for a service that has no definition any more, or one for another node."),
             "--wait": ("", "Wait for an operation that holds the service."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
@@ -563,6 +564,19 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--reason": ("text", "Why; shown to whoever lists alerts."),
             "--for": ("text", "So long: 30m, 2h, 1d."),
             "--until": ("text", "Until a time (2026-01-31T12:00), instead of --for."),
+            "--node": ("node", "The node."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),
+            "-o": ("table|wide|json|jsonl|yaml", "How to print the answer."),
+            "--quiet": ("", "Of a listing only the names, of a change only what went wrong."),
+            "-q": ("", "Of a listing only the names, of a change only what went wrong."),
+            "--debug": ("", "Show where in mcpctl an error comes from."),
+        },
+        ("what",),
+    ),
+    "alerts unsilence": (
+        "End a silence before its time.",
+        {
             "--node": ("node", "The node."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "How to print the answer."),

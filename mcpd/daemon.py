@@ -129,7 +129,7 @@ async def serve(settings: Config, path: Path) -> None:
                     ChangeMethods(node, operations).methods
                     | status.methods
                     | ImageMethods(node, operations).methods
-                    | AlertMethods(name, ledger).methods
+                    | AlertMethods(name, ledger, monitor.look_again).methods
                     | AuditMethods(name, audit).methods
                     | OperationMethods(name, node.journal, operations).methods
                     | SnapshotMethods(settings.database.path).methods

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monitor.endings import exit_words
 from monitor.model import Desired, Observed, Seen, Wanted
 from protos import naming
 
@@ -51,8 +52,8 @@ def podman_restarts(wanted: Wanted, seen: Seen) -> bool:
 
 def _why_down(seen: Seen) -> str:
     if seen.state is Observed.EXITED:
-        reason = "exited" if seen.exit_code is None else f"exited {seen.exit_code}"
-        reason += ", OOM killed" if seen.out_of_memory else ""
+        oom = seen.out_of_memory
+        reason = "exited" if seen.exit_code is None else exit_words(seen.exit_code, out_of_memory=oom)
         return reason + (", stopped by hand" if seen.by_hand else "")
     reasons = {
         Observed.CREATED: "created, never started",

@@ -125,9 +125,14 @@ class Silence(NamedTuple):
 def hushing(silences: Iterable[Silence], service: str, component: str) -> str:
     """The silence that keeps a component's alerts quiet, in words; empty when none does."""
     for each in silences:
-        if each.service == service and each.component in ("", component):
+        if covers(each, service, component):
             return f"silence {each.id} until {each.until:%Y-%m-%d %H:%M} UTC"
     return ""
+
+
+def covers(silence: Silence, service: str, component: str) -> bool:
+    """Whether a silence is of this component, or of all of its service."""
+    return silence.service == service and silence.component in ("", component)
 
 
 class Ledger(AlertLedger, Protocol):

@@ -9,9 +9,8 @@ import httpx
 import msgspec
 import trio
 
-from monitor import printed
 from monitor.ports import Executor
-from protos import grammar
+from protos import grammar, printed
 from protos.spec import Health
 
 # Enough of a probe's output to know what it complained of.

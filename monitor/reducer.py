@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from monitor.endings import exit_words
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)
@@ -107,7 +108,7 @@ def _ended(known: Known, end: Ended) -> Step:
     if end.started_at != known.started_at:  # else that it started was told when it was first known
         facts += (_fact(known, Observed.RUNNING, end.started_at, end.started_at),)
     if end.exit_code is not None:  # else the sighting that knows it tells it
-        facts += (_fact(known, Observed.EXITED, end.started_at, end.at, _exit_words(end.exit_code)),)
+        facts += (_fact(known, Observed.EXITED, end.started_at, end.at, exit_words(end.exit_code)),)
     # 1. Another run than the present one, or a container that is gone.
     if end.started_at != known.started_at or known.state is Observed.REMOVED:
         return Step(known, facts)
@@ -192,7 +193,7 @@ def _facts_of(seen: Sighting, known: Known | None) -> tuple[Fact, ...]:
     if same_run and known and known.state is Observed.EXITED and known.exit_code is not None:
         return ()
     if seen.state is Observed.EXITED and seen.finished_at and seen.exit_code is not None:
-        words = _exit_words(seen.exit_code)
+        words = exit_words(seen.exit_code, out_of_memory=seen.out_of_memory)
         facts.append(_fact(seen, Observed.EXITED, seen.started_at, seen.finished_at, words))
     return tuple(facts)
 
@@ -235,7 +236,3 @@ def _by_hand(one: bool | None, other: bool | None) -> bool | None:
     if one is None or other is None:
         return other if one is None else one
     return one or other
-
-
-def _exit_words(code: int) -> str:
-    return f"exited {code}"

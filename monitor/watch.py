@@ -51,7 +51,8 @@ _FACTS_REMEMBERED = 10_000
 _SOONEST_S = 0.001
 
 Key = tuple[str, str]  # service, component
-# What the reducer is sent: an observation; None, when intent may have changed; or what it sets once it has come round.
+# What the reducer is sent: an observation; None, when intent may have changed, or a silence has ended; or what it sets
+# once it has come round.
 Message = Observation | trio.Event | None
 
 
@@ -157,6 +158,10 @@ class Monitor:
         round_done = trio.Event()
         await self._send.send(round_done)
         await round_done.wait()
+
+    async def look_again(self) -> None:
+        """Has every component judged anew: a rule that kept alerts quiet has ended."""
+        await self._send.send(None)
 
     def drifts(self) -> dict[Key, str]:
         """How every declared component disagrees with what was last seen of it; empty when it does not."""

@@ -24,6 +24,7 @@ DOCUMENTS: dict[str, Any] = {
     "alerts-ack": rows.AlertRow,
     "alerts-list": Ledger,
     "alerts-silence": rows.SilenceRow,
+    "alerts-unsilence": list[rows.SilenceRow],
     "audit": list[rows.AuditRow],
     "cancel": rows.OperationRow,
     "diff-file": rows.ComparisonRow,

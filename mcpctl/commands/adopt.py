@@ -117,7 +117,7 @@ def _the_node(said: Said[AdoptionRow], service: str) -> tuple[Node, AdoptionRow]
 
 def _print(settings: Settings, found: AdoptionRow) -> None:
     cells = [(found.node, found.service, each.component, each.result, each.message) for each in found.outcomes]
-    render.table(("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"), cells)
+    render.table(("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
     for each in found.losses:
         render.note(f"mcpctl: no definition can say: {each}")
     if found.losses:

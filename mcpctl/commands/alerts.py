@@ -1,4 +1,4 @@
-"""alerts list|ack|silence: signatures, and which node is meant; what they do is in `mcpctl.alerts`."""
+"""alerts list|ack|silence|unsilence: signatures, and which node is meant; what they do is in `mcpctl.alerts`."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def silence(
 ) -> int:
     """Keep the alerts of a service or component quiet for a while.
 
-    It ends by itself. What is kept quiet is still recorded and listed.
+    It ends by itself, or with `mcpctl alerts unsilence`. What is kept quiet is still recorded and listed.
 
     For example: `mcpctl alerts silence web/api --for 2h --reason "moving the database"`
     """
@@ -75,6 +75,37 @@ def silence(
     settings = common.settings()
     where = settings.usable_node(node or _defined_node(settings, name, component))
     return alerts.silence(Query(what, (), common.config, common.how), where, end, reason)
+
+
+def unsilence(
+    what: Annotated[
+        str,
+        Parameter(
+            name="WHAT", help="A silence's id, as `mcpctl alerts list` shows it; or SERVICE, or SERVICE/COMPONENT."
+        ),
+    ],
+    /,
+    *,
+    node: Annotated[
+        str, Parameter(help="The node. [default: the only one, or the one that the definition names]")
+    ] = "",
+    common: Common = COMMON,
+) -> int:
+    """End a silence before its time.
+
+    An id ends that one. SERVICE ends those of the service as a whole, SERVICE/COMPONENT those of the component alone.
+    What was kept quiet, and is not over, is told at once. Each node counts its own silences: with several nodes, --node
+    says whose an id is.
+
+    For example: `mcpctl alerts unsilence web/api`
+    """
+    settings = common.settings()
+    if what.isdecimal():
+        where = settings.one_node(node, "silences")
+        return alerts.unsilence(Query("", (), common.config, common.how), where, ledger_id(int(what), "silence"))
+    name, component = target(what)
+    where = settings.usable_node(node or _defined_node(settings, name, component))
+    return alerts.unsilence(Query(what, (), common.config, common.how), where)
 
 
 def _defined_node(settings: Settings, service: str, component: str) -> str:

@@ -17,7 +17,7 @@ from mcpctl.fanout import Answers, ask_each, changeable, settled
 from mcpctl.looking import Query, what
 from mcpctl.options import COMMON, Common, DryRun, Nodes
 from mcpctl.output import structured
-from mcpctl.reports import BAD, ended_early, follow, shown
+from mcpctl.reports import BAD, ended_early, follow, is_seen, shown
 from mcpctl.rows import OutcomeRow, ReportRow, ServiceOutcomeRow, recover_report, service_outcome_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -113,7 +113,7 @@ def recover(
         ) from None
     finally:
         outcomes = [(each, each.outcome) for each in rows if each.outcome]
-        if outcomes and not common.json:
+        if outcomes and not common.json and not is_seen(common.how):
             cells = [_cells(row.node, row.service, outcome) for row, outcome in outcomes]
             _table(cells, quiet=common.quiet)
     return FAILED if any(outcome.result in BAD for _, outcome in outcomes) else answers.status
@@ -158,8 +158,10 @@ def _print_services(answers: Answers[list[ServiceOutcomeRow]], common: Common) -
 def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
     """``quiet``: only what went wrong."""
     cells = [each for each in cells if each[3] in BAD or not quiet]
-    if cells or not quiet:
-        render.table(_HEADERS, cells, wide=True)
+    if cells:
+        render.table(_HEADERS, cells, whole=True)
+    elif not quiet:
+        render.note("mcpctl: there was nothing to do")
 
 
 def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:

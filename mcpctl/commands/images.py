@@ -54,7 +54,8 @@ def prune(
         return DONE
     if common.quiet:
         return DONE
-    render.table(_HEADERS, [_cells(each, dry_run=dry_run) for each in row.images])
+    if row.images:
+        render.table(_HEADERS, [_cells(each, dry_run=dry_run) for each in row.images])
     render.say(_total(row))
     return DONE
 

@@ -92,7 +92,7 @@ def whoami(*, node: Nodes = (), common: Common = COMMON) -> int:
     query = Query("", node, common.config, common.how)
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.who_am_i(v1.WhoAmIRequest())))
     rows = [who_row(answer) for answer in found.answers]
-    listing(rows, query.how, View(("NODE", "NAME", "ROLE", "EXPIRES"), _cells, lambda row: row.name))
+    listing(rows, query.how, View(("NODE", "NAME", "ROLE", "EXPIRES"), _cells, lambda row: row.name), "")
     return found.status
 
 

@@ -15,12 +15,14 @@ from mcpctl.options import COMMON, Common, Nodes, OneNode, ledger_id
 from mcpctl.output import View, listing
 from mcpctl.reports import watch
 from mcpctl.rows import OperationRow, operation_row, watch_report
+from mcpctl.tables import Fit
 from protos.mcp import v1
 
 _DEFAULT_OPERATIONS = 20
 _TAKEN_BACK = "reverted"
 _HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
 _WIDE_HEADERS = ("ENDED", "STEP", "WHY")
+_FIT = Fit(spare=("BY",))
 
 
 def operations(
@@ -45,7 +47,8 @@ def operations(
     # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
     if len(found.answers) > 1:
         rows.sort(key=lambda row: row.started_at or LONG_AGO)
-    listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells))
+    nothing = found.nothing("nothing is being changed") if running else found.nothing("there are no operations")
+    listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells, _FIT), nothing)
     return found.status
 
 

@@ -58,7 +58,8 @@ def list_definitions(*, common: Common = COMMON) -> int:
         for path in definition.paths(settings)
     ]
     how = common.how
-    listing(rows, how, View(("NAME", "NODE", "ACTIVE", "COMPONENTS", "FILE"), _cells, lambda row: row.name))
+    view = View(("NAME", "NODE", "ACTIVE", "COMPONENTS", "FILE"), _cells, lambda row: row.name)
+    listing(rows, how, view, f"{settings.services_dir} has no definitions")
     if not how.structured:
         for error in wrong:
             render.note(f"mcpctl: {error}")

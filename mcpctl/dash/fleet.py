@@ -14,7 +14,7 @@ from mcpctl.dash.service import ServiceScreen
 from mcpctl.dash.tables import Table, text
 from mcpctl.picture import NodePicture
 from mcpctl.rows import ServiceRow
-from mcpctl.views import Row, greyed, trouble
+from mcpctl.views import Row, greyed, open_alerts, trouble
 from mcpctl.widths import Line
 
 _UP = ("running", "healthy")
@@ -61,26 +61,29 @@ def node_line(picture: NodePicture, now: datetime) -> Line:
     if found := trouble(picture, now):
         return found
     drifting = sum(bool(each.drift) for each in picture.components)
-    alerts = len(picture.alerts)
+    # What is silenced is there, and no reason to look up.
+    loud = any(not each.is_silenced for each in picture.alerts)
     return [
         (picture.node, "bold"),
         (f"  {len(picture.services)} services, {len(picture.components)} components", ""),
         (f"  {drifting} drifting", "red" if drifting else "green"),
-        (f"  {alerts} open alerts", "red" if alerts else "green"),
+        (f"  {open_alerts(picture.alerts)}", "red" if loud else "green"),
     ]
 
 
 def service_cells(picture: NodePicture, service: ServiceRow) -> Row:
     up = sum(each.observed in _UP for each in service.components)
     wanted = sum(each.desired == "running" for each in service.components)
-    alerts = sum(each.service == service.name for each in picture.alerts)
+    alerts = [each for each in picture.alerts if each.service == service.name]
+    silenced = sum(each.is_silenced for each in alerts)
+    counted = f"{len(alerts)}" + (f" ({silenced} silenced)" if silenced else "") if alerts else ""
     versions = ", ".join(sorted({each.version for each in service.components}))
     return (
         (service.name, ""),
         (service.node, ""),
         (f"{up}/{len(service.components)}", "green" if up >= wanted else "red"),
         (versions, ""),
-        (str(alerts) if alerts else "", "red"),
+        (counted, "red" if len(alerts) > silenced else ""),
         (_drift(service), "red"),
     )
 

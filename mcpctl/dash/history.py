@@ -17,8 +17,9 @@ from mcpctl import timeline
 from mcpctl.client import agent, read_deadline
 from mcpctl.config import Node, Settings
 from mcpctl.dash.tables import style
+from mcpctl.drawing import LOOK, legend
 from mcpctl.errors import CliError
-from mcpctl.rows import alert_row, component_row, event_row
+from mcpctl.rows import alert_row, component_row, event_row, operation_row
 from mcpctl.timeline import Cell, History, Window
 from mcpctl.widths import fitted
 from protos.mcp import v1
@@ -28,13 +29,6 @@ _LENGTH = timedelta(hours=24)
 _EVERY_S = 30.0
 # As much as a node gives in one answer.
 _MOST = 10_000
-_LOOK = {
-    Cell.UP: ("█", "green"),
-    Cell.DOWN: ("█", "red"),
-    Cell.DEGRADED: ("█", "yellow"),
-    Cell.STOPPED: ("█", "grey"),
-    Cell.UNKNOWN: (" ", ""),
-}
 _GAP = "  "
 _SHARE_WIDTH = 6
 _NARROWEST = 10
@@ -85,12 +79,14 @@ async def _ask(stub: AgentServiceStub, node: str, service: str, window: Window) 
         then = v1.GetStatusResponse()
     since = await stub.list_events(v1.ListEventsRequest(service=service, since=window.start, limit=_MOST))
     alerts = await stub.list_alerts(v1.ListAlertsRequest(service=service, limit=_MOST))
+    operations = await stub.list_operations(v1.ListOperationsRequest(service=service, limit=_MOST))
     return timeline.histories(
         node,
         [component_row(node, each) for found in then.services for each in found.components],
         [event_row(node, each) for each in since.events],
         [alert_row(node, each) for each in alerts.alerts],
         window,
+        [operation_row(node, each) for each in operations.operations],
     )
 
 
@@ -100,21 +96,23 @@ def drawn(histories: Sequence[History], window: Window, width: int) -> Text:
     columns = max(_NARROWEST, width - margin - 2 * len(_GAP) - _SHARE_WIDTH)
     lead = " " * margin + _GAP
     lines = [Text(f"{'WHAT':{margin}}{_GAP}{'the last 24 hours':{columns}}{_GAP}{'UPTIME':>{_SHARE_WIDTH}}", "bold")]
+    shown: set[Cell] = set()
     for each in histories:
         if deploys := timeline.marked(each.marks, "deployed", "v", window, columns):
             lines.append(Text(lead + deploys))
         line = Text(f"{fitted(each.component, margin)}{_GAP}")
         for cell in timeline.cells(each.segments, window, columns):
-            sign, colour = _LOOK[cell]
-            line.append(sign, style(colour))
+            shown.add(cell)
+            block, colour, _ = LOOK[cell]
+            line.append(block, style(colour))
         line.append(f"{_GAP}{timeline.percentage(each.uptime):>{_SHARE_WIDTH}}")
         lines.append(line)
         if alerts := timeline.marked(each.marks, "alert", "!", window, columns):
             lines.append(Text(lead + alerts, "red"))
     lines.append(Text(lead + timeline.axis(window, columns)))
-    lines.append(
-        Text.assemble(
-            ("█", "green"), " up  ", ("█", "red"), " down  ", ("█", "yellow"), " degraded  ", ("█", style("grey"))
-        ).append(" stopped  v deploy  ! alert")
-    )
+    key = Text()
+    for cell in legend(shown):
+        block, colour, _ = LOOK[cell]
+        key.append(block, style(colour)).append(f" {cell}  ")
+    lines.append(key.append("v deploy  ! alert"))
     return Text("\n", no_wrap=True).join(lines)

@@ -27,6 +27,7 @@ from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
+from protos.printed import headline, with_sequel
 from protos.spec import Component, Service
 
 log = structlog.get_logger()
@@ -315,9 +316,9 @@ async def conclude(plan: DeployPlan, operation: Operation) -> None:
 
 async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     """Keeps in the event ledger that a change was tried; what a program printed stays out of it."""
-    target, headline = operation.target, words.partition("\n")[0]
+    target = operation.target
     by = operation.cancelled_by or operation.caller.name
-    await node.tell(target.service, target.component, "reverted", headline, by)
+    await node.tell(target.service, target.component, "reverted", headline(words), by)
 
 
 @contextlib.contextmanager
@@ -347,8 +348,8 @@ def aftermath(left: list[str]) -> str:
 def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) -> str:
     """Why a deploy was taken back, and whether it could be. Something may fail in the moment that it is cancelled."""
     cancel = cancelled(operation.cancelled_by) if operation.cancelled_by else ""
-    reasons = "; ".join(filter(None, (cancel, str(failed) if failed else "", aftermath(left))))
-    return f"deploy of {operation.target}: {reasons}"
+    reasons = "; ".join(filter(None, (cancel, str(failed) if failed else "")))
+    return with_sequel(f"deploy of {operation.target}: {reasons}", aftermath(left))
 
 
 def _words(service: Service, plan: ComponentPlan) -> str:

@@ -17,6 +17,7 @@ from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, Record
 from mcpd.runtime.create import own_network
 from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
+from protos.printed import headline
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
 
@@ -27,6 +28,8 @@ _EVENTS = {
     Result.REMOVED: "undeployed",
     Result.FAILED: "failed",
 }
+# Results with which what depends on a component is left alone, and why.
+_WITHOUT = {Result.FAILED: "which failed", Result.SKIPPED: "which was skipped"}
 
 
 class Lifecycle:
@@ -109,18 +112,19 @@ class Lifecycle:
         if dependents_first:
             waits = {name: {other for other in waits if name in waits[other]} for name in waits}
         ended = {name: trio.Event() for name in waits}
-        failed: set[str] = set()
+        broken: dict[str, Result] = {}
 
         async def one(component: RecordedComponent) -> None:
             name = component.spec.name
             for other in waits[name]:
                 await ended[other].wait()
-            if not dependents_first and (broken := waits[name] & failed):
-                outcome = Outcome(name, Result.SKIPPED, f"depends on {', '.join(sorted(broken))}, which failed")
+            if not dependents_first and (missing := sorted(waits[name] & broken.keys())):
+                words = "; ".join(f"{each}, {_WITHOUT[broken[each]]}" for each in missing)
+                outcome = Outcome(name, Result.SKIPPED, f"depends on {words}")
             else:
                 outcome = await self._attempt(act, component, containers.get(name))
-            if outcome.result in (Result.FAILED, Result.SKIPPED):
-                failed.add(name)
+            if outcome.result in _WITHOUT:
+                broken[name] = outcome.result
             await self._conclude(service.name, outcome)
             ended[name].set()
 
@@ -140,7 +144,7 @@ class Lifecycle:
     async def _conclude(self, service: str, outcome: Outcome) -> None:
         if kind := _EVENTS.get(outcome.result):
             caller = self._operation.caller.name
-            await self._node.tell(service, outcome.component, kind, outcome.message, caller)
+            await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
         await self._operation.conclude(outcome)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
@@ -225,8 +229,8 @@ def _not_startable(component: RecordedComponent) -> Outcome:
     if component.desired is Desired.IGNORE:
         return Outcome(name, Result.SKIPPED, "no longer defined, left as it is")
     if component.desired is Desired.STOPPED and component.spec.active:
-        return Outcome(name, Result.SKIPPED, f"its service is inactive; `mcpctl start {service}` makes it active")
+        return Outcome(name, Result.SKIPPED, f"stopped, as its service is; `mcpctl start {service}` starts both")
     if component.desired is Desired.STOPPED:
-        return Outcome(name, Result.SKIPPED, f"inactive; `mcpctl start {service}/{name}` makes it active")
+        return Outcome(name, Result.SKIPPED, f"stopped; `mcpctl start {service}/{name}` starts it")
     gone = f"its container {component.container} is gone; `mcpctl deploy {service}` makes it anew"
     return Outcome(name, Result.FAILED, gone)

@@ -12,6 +12,7 @@ from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, Record
 from mcpd.runtime.create import container_spec, own_network
 from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
+from protos.printed import headline
 
 
 class Finding:
@@ -109,9 +110,8 @@ class Recreate:
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):
             kind = "failed" if outcome.result is Result.FAILED else "recovered"
-            headline = outcome.message.partition("\n")[0]
             service, caller = self._operation.target.service, self._operation.caller.name
-            await self._node.tell(service, outcome.component, kind, headline, caller)
+            await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
         await self._operation.conclude(outcome)
 
 

@@ -11,10 +11,12 @@ from mcpd.changes.node import Node
 from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
-from monitor import pidfd, printed, probes
+from monitor import pidfd, probes
+from monitor.endings import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
+from protos import printed
 from protos.spec import Component, Health
 
 # How long a container without a probe must stay up to count as started, where its component does not say. A program
@@ -136,13 +138,12 @@ async def _settled_end(podman: Podman, name: str) -> Inspected:
 
 async def _obituary(podman: Podman, name: str, before: Inspected, seen: Inspected) -> str:
     if seen.observed is Observed.EXITED:
-        cause = f"exited {seen.state.exit_code} {_when(before, seen)}"
+        died = exit_words(seen.state.exit_code, out_of_memory=seen.state.oom_killed)
+        cause = f"{died} {_when(before, seen)}"
     elif seen.state.started_at != before.state.started_at:
         cause = "ended right after its start, and podman started it again"
     else:
         cause = f"is {seen.observed} right after its start"
-    if seen.state.oom_killed:
-        cause += ", killed because it passed its memory limit"
     return cause + await _last_words(podman, name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,7 +96,7 @@ class Scrape:
         alerts = None
         # mcp_source_up says so.
         with contextlib.suppress(RegistryError):
-            services, alerts = await self._registry.services(), await self._ledger.standing()
+            services, alerts = await self._registry.services(), await self._ledger.standing(datetime.now(UTC))
         rooms = await self._space.look()
         return Facts(
             node=self._node,
@@ -212,9 +212,12 @@ def _of_alerts(facts: Facts) -> Iterator[Metric]:
     if facts.alerts is None:
         return
     standing = GaugeMetricFamily("mcp_alerts_open", "Alerts that nothing has ended yet.", labels=("kind",))
+    silenced = GaugeMetricFamily("mcp_alerts_silenced", "Open alerts that a silence keeps quiet.", labels=("kind",))
     for kind in AlertKind:
         standing.add_metric((kind.value,), facts.alerts.open.get(kind, 0))
+        silenced.add_metric((kind.value,), facts.alerts.silenced.get(kind, 0))
     yield standing
+    yield silenced
     yield GaugeMetricFamily("mcp_alerts_pending", "Alerts still to be delivered.", value=facts.alerts.pending)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from mcpd.errors import NotFoundError
+from mcpd.model import Target
 from mcpd.registry import schema
 from mcpd.registry.store import Registry, add_event, from_us, to_us
 from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
@@ -21,8 +22,13 @@ from monitor.ports import NewAlert, Silence, hushing
 _MAX_OUTPUT = 4096
 # In facts_of_node, before the name of a filesystem: that it has little room is told.
 _FULL_DISK = "full_disk "
+# Where somebody who named a silence that there is not finds the others.
+_LISTED = "`mcpctl alerts list` shows those in force"
 # Told once, and open at no time.
 _NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY, AlertKind.DISK)
+
+
+T = TypeVar("T")
 
 
 class AlertRecord(msgspec.Struct, frozen=True):
@@ -40,9 +46,10 @@ class AlertRecord(msgspec.Struct, frozen=True):
 
 
 class AlertCounts(NamedTuple):
-    """Open alerts by kind, and those that are still to be sent."""
+    """Open alerts by kind, those of them that a silence keeps quiet, and those that are still to be sent."""
 
     open: Mapping[AlertKind, int]
+    silenced: Mapping[AlertKind, int]
     pending: int
 
 
@@ -54,6 +61,7 @@ class MonitorLedger:
         self._node = node
         # Asked for with every judgement, and changed by nobody but us.
         self._silences: list[Silence] | None = None
+        self._silence_changes = 0
         self._outcomes: Counter[tuple[AlertKind, Delivery]] = Counter()
 
     @property
@@ -142,9 +150,14 @@ class MonitorLedger:
 
     async def silences(self, now: datetime) -> Sequence[Silence]:
         """Those in force."""
-        if self._silences is None:
-            self._silences = await self._registry.ask(_read_silences)
-        return [each for each in self._silences if each.until > now]
+        found = self._silences
+        if found is None:
+            changes = self._silence_changes
+            found = await self._registry.ask(_read_silences)
+            # What was read before a change was committed is not kept beyond it.
+            if changes == self._silence_changes:
+                self._silences = found
+        return [each for each in found if each.until > now]
 
     # -- what the dispatcher writes
 
@@ -227,8 +240,46 @@ class MonitorLedger:
             return cursor.lastrowid or 0
 
         made = Silence(await self._registry.transact(write), service, component, until, reason, by)
-        self._silences = None
+        self._forget_silences()
         return made
+
+    async def end_silence(self, silence: int, now: datetime) -> Silence:
+        """Ends one that is in force; its row stays, with ``now`` as its end. Raises NotFoundError."""
+
+        def write(db: sqlite3.Connection) -> Silence:
+            found = [each for each in _read_silences(db) if each.id == silence]
+            if not found:
+                raise NotFoundError(f"there is no silence {silence} on {self._node}; {_LISTED}")
+            if found[0].until <= now:
+                over = f"silence {silence} on {self._node} has been over since {found[0].until:%Y-%m-%d %H:%M} UTC"
+                raise NotFoundError(f"{over}; {_LISTED}")
+            return _end(db, found, now)[0]
+
+        return await self._ended(write)
+
+    async def end_silences(self, service: str, component: str, now: datetime) -> tuple[Silence, ...]:
+        """Ends all that are in force for exactly this; ``component`` empty: for the service as a whole.
+
+        Raises NotFoundError when there is none, and says which others keep it quiet.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[Silence, ...]:
+            of_service = [each for each in _read_silences(db) if each.service == service and each.until > now]
+            found = [each for each in of_service if each.component == component]
+            if not found:
+                raise NotFoundError(_no_silence(self._node, service, component, of_service))
+            return _end(db, found, now)
+
+        return await self._ended(write)
+
+    async def _ended(self, write: Callable[[sqlite3.Connection], T]) -> T:
+        found = await self._registry.transact(write)
+        self._forget_silences()
+        return found
+
+    def _forget_silences(self) -> None:
+        self._silences = None
+        self._silence_changes += 1
 
     # -- housekeeping, and facts of the node
 
@@ -236,8 +287,11 @@ class MonitorLedger:
         """Removes events and closed alerts older than ``before``, and silences that ended; returns how many rows."""
 
         def write(db: sqlite3.Connection) -> int:
-            # The newest state of every component stays, however old: a fold from events must start somewhere.
-            kept = "SELECT id, max(at) FROM events WHERE fact IS NOT NULL GROUP BY service, component"
+            # The newest state of every component stays, however old: a fold from events must start somewhere. So does
+            # the newest run: a removal is of the component only when its container is the one that ran last.
+            newest = "SELECT id, max(at) FROM events WHERE fact IS NOT NULL {} GROUP BY service, component"
+            running = "AND kind = 'running'"
+            kept = f"{newest.format('')} UNION ALL {newest.format(running)}"
             gone = db.execute(
                 f"DELETE FROM events WHERE at < ? AND id NOT IN (SELECT id FROM ({kept}))", (to_us(before),)
             ).rowcount
@@ -318,13 +372,15 @@ class MonitorLedger:
         """How alerts ended, since this daemon began: how many of each kind were sent, suppressed, or have failed."""
         return self._outcomes
 
-    async def standing(self) -> AlertCounts:
-        """How many alerts are open, by kind, and how many are still to be sent."""
+    async def standing(self, now: datetime) -> AlertCounts:
+        """How many alerts are open, by kind, how many of these are silenced, and how many are still to be sent."""
 
         def read(db: sqlite3.Connection) -> AlertCounts:
-            open_ = db.execute("SELECT kind, count(*) FROM alerts WHERE closed_at IS NULL GROUP BY kind").fetchall()
+            rows = db.execute("SELECT kind, service, component FROM alerts WHERE closed_at IS NULL").fetchall()
             (pending,) = db.execute("SELECT count(*) FROM alerts WHERE delivery = 'pending'").fetchone()
-            return AlertCounts({AlertKind(kind): number for kind, number in open_}, pending)
+            silences = [each for each in _read_silences(db) if each.until > now]
+            hushed = [row for row in rows if hushing(silences, row["service"], row["component"])]
+            return AlertCounts(_by_kind(rows), _by_kind(hushed), pending)
 
         return await self._registry.ask(read)
 
@@ -362,6 +418,24 @@ def _exchange(db: sqlite3.Connection, name: str, value: str) -> str:
     row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (name,)).fetchone()
     db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)", (name, value))
     return str(row["value"]) if row else ""
+
+
+def _by_kind(alerts: Iterable[sqlite3.Row]) -> Mapping[AlertKind, int]:
+    return Counter(AlertKind(row["kind"]) for row in alerts)
+
+
+def _end(db: sqlite3.Connection, silences: Sequence[Silence], now: datetime) -> tuple[Silence, ...]:
+    db.executemany("UPDATE silences SET until = ? WHERE id = ?", [(to_us(now), each.id) for each in silences])
+    return tuple(each._replace(until=now) for each in silences)
+
+
+def _no_silence(node: str, service: str, component: str, others: Sequence[Silence]) -> str:
+    """Why there is nothing to end, and what is silenced of the same service instead."""
+    told = f"no silence of {Target(service, component)} is in force on {node}"
+    if not others:
+        return f"{told}; {_LISTED}"
+    words = [f"silence {each.id} of {Target(each.service, each.component)}" for each in others]
+    return f"{told}, but {', '.join(words)}; `mcpctl alerts unsilence ID` ends one of them"
 
 
 def _read_silences(db: sqlite3.Connection) -> list[Silence]:

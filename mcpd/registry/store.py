@@ -33,6 +33,8 @@ _TRIAL_BYTES = 65_536
 _TRIAL = "trial"
 # Specs whose hash is remembered: a change of one component reads all of them again.
 _KNOWN_HASHES = 4096
+# The container that a fact of the row is about: a fact's key begins with it (`monitor.reducer`).
+_CONTAINER = "substr({0}.fact, 1, instr({0}.fact || '/', '/') - 1)"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -237,13 +239,21 @@ class Registry:
             await self._written.wait()
 
     async def states_at(self, when: datetime) -> dict[tuple[str, str], Event]:
-        """The last observed fact of every recorded component up to ``when``."""
-        last = (
-            "SELECT e.id FROM events AS e WHERE e.service = c.service AND e.component = c.name "
-            "AND e.fact IS NOT NULL AND e.at <= ? ORDER BY e.at DESC, e.id DESC LIMIT 1"
+        """The last observed fact of every recorded component up to ``when``.
+
+        That a container is gone is none of its component when another one had begun to run as it by then: what a
+        deploy replaces goes last.
+        """
+        newest = (
+            "FROM events AS {0} WHERE {0}.service = c.service AND {0}.component = c.name "
+            "AND {0}.fact IS NOT NULL AND {0}.at <= :when {1} ORDER BY {0}.at DESC, {0}.id DESC LIMIT 1"
         )
+        runs = f"SELECT {_CONTAINER.format('r')} {newest.format('r', 'AND r.kind = :running')}"
+        is_successor = f"coalesce(({runs}), '') IN ('', {_CONTAINER.format('e')})"
+        last = f"SELECT e.id {newest.format('e', f'AND (e.kind != :removed OR {is_successor})')}"
         query = f"SELECT * FROM events WHERE id IN (SELECT ({last}) FROM components AS c)"
-        rows = await self.ask(lambda db: db.execute(query, (to_us(when),)).fetchall())
+        values = {"when": to_us(when), "running": Observed.RUNNING.value, "removed": Observed.REMOVED.value}
+        rows = await self.ask(lambda db: db.execute(query, values).fetchall())
         return {(row["service"], row["component"]): _event(row) for row in rows}
 
     async def transact(

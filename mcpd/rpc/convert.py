@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,9 +19,10 @@ from mcpd.registry.monitoring import AlertRecord
 from mcpd.runtime.usage import Usage
 from mcpd.view import ComponentView
 from monitor.model import Desired, Observed, SourceState
-from monitor.ports import Silence
+from monitor.ports import Silence, covers
 from protos import naming
 from protos.mcp import v1 as wire
+from protos.printed import headline
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 
@@ -179,8 +181,10 @@ def event_info(event: Event) -> wire.EventInfo:
     )
 
 
-def alert_info(record: AlertRecord) -> wire.AlertInfo:
+def alert_info(record: AlertRecord, silences: Iterable[Silence]) -> wire.AlertInfo:
+    """``silences``: those in force; the one that lasts longest is what the alert's component waits for."""
     alert = record.alert
+    ends = [each.until for each in silences if covers(each, alert.service, alert.component)]
     return wire.AlertInfo(
         id=alert.id,
         service=alert.service,
@@ -197,7 +201,9 @@ def alert_info(record: AlertRecord) -> wire.AlertInfo:
         transitions=alert.transitions,
         desired=alert.desired,
         observed=alert.observed,
-        **_without_none(closed_at=record.closed_at, exit_status=record.exit_status),
+        **_without_none(
+            closed_at=record.closed_at, exit_status=record.exit_status, silenced_until=max(ends, default=None)
+        ),
     )
 
 
@@ -256,7 +262,7 @@ def operation_info(found: OperationRecord) -> wire.OperationInfo:
         state=found.state.value,
         step=found.step,
         # The lines behind the first one quote what a container printed.
-        message=found.message.partition("\n")[0],
+        message=headline(found.message),
         **_without_none(ended_at=found.ended_at),
     )
 

@@ -16,7 +16,7 @@ from betterproto import Message
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Caller, Role
 from mcpd.rpc.gate import FromMemory, Method
-from monitor import printed
+from protos import printed
 
 # Fields that hold sentences, which may quote what a program printed.
 SENTENCES = frozenset({"message", "drift", "reason", "detail", "warning", "warnings", "losses"})

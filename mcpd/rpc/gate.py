@@ -28,11 +28,19 @@ from mcpd.rpc.calls import SHOWN_CHARS, Call
 from mcpd.rpc.messages import Message, demand_message, received, send_all, streamed
 from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, CallStream
 from mcpd.rpc.tally import Tally
+from protos.mcp import v1 as wire
 
 log = structlog.get_logger()
 
 # A status message travels in a header, percent-encoded, and grpc clients refuse headers of more than 8 KiB together.
 _MAX_STATUS_BYTES = 6000
+# Requests that are about a row of a ledger, and what that is called in the audit log.
+_NUMBERED: Mapping[type, str] = {
+    wire.AckAlertRequest: "alert",
+    wire.UnsilenceAlertRequest: "silence",
+    wire.WatchOperationRequest: "operation",
+    wire.CancelOperationRequest: "operation",
+}
 # Calls that end only when their caller has seen enough: a shutdown does not wait for them.
 _ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs"})
 
@@ -350,6 +358,8 @@ def _clipped(message: str) -> str:
 
 def _target(request: Any) -> str:
     """What the call is about, for its log line."""
+    if (kind := _NUMBERED.get(type(request))) and request.id:
+        return f"{kind} {request.id}"
     service = getattr(request, "service", "")
     name = getattr(service, "name", service)
     component = getattr(request, "component", "")

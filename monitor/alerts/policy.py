@@ -169,7 +169,7 @@ def _sooner(one: float | None, other: float | None) -> float | None:
 
 
 def _counted(reason: str, memory: Memory, now: float) -> str:
-    """``exited 137, 3rd time in 4m``."""
+    """``exited 137 (SIGKILL), 3rd time in 4m``."""
     times = len(memory.falls)
     if times < 2:
         return reason

@@ -42,7 +42,7 @@ def test_an_alert_survives_a_kill(tmp_path: Path, point: str) -> None:
     for _ in range(3):
         assert live(tmp_path, command, "exited", "never") == 0
     lines = told.read_text().splitlines()
-    assert set(lines) == {"1 drift exited 137"}
+    assert set(lines) == {"1 drift exited 137 (SIGKILL)"}
     assert len(lines) == POINTS[point]
     assert (len(lines) > 1) == (point in UNDECIDABLE)
 

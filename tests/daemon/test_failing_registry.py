@@ -212,7 +212,7 @@ def test_a_full_disk_hides_no_death_and_what_was_held_is_written_when_there_is_r
             assert kinds_of_events(node) == ["running", "exited"]
             alerts = printed(node, "alerts", "list", "--all")
             (alert,) = [each for each in alerts["alerts"] if each["service"] == "web"]
-            assert (alert["kind"], alert["delivery"], alert["reason"]) == ("drift", "sent", "exited 137")
+            assert (alert["kind"], alert["delivery"], alert["reason"]) == ("drift", "sent", "exited 137 (SIGKILL)")
             assert node.log.count("the registry cannot be written;") == 1
             assert node.log.count("the registry can be written again") == 1
             assert node.terminate() == 0

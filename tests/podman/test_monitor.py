@@ -42,10 +42,10 @@ def test_a_death_that_nothing_mends_is_told_at_once_with_its_exit_code(quiet: No
     os.kill(quiet.pids()["dies"], signal.SIGKILL)
     until(lambda: kinds(quiet, "dies") == ["drift"])
     (alert,) = told(quiet, "dies")
-    assert alert["MCP_REASON"] == "exited 137"
+    assert alert["MCP_REASON"] == "exited 137 (SIGKILL)"
     assert (alert["MCP_DESIRED"], alert["MCP_OBSERVED"], alert["MCP_NODE"]) == ("running", "exited", quiet.name)
     (row,) = [each for each in quiet.json("status")[0]["components"] if each["component"] == "dies"]
-    assert row["drift"] == "exited 137"
+    assert row["drift"] == "exited 137 (SIGKILL)"
     quiet.mcpctl("start", "dies")
     until(lambda: kinds(quiet, "dies") == ["drift", "recovered"])
 
@@ -64,7 +64,7 @@ def test_a_container_that_is_removed_is_told_of_once_and_shown_as_missing(quiet:
     deploy(quiet, "removed")
     quiet.podman("rm", "--force", "--time", "0", "removed")
     until(lambda: kinds(quiet, "removed") == ["drift"])
-    assert told(quiet, "removed")[0]["MCP_REASON"].startswith("exited 137")
+    assert told(quiet, "removed")[0]["MCP_REASON"].startswith("exited 137 (SIGKILL)")
     until(lambda: "missing: no such container" in quiet.mcpctl("status", "removed").stdout)
     until(lambda: "removed" in [row["kind"] for row in quiet.json("events", "removed")])
     assert kinds(quiet, "removed") == ["drift"]
@@ -108,7 +108,7 @@ def test_a_component_that_dies_is_healed_and_that_is_in_the_ledger(quiet: Node) 
     until(lambda: quiet.pids().get("healed") not in (None, first))
     until(lambda: "exited" in [row["kind"] for row in quiet.json("events", "healed")])
     rows = [(row["kind"], row["caller"], row["message"]) for row in quiet.json("events", "healed")]
-    assert ("exited", "", "exited 137") in rows
+    assert ("exited", "", "exited 137 (SIGKILL)") in rows
     until(
         lambda: (
             ("started", "mcpd", "healed")
@@ -217,7 +217,7 @@ def test_what_died_while_mcpd_was_down_is_told_when_it_is_back_and_only_once(qui
     os.kill(pid, signal.SIGKILL)
     quiet.up()
     until(lambda: kinds(quiet, "while-down") == ["drift"])
-    assert told(quiet, "while-down")[0]["MCP_REASON"] == "exited 137"
+    assert told(quiet, "while-down")[0]["MCP_REASON"] == "exited 137 (SIGKILL)"
     for number in (signal.SIGKILL, signal.SIGTERM):
         quiet.stop_daemon(number)
         quiet.up()

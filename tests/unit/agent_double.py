@@ -135,6 +135,11 @@ class Agent(v1.AgentServiceBase):
         silence = v1.SilenceInfo(3, asked.service, asked.component, asked.until, asked.reason, "kyle")
         return v1.SilenceAlertResponse(silence)
 
+    async def unsilence_alert(self, unsilence_alert_request: v1.UnsilenceAlertRequest) -> v1.UnsilenceAlertResponse:
+        asked = unsilence_alert_request
+        ended = v1.SilenceInfo(asked.id or 3, asked.service or "web", asked.component, AT, "moving", "kyle")
+        return self._answer(asked) or v1.UnsilenceAlertResponse([ended])
+
     async def get_status(self, get_status_request: v1.GetStatusRequest) -> v1.GetStatusResponse:
         return self._answer(get_status_request) or v1.GetStatusResponse(self.node)
 

@@ -39,7 +39,7 @@ ALERT = Alert(
     kind=AlertKind.DRIFT,
     desired="running",
     observed="exited",
-    reason="exited 137, OOM killed",
+    reason="exited 137 (out of memory)",
     since=datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC),
     transitions=3,
 )
@@ -51,7 +51,7 @@ FACTS = {
     "kind": "drift",
     "desired": "running",
     "observed": "exited",
-    "reason": "exited 137, OOM killed",
+    "reason": "exited 137 (out of memory)",
     "since": "2026-03-04T05:06:07Z",
     "transitions": 3,
 }

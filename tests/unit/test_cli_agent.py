@@ -78,9 +78,9 @@ def test_a_node_is_asked_for_the_alerts_that_are_wanted(
 
 def test_silences_are_a_table_of_their_own(run: Run, alone: Node) -> None:
     prepare_alerts(alone, silences=(v1.SilenceInfo(3, "web", "", AT, "moving", "kyle"),))
-    out = run("alerts", "list").out
-    assert out.splitlines()[1] == ""
-    header, row = out.splitlines()[2:]
+    _, out, err = run("alerts", "list")
+    assert err.splitlines()[-1] == "mcpctl: no alerts are open on rift"
+    header, row = out.splitlines()
     assert header.split() == ["ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"]
     assert stripped(row) == ["3", "rift", "web", render.moment(AT), "moving", "kyle"]
 
@@ -124,6 +124,7 @@ def test_as_json_alerts_and_silences_are_lists_of_an_object(run: Run, alone: Nod
                 "output_tail": "",
                 "acked_by": "",
                 "ack_note": "",
+                "silenced_until": None,
             }
         ],
         "silences": [
@@ -264,6 +265,86 @@ def test_with_a_node_a_silence_needs_no_definition(run: Run, orion: Node) -> Non
     assert [each.service for each in orion.agent.requests] == ["gone"]
 
 
+# -- alerts unsilence
+
+
+def test_a_silence_is_ended_by_its_id(run: Run, alone: Node) -> None:
+    status, out, err = run("alerts", "unsilence", "17")
+    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift is ended\n", [])
+    assert alone.agent.requests == [v1.UnsilenceAlertRequest(id=17)]
+
+
+def test_silences_of_a_component_are_ended_on_the_node_of_its_definition(
+    run: Run, rift: Node, orion: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "services/web.toml").write_text(WEB)
+    status, out, err = run("alerts", "unsilence", "web/api", "--output", "json")
+    assert (status, err) == (0, "")
+    assert [(each["id"], each["component"]) for each in json.loads(out)] == [(3, "api")]
+    assert rift.agent.requests == [v1.UnsilenceAlertRequest(service="web", component="api")]
+    assert orion.agent.requests == []
+    assert run("alerts", "unsilence", "gone", "--node", "orion", "-q") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("17",), "each node counts its own silences, and there are 2 (rift, orion): say --node NAME"),
+        (("0", "--node", "rift"), "0 is not the id of an silence"),
+        (("wbe",), "did you mean web?"),
+        (("web/nobody",), "web has no component 'nobody'"),
+        (("a/b/c",), "a/b/c"),
+    ],
+)
+def test_an_end_of_a_silence_that_is_not_understood_is_not_sent(
+    run: Run, rift: Node, orion: Node, tmp_path: Path, words: tuple[str, ...], part: str
+) -> None:
+    (tmp_path / "services/web.toml").write_text(WEB)
+    status, out, err = run("alerts", "unsilence", *words)
+    assert (status, out) == (2, "")
+    assert part in err
+    assert rift.agent.requests == orion.agent.requests == []
+
+
+def test_an_open_alert_that_is_silenced_says_until_when(run: Run, alone: Node) -> None:
+    until = AT + timedelta(hours=1)
+    prepare_alerts(alone, an_alert(silenced_until=until), an_alert(8, silenced_until=until, closed_at=AT), an_alert(9))
+    rows = run("alerts", "list").out.splitlines()[1:]
+    marked = f"(silenced until {render.moment(until)})"
+    assert [row.endswith(marked) for row in rows] == [True, False, False]
+
+
+# -- empty answers
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("list",), "no services are deployed on rift"),
+        (("status",), "no services are deployed on rift"),
+        (("events",), "there are no such events on rift"),
+        (("alerts", "list"), "no alerts are open on rift"),
+        (("alerts", "list", "--all"), "there are no alerts on rift"),
+        (("operations",), "there are no operations on rift"),
+        (("operations", "--running"), "nothing is being changed on rift"),
+        (("audit",), "there are no such calls on rift"),
+        (("timeline",), "no component is known in that time on rift"),
+        (("service", "list"), "services has no definitions"),
+    ],
+)
+def test_an_empty_answer_is_a_sentence_that_no_script_reads(
+    run: Run, alone: Node, words: tuple[str, ...], sentence: str
+) -> None:
+    del alone
+    status, out, err = run(*words)
+    assert (status, out) == (0, "")
+    assert err.splitlines()[-1].startswith("mcpctl: ")
+    assert err.splitlines()[-1].endswith(sentence)
+    assert run(*words, "-q").out == ""
+    assert sentence not in run(*words, "-q").err
+    assert json.loads(run(*words, "--output", "json").out) is not None
+
+
 # -- status --at
 
 
@@ -349,15 +430,26 @@ def test_a_timeline_is_a_row_with_a_character_for_each_slice_of_time(run: Run, a
     prepare_history(alone)
     status, out, _ = run("timeline", "web", *WIDTH)
     assert status == 0
-    header, deploys, row, alerts, axis, legend = out.splitlines()
+    header, deploys, row, alerts, axis, *legend = out.splitlines()
     assert header.split()[0] == "WHAT"
     assert header.split()[-1] == "UPTIME"
     assert deploys == " " * 9 + " " * 36 + "v"
-    assert row[:57] == "web/api  " + "=" * 24 + "XXX" + "=" * 17 + "...."
+    assert row[:57] == "web/api  " + "=" * 24 + "XXx" + "=" * 17 + "...."
     assert row[57:].strip().endswith("%")
     assert alerts == " " * 9 + " " * 24 + "!"
     assert axis.count("|") >= 3
-    assert legend == "= up  X down  ~ degraded  . stopped  v deploy  ! alert"
+    assert "  ".join(legend) == "= up  X down  x down a while  ~ degraded  . stopped  v deploy  ! alert"
+
+
+def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run, alone: Node) -> None:
+    prepare_history(alone)
+    restart = v1.OperationInfo(1, "web", "", "restart", "kyle", ago(12) - timedelta(minutes=1), ago(11))
+    alone.agent.prepared["ListOperationsRequest"] = v1.ListOperationsResponse("rift", [restart])
+    _, out, _ = run("timeline", "web", *WIDTH)
+    assert "web/api  " + "=" * 24 + "___" + "=" * 17 + "...." in out
+    assert "_ down, ordered" in out
+    (api,) = json.loads(run("timeline", "web", "--output", "json").out)["components"]
+    assert [each.get("ordered", False) for each in api["segments"]] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("width", [30, 47, 80, 200])
@@ -381,7 +473,7 @@ def test_on_a_terminal_states_have_colours(run: Run, alone: Node, monkeypatch: p
     monkeypatch.setattr(render, "colourful", lambda: True)
     out = run("timeline", *WIDTH).out
     green, red, grey = (f"\x1b[{code}m" for code in (32, 31, 90))
-    assert f"web/api  {green}{'█' * 24}\x1b[0m{red}███\x1b[0m{green}{'█' * 17}\x1b[0m{grey}████\x1b[0m" in out
+    assert f"web/api  {green}{'█' * 24}\x1b[0m{red}██▄\x1b[0m{green}{'█' * 17}\x1b[0m{grey}████\x1b[0m" in out
     assert f"{red}{' ' * 24}!\x1b[0m" in out
     assert [line for line in out.splitlines() if line != line.rstrip()] == []
 
@@ -405,6 +497,7 @@ def test_a_timeline_asks_for_the_state_at_its_start_and_the_changes_since(run: R
         v1.GetStatusRequest(service="web", limit=10_000, at=AT),
         v1.ListEventsRequest(service="web", since=AT, limit=10_000),
         v1.ListAlertsRequest(service="web", limit=10_000),
+        v1.ListOperationsRequest(service="web", limit=10_000),
     ]
 
 
@@ -430,7 +523,7 @@ def test_before_the_oldest_event_that_fits_nothing_is_claimed(
     prepare_status(alone, an_api())
     alone.append(an_event(1, "exited", ago(20)), an_event(2, "exited", ago(6)), an_event(3, "running", ago(3)))
     _, out, err = run("timeline", "web", *WIDTH)
-    assert "web/api  " + " " * 36 + "X" * 7 + "=" * 5 in out
+    assert "web/api  " + " " * 36 + "X" * 6 + "x" + "=" * 5 in out
     assert "only the newest 2 events are drawn" in err
 
 

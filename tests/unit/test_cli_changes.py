@@ -578,7 +578,7 @@ def test_each_node_is_told_all_of_its_own_definitions(run: Run, rift: Node, orio
     for name in ("web", "mail"):
         define(tmp_path, name)
     status, _, err = run("sync")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "mcpctl: there was nothing to do\n")
     assert [[each.name for each in request.services] for request in rift.agent.requests] == [["mail", "web"]]
     assert orion.agent.asked(v1.SyncRequest) == [v1.SyncRequest()]
     assert run("sync", "--dry-run", "--node", "rift").status == 0

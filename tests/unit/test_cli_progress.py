@@ -81,6 +81,49 @@ def test_an_encoding_without_signs_gets_plain_ones() -> None:
     assert [line[0] for line in drawn(board, plain=True)] == [">", "+", "x"]
 
 
+def last(board: Board, told: str = "", *, width: int = 60) -> list[str]:
+    return [text(line).rstrip() for line in board.last_lines(9, width, told)]
+
+
+def test_a_step_of_the_whole_operation_ends_when_the_next_begins() -> None:
+    board = Board()
+    board.step("", a_step("plan", "looking"), now=1)
+    board.step("api", a_step(), now=3)
+    assert [line.split()[0] for line in drawn(board, now=9)] == ["▸", "▸"]
+    board.passed("", now=3)
+    board.passed("nobody", now=3)
+    assert [line.split()[:3] for line in drawn(board, now=9)] == [["✓", "-", "plan"], ["▸", "api", "pull"]]
+    assert drawn(board, now=9)[0].endswith(" 2s")
+    board.step("", a_step("commit", "recording"), now=5)
+    board.passed("", now=5, well=False)
+    assert drawn(board, now=9)[0].split()[:3] == ["✗", "-", "commit"]
+
+
+def test_what_stays_has_every_component_and_its_message_whole() -> None:
+    board = Board()
+    message = "no longer defined, left as it is, and so on " * 3
+    for number in range(40):
+        board.outcome(
+            f"c{number}", OutcomeRow(f"c{number}", "skipped", "no longer defined, left as it is, and so on " * 3), 1
+        )
+    lines = last(board)
+    assert sum(line.startswith("-") for line in lines) == 40
+    assert max(map(len, lines)) < 60
+    words = " ".join(" ".join(lines[: len(lines) // 40]).split())
+    assert words.replace(" 0s ", " ") == f"- c0 skipped {message}".strip()
+
+
+def test_a_reason_that_the_error_tells_is_not_told_twice() -> None:
+    board = Board()
+    reason = "worker failed at verify: exited 1 right after its start; it printed last:\n    cannot open /etc/x"
+    board.outcome("worker", OutcomeRow("worker", "reverted", reason), 1)
+    error = "deploy of web: worker failed at verify: exited 1 right after its start; everything is as it was before"
+    assert len(last(board, error)) == 1
+    alone = last(board, "the connection broke")
+    assert alone[-1].endswith("                            cannot open /etc/x"[-22:])
+    assert len(alone) > 2
+
+
 def test_steps_of_the_operation_itself_have_no_name() -> None:
     board = Board()
     board.step("", a_step("plan", "recording"), now=0)

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl import timeline
-from mcpctl.rows import AlertRow, ComponentRow, EventRow, alert_row, component_row, event_row
-from mcpctl.timeline import Cell, Change, History, Mark, Segment, Window
+from mcpctl.rows import AlertRow, ComponentRow, EventRow, OperationRow, alert_row, component_row, event_row
+from mcpctl.timeline import Cell, Change, History, Mark, Segment, Span, Window
 from protos.mcp import v1
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WINDOW = Window(START, START + 10 * HOUR)
 UP, DOWN, DEGRADED, STOPPED, UNKNOWN = Cell.UP, Cell.DOWN, Cell.DEGRADED, Cell.STOPPED, Cell.UNKNOWN
+DOWN_A_WHILE, DEGRADED_A_WHILE, ORDERED = Cell.DOWN_A_WHILE, Cell.DEGRADED_A_WHILE, Cell.ORDERED
 
 
 def at(hours: float) -> datetime:
@@ -201,10 +202,23 @@ def test_a_cell_says_what_its_slice_of_time_was() -> None:
     assert timeline.cells(parts, WINDOW, 10) == expected
 
 
-def test_a_death_of_a_millisecond_is_seen_in_a_slice_of_hours() -> None:
+@pytest.mark.parametrize(("state", "shown"), [("exited", DOWN_A_WHILE), ("restarting", DEGRADED_A_WHILE)])
+def test_a_moment_of_trouble_is_seen_in_a_slice_of_hours_and_does_not_look_like_hours_of_it(
+    state: str, shown: Cell
+) -> None:
     blink = timedelta(milliseconds=1) / HOUR
-    parts = segments((0, 5, "running"), (5, 5 + blink, "exited"), (5 + blink, 10, "running"))
-    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, DOWN, UP, UP)
+    parts = segments((0, 5, "running"), (5, 5 + blink, state), (5 + blink, 10, "running"))
+    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, shown, UP, UP)
+
+
+def test_what_was_down_for_half_of_a_slice_was_down() -> None:
+    parts = segments((0, 1, "exited"), (1, 2.1, "running"), (2.1, 4, "exited"), (4, 10, "running"))
+    assert timeline.cells(parts, WINDOW, 5) == (DOWN, DOWN, UP, UP, UP)
+
+
+def test_several_moments_count_together() -> None:
+    parts = segments(*((number / 4, (number + 1) / 4, "exited" if number % 2 else "healthy") for number in range(40)))
+    assert timeline.cells(parts, WINDOW, 10) == (DOWN,) * 10
 
 
 def test_of_what_is_no_trouble_the_longest_is_seen() -> None:
@@ -214,7 +228,89 @@ def test_of_what_is_no_trouble_the_longest_is_seen() -> None:
 
 def test_being_down_is_worse_than_being_degraded() -> None:
     parts = segments((0, 9, "paused"), (9, 10, "removed"))
-    assert timeline.cells(parts, WINDOW, 1) == (DOWN,)
+    assert timeline.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
+
+
+def test_what_was_ordered_is_seen_however_short_it_was_and_is_no_trouble() -> None:
+    blink = timedelta(seconds=1) / HOUR
+    parts = [*segments((0, 5, "running")), Segment(at(5), at(5 + blink), "exited", ordered=True)]
+    parts += segments((5 + blink, 10, "running"))
+    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, ORDERED, UP, UP)
+    parts += segments((9, 9 + blink, "exited"))
+    assert timeline.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
+
+
+# -- what was ordered
+
+
+def spans(*found: tuple[float, float]) -> list[Span]:
+    return [Span(at(start), at(end), "web", "") for start, end in found]
+
+
+def test_what_an_operation_took_down_and_brought_back_was_ordered() -> None:
+    parts = segments((0, 2, "running"), (2, 2.1, "exited"), (2.1, 2.2, "created"), (2.2, 10, "healthy"))
+    told = timeline.ordered(parts, spans((1.9, 2.3)))
+    assert [each.ordered for each in told] == [False, True, True, False]
+    assert [(each.start, each.end, each.state) for each in told] == [
+        (each.start, each.end, each.state) for each in parts
+    ]
+
+
+def test_what_is_down_after_the_operation_that_took_it_down_is_down() -> None:
+    told = timeline.ordered(segments((0, 2, "running"), (2, 10, "exited")), spans((1.9, 3)))
+    assert [(each.start, each.end, each.ordered) for each in told] == [
+        (at(0), at(2), False),
+        (at(2), at(3), True),
+        (at(3), at(10), False),
+    ]
+
+
+def test_what_was_down_before_an_operation_mended_it_was_not_ordered() -> None:
+    told = timeline.ordered(segments((0, 2, "running"), (2, 5, "exited"), (5, 10, "running")), spans((4.9, 5.1)))
+    assert [each.ordered for each in told] == [False, False, False]
+
+
+@pytest.mark.parametrize("kind", ["heal", "boot"])
+def test_what_the_daemon_does_by_itself_orders_nothing(kind: str) -> None:
+    events = [event(4, "web", "api", "exited"), event(5, "web", "api", "running")]
+    assert [
+        each.ordered
+        for each in histories([row("web", "api")], events, operations=[operation(kind, 3, 6)])["web/api"].segments
+    ] == [False, False, False]
+
+
+def test_an_operation_orders_what_it_is_about() -> None:
+    events = [event(4, "web", name, state) for name in ("api", "db") for state in ("exited", "running")]
+    found = histories([row("web", "api"), row("web", "db")], events, operations=[operation("restart", 3, 6, "db")])
+    assert not any(each.ordered for each in found["web/api"].segments)
+
+
+def test_an_operation_that_goes_on_has_ordered_what_it_does() -> None:
+    found = histories(
+        [row("web", "api")], [event(4, "web", "api", "exited")], operations=[operation("deploy", 3, None)]
+    )
+    assert [each.ordered for each in found["web/api"].segments] == [False, True]
+
+
+def test_what_a_deploy_replaced_is_gone_and_its_successor_runs() -> None:
+    def ends(*later: tuple[float, str]) -> str:
+        second = 1 / 3600
+        replaced = [(2, "exited"), (2 + second, "running"), (2 + 2 * second, "deployed")]
+        return fold("running", *replaced, *((2 + number * second, kind) for number, kind in later))[-1][2]
+
+    assert ends((3, "removed")) == "running"
+    # Long after it, and after an end of its own, it is the successor that is gone.
+    assert ends((3, "removed"), (3000, "removed")) == "removed"
+    assert ends((3, "removed"), (4, "exited"), (5, "removed")) == "removed"
+
+
+@pytest.mark.parametrize("order", [("reverted", "removed"), ("removed", "reverted")])
+def test_what_a_first_deploy_took_back_is_not_missing(order: tuple[str, str]) -> None:
+    second = 1 / 3600
+    changes = [(2, "running"), (2 + second, "exited"), *((2 + 2 * second, kind) for kind in order)]
+    assert [state for *_, state in fold("unknown", *changes)] == ["unknown", "running", "exited", "unknown"]
+    assert [state for *_, state in fold("running", *changes)][-1] == "removed"
+    assert [state for *_, state in fold("unknown", (1, "running"), (1.5, "deployed"), *changes)][-1] == "removed"
 
 
 @given(kinds, st.booleans(), changes, st.integers(1, 300))
@@ -229,8 +325,8 @@ def test_every_time_that_it_was_down_is_seen(state: str, wanted: bool, changes: 
     parts = timeline.fold(state, wanted, changes, WINDOW)
     shown = timeline.cells(parts, WINDOW, width)
     down = [each for each in parts if each.state in ("exited", "removed", "unhealthy")]
-    assert {shown[WINDOW.cell(each.start, width)] for each in down} <= {DOWN}
-    assert (DOWN in shown) == bool(down)
+    assert {shown[WINDOW.cell(each.start, width)] for each in down} <= {DOWN, DOWN_A_WHILE}
+    assert (DOWN in shown or DOWN_A_WHILE in shown) == bool(down)
 
 
 @given(lengths, st.integers(1, 300), st.data())
@@ -267,10 +363,18 @@ def alert(hours: float, service: str, component: str, kind: str = "drift") -> Al
     return alert_row("rift", v1.AlertInfo(1, service, component, kind, "exited 1", at(hours)))
 
 
+def operation(kind: str, start: float, end: float | None, component: str = "") -> OperationRow:
+    ended = None if end is None else at(end)
+    return OperationRow("rift", 1, "web", component, kind, "kyle", at(start), ended, "completed", "", "")
+
+
 def histories(
-    then: list[ComponentRow], events: list[EventRow], alerts: list[AlertRow] | None = None
+    then: list[ComponentRow],
+    events: list[EventRow],
+    alerts: list[AlertRow] | None = None,
+    operations: list[OperationRow] | None = None,
 ) -> dict[str, History]:
-    found = timeline.histories("rift", then, events, alerts or [], WINDOW)
+    found = timeline.histories("rift", then, events, alerts or [], WINDOW, operations or [])
     return {f"{each.service}/{each.component}": each for each in found}
 
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
@@ -132,6 +133,22 @@ def test_who_drifts_comes_first() -> None:
     assert [line.split()[1] for line in text(lines)[2:]] == ["worker", "api"]
     assert ("it exited with 1", "red") in lines[2]
     assert ("exited 1", "red") in lines[2]
+
+
+def test_what_is_silenced_is_marked_and_counted_apart() -> None:
+    soon, later = AT + timedelta(minutes=30), AT + timedelta(days=2)
+    alerts = tuple(
+        msgspec.structs.replace(an_open_alert(number), silenced_until=until)
+        for number, until in enumerate((None, soon, later), 1)
+    )
+    lines = views.status_view([a_picture(a_component(), alerts=alerts)], AT, 120, 24)
+    assert "3 open alerts (2 silenced)" in text(lines)[0]
+    told = [line for line in text(lines) if "reason" in line and "web/api" in line]
+    assert [
+        f"silenced until {until.astimezone():{form}}: reason" in line
+        for line, until, form in zip(told, (soon, soon, later), ("%H:%M", "%H:%M", "%m-%d %H:%M"), strict=True)
+    ] == [False, True, True]
+    assert [line[0][1] for line in lines if line and line[0][0] == "down"] == ["red", "", ""]
 
 
 def test_what_is_used_is_beside_what_runs() -> None:

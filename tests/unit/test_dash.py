@@ -81,9 +81,19 @@ def test_the_fleet_is_on_one_screen_and_changes_with_it(play: Play, live: LiveAg
         live.fail("worker")
         live.alerts = [an_alert()]
         await asyncio.to_thread(rift.append, an_event(1, component="worker"))
-        await sees(pilot, "1/2", "worker: it exited with 1", "1 drifting", "1 open alerts", "api is down")
+        await sees(pilot, "1/2", "worker: it exited with 1", "1 drifting", "1 open alert", "api is down")
 
     assert play(keyboard).failure is None
+
+
+def test_what_is_silenced_is_marked_and_counted_apart(play: Play, live: LiveAgent) -> None:
+    live.alerts = [an_alert(7), an_alert(8)]
+    live.alerts[0].silenced_until = datetime.now(UTC) + timedelta(days=400)
+
+    async def keyboard(pilot: Pilot[int]) -> None:
+        await sees(pilot, "2 open alerts (1 silenced)", "2 (1 silenced)", "silenced until ")
+
+    play(keyboard)
 
 
 def test_a_service_is_looked_into_and_left_again(play: Play, live: LiveAgent, rift: Node) -> None:

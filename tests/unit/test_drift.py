@@ -65,9 +65,33 @@ def test_every_state_has_a_verdict() -> None:
             assert isinstance(drift(wanted(desired), seen(state)), str)
 
 
-@pytest.mark.parametrize("code", [0, 1, 137])
-def test_an_exit_code_is_told_when_it_is_known(code: int) -> None:
-    assert drift(wanted(Desired.RUNNING), seen(Observed.EXITED, exit_code=code)) == f"exited {code}"
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0, "exited 0"),
+        (1, "exited 1"),
+        (126, "exited 126 (its command cannot be executed)"),
+        (127, "exited 127 (its command was not found)"),
+        (128, "exited 128"),
+        (134, "exited 134 (SIGABRT)"),
+        (137, "exited 137 (SIGKILL)"),
+        (139, "exited 139 (SIGSEGV)"),
+        (143, "exited 143 (SIGTERM)"),
+        # SIGCHLD, SIGCONT and SIGSTOP end nobody: a program has chosen these itself.
+        (145, "exited 145"),
+        (146, "exited 146"),
+        (147, "exited 147"),
+        (255, "exited 255"),
+        (-1, "exited -1"),
+    ],
+)
+def test_an_exit_code_is_told_when_it_is_known_with_what_it_means(code: int, words: str) -> None:
+    assert drift(wanted(Desired.RUNNING), seen(Observed.EXITED, exit_code=code)) == words
+
+
+def test_what_took_too_much_memory_is_not_said_to_be_killed_by_somebody() -> None:
+    died = Seen(Observed.EXITED, IMAGE, "h1", 137, out_of_memory=True)
+    assert drift(wanted(Desired.RUNNING), died) == "exited 137 (out of memory)"
 
 
 @pytest.mark.parametrize("state", UP)

@@ -7,7 +7,8 @@ from grpclib import Status
 
 from mcpd.errors import NotFoundError
 from mcpd.rpc.calls import Call
-from mcpd.rpc.gate import _status_of
+from mcpd.rpc.gate import _status_of, _target
+from protos.mcp import v1 as wire
 
 WRITE_AFTER_CLOSE = AttributeError("'NoneType' object has no attribute '_write_appdata'")
 
@@ -34,3 +35,20 @@ def test_anything_else_is_one_and_told_to_the_log_alone(
 
 def test_what_a_person_can_act_on_is_told_whoever_still_listens() -> None:
     assert status(NotFoundError("no such service"), has_gone=True) is Status.NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("request_", "target"),
+    [
+        (wire.UnsilenceAlertRequest(id=3), "silence 3"),
+        (wire.UnsilenceAlertRequest(service="web", component="api"), "web/api"),
+        (wire.AckAlertRequest(id=7), "alert 7"),
+        (wire.WatchOperationRequest(id=9), "operation 9"),
+        (wire.CancelOperationRequest(id=9), "operation 9"),
+        (wire.SilenceAlertRequest(service="web"), "web"),
+    ],
+)
+def test_the_audit_log_names_what_a_call_is_about_also_when_it_has_a_number_alone(
+    request_: object, target: str
+) -> None:
+    assert _target(request_) == target

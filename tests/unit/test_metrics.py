@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -222,6 +222,10 @@ async def test_alerts_are_counted_by_kind_and_by_how_they_ended(sight: Sight) ->
     assert sum(sight.ledger.outcomes.values()) == 3
     after = await sight.samples()
     assert (before["mcp_alerts_pending"], after["mcp_alerts_pending"]) == (2, 0)
+    await sight.ledger.silence("web", "b", datetime.now(UTC) + timedelta(hours=1), "moving", "ops")
+    hushed = await sight.samples()
+    assert [hushed[f'mcp_alerts_silenced{{kind="{kind}"}}'] for kind in ("drift", "flap", "disk")] == [0, 1, 0]
+    assert hushed['mcp_alerts_open{kind="flap"}'] == 1
     assert (after['mcp_alerts_open{kind="drift"}'], after['mcp_alerts_open{kind="flap"}']) == (2, 1)
     ended = {key: value for key, value in after.items() if key.startswith("mcp_alerts_total") and value}
     assert ended == {
@@ -257,7 +261,7 @@ async def test_while_the_registry_cannot_be_read_the_rest_is_told(
 ) -> None:
     await sight.declare("api")
 
-    async def standing() -> None:
+    async def standing(_: datetime) -> None:
         raise RegistryError("disk I/O error")
 
     monkeypatch.setattr(sight.ledger, "standing", standing)

@@ -250,6 +250,38 @@ async def test_silences_outlive_a_restart(tmp_path: Path) -> None:
 # Housekeeping
 
 
+async def test_a_silence_that_is_ended_keeps_its_row_until_it_is_pruned(ledger: MonitorLedger) -> None:
+    made = await ledger.silence("web", "api", at(600), "upgrade", "ops")
+    other = await ledger.silence("web", "", at(600), "upgrade", "ops")
+    assert await ledger.silences(NOW) == [made, other]
+    assert await ledger.end_silence(made.id, at(60)) == made._replace(until=at(60))
+    assert await ledger.silences(at(59)) == [made._replace(until=at(60)), other]
+    assert await ledger.silences(at(60)) == [other]
+    for number in (made.id, 99, 2**63 + 5):
+        with pytest.raises(NotFoundError, match=f"silence {number} .*mcpctl alerts list"):
+            await ledger.end_silence(number, at(61))
+
+
+async def test_silences_of_exactly_a_target_are_ended_together(ledger: MonitorLedger) -> None:
+    one, two = [await ledger.silence("web", "api", at(600 + number), "x", "ops") for number in range(2)]
+    whole = await ledger.silence("web", "", at(600), "x", "ops")
+    assert [each.id for each in await ledger.end_silences("web", "api", NOW)] == [one.id, two.id]
+    assert await ledger.silences(NOW) == [whole]
+    with pytest.raises(NotFoundError, match=f"of web/api is in force on rift, but silence {whole.id} of web;"):
+        await ledger.end_silences("web", "api", NOW)
+    assert [each.id for each in await ledger.end_silences("web", "", NOW)] == [whole.id]
+    with pytest.raises(NotFoundError, match="no silence of web is in force on rift; `mcpctl alerts list`"):
+        await ledger.end_silences("web", "", NOW)
+
+
+async def test_open_alerts_are_counted_with_those_that_a_silence_keeps_quiet(ledger: MonitorLedger) -> None:
+    await raise_(ledger, alert(), alert(component="db"), alert(FLAP, component="db"))
+    await ledger.silence("web", "db", at(60), "x", "ops")
+    standing = await ledger.standing(NOW)
+    assert (standing.open, standing.silenced) == ({DRIFT: 2, FLAP: 1}, {DRIFT: 1, FLAP: 1})
+    assert (await ledger.standing(at(60))).silenced == {}
+
+
 async def test_old_events_and_closed_alerts_go(registry: Registry, ledger: MonitorLedger) -> None:
     await registry.add_event("web", "api", "deployed", "v1", "ops", NOW)
     await ledger.record((fact("1"), fact("2", when=at(1))), (), (alert(), alert(RECOVERED)), NOW)
@@ -339,6 +371,23 @@ async def test_pruning_keeps_the_fact_that_is_newest_by_its_own_time(registry: R
     await ledger.record([fact("1", EXITED, at(10))], (), (), at(30))
     await ledger.prune(at(10_000))
     assert (await registry.states_at(at(20_000)))["web", "api"].kind == "running"
+
+
+async def test_what_a_deploy_replaced_is_gone_last_and_its_successor_runs(
+    registry: Registry, ledger: MonitorLedger
+) -> None:
+    of_old = [fact("old/1/running", RUNNING, at(0)), fact("old/1/exited", EXITED, at(10))]
+    of_new = [fact("new/1/running", RUNNING, at(11), container="c2")]
+    await ledger.record([*of_old, *of_new, fact("old//removed", REMOVED, at(12))], (), (), at(12))
+
+    async def state(seconds: float) -> str:
+        return (await registry.states_at(at(seconds)))["web", "api"].kind
+
+    assert [await state(5), await state(10.5), await state(20)] == ["running", "exited", "running"]
+    await ledger.prune(at(10_000))
+    assert await state(20) == "running"
+    await ledger.record([fact("new//removed", REMOVED, at(30))], (), (), at(30))
+    assert await state(40) == "removed"
 
 
 async def test_what_is_not_declared_any_more_has_no_state_then(registry: Registry, ledger: MonitorLedger) -> None:

@@ -161,9 +161,9 @@ def test_what_is_as_wanted_is_never_told(wanted: Wanted, seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
-        (DIED, "exited 137"),
+        (DIED, "exited 137 (SIGKILL)"),
         (ENDED_WELL, "exited 0"),
-        (OOM, "exited 137, OOM killed"),
+        (OOM, "exited 137 (out of memory)"),
         (BY_HAND, "exited 0, stopped by hand"),
         (OTHER_IMAGE, "image v0 runs, v1 is wanted"),
         (SICK, "unhealthy: HTTP status 503"),
@@ -184,21 +184,28 @@ def test_what_podman_should_restart_and_does_not_was_stopped_by_hand() -> None:
     component = Component(ALWAYS)
     component.look(100, DIED)
     component.look(110, DIED)
-    assert [each.reason for each in component.raised] == ["exited 137, and podman left it: stopped by hand"]
+    assert [each.reason for each in component.raised] == ["exited 137 (SIGKILL), and podman left it: stopped by hand"]
 
 
 def test_an_alert_says_how_often_it_has_happened() -> None:
     component = Component(wanted(), Rules(flap_threshold=5, cooldown=0))
     component.dies(100, 200, 340)
     reasons = [each.reason for each in component.raised if each.kind is DRIFT]
-    assert reasons == ["exited 137", "exited 137, 2nd time in 1m", "exited 137, 3rd time in 4m"]
+    assert reasons == [
+        "exited 137 (SIGKILL)",
+        "exited 137 (SIGKILL), 2nd time in 1m",
+        "exited 137 (SIGKILL), 3rd time in 4m",
+    ]
     assert [each.transitions for each in component.raised if each.kind is DRIFT] == [1, 2, 3]
 
 
 def test_what_happened_before_the_window_is_not_counted() -> None:
     component = Component(wanted(), Rules(flap_threshold=5, cooldown=0))
     component.dies(100, 701)
-    assert [each.reason for each in component.raised if each.kind is DRIFT] == ["exited 137", "exited 137"]
+    assert [each.reason for each in component.raised if each.kind is DRIFT] == [
+        "exited 137 (SIGKILL)",
+        "exited 137 (SIGKILL)",
+    ]
 
 
 # Flaps
@@ -210,7 +217,7 @@ def test_the_third_fall_within_the_window_is_a_flap() -> None:
     assert component.raised == []
     component.look(320, DIED)
     assert [(each.kind, each.reason, each.transitions) for each in component.raised] == [
-        (FLAP, "3 times down within 3m; last: exited 137", 3)
+        (FLAP, "3 times down within 3m; last: exited 137 (SIGKILL)", 3)
     ]
 
 

@@ -108,7 +108,7 @@ def test_a_container_that_never_ran_tells_no_fact() -> None:
 
 def test_a_container_that_is_found_dead_tells_that_it_ran_and_ended() -> None:
     outcome = play(sighting(1, EXITED, exit_code=137))
-    assert outcome.told == [(RUNNING, ""), (EXITED, "exited 137")]
+    assert outcome.told == [(RUNNING, ""), (EXITED, "exited 137 (SIGKILL)")]
     assert outcome.present.since == at(30)
 
 
@@ -235,7 +235,7 @@ def test_2_the_end_of_the_present_run_is_told_with_its_code() -> None:
     present = outcome.present
     assert (present.state, present.exit_code, present.pid, present.words) == (EXITED, 137, 0, "")
     assert present.since == at(30)
-    assert outcome.told == [(RUNNING, ""), (HEALTHY, ""), (EXITED, "exited 137")]
+    assert outcome.told == [(RUNNING, ""), (HEALTHY, ""), (EXITED, "exited 137 (SIGKILL)")]
 
 
 def test_who_ended_it_is_open_until_podman_has_answered() -> None:

@@ -34,6 +34,7 @@ def test_the_table_has_no_rpc_that_the_contract_has_not() -> None:
         "CancelOperation",
         "AckAlert",
         "SilenceAlert",
+        "UnsilenceAlert",
         "PushFile",
         "PullFile",
         "DigestFile",

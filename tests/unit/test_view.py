@@ -34,7 +34,7 @@ def test_a_live_look_counts_more_than_what_was_recorded() -> None:
     (view,) = live(recorded_service(one), [found], NOW)
     assert view.container == found
     assert (view.observed, view.observed_at) == (Observed.EXITED, NOW)
-    assert view.drift == "exited 137"
+    assert view.drift == "exited 137 (SIGKILL)"
 
 
 def test_a_component_that_runs_as_wanted_has_no_drift() -> None:

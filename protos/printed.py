@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 
+# Behind the end of a container: its last lines, which stand below.
+PRINTED = "; it printed last:"
 # Behind the end of a probe; behind an answer that is none; behind the end of a container. Registries are full of
 # sentences with these marks: another wording must be added here, and none taken away. "illegal ..." is h11's, of what
 # a component sends in place of HTTP, which was once kept without a mark of ours.
-_SAID, _LAST = "; it said: ", "; it printed last:"
-_MARK = re.compile(rf"(exited -?\d+|illegal [a-z ]+): |{_SAID}|{_LAST}")
+_SAID = "; it said: "
+_MARK = re.compile(rf"(exited -?\d+|illegal [a-z ]+): |{_SAID}|{PRINTED}")
 # What stands there instead.
 LEFT_OUT = "(what it printed is for admins)"
 
@@ -29,7 +31,18 @@ def said(words: str, text: str) -> str:
 
 def printed_last(text: str) -> str:
     """The last lines that a container printed, to stand behind a sentence."""
-    return f"{_LAST}\n" + "\n".join(f"    {line}" for line in text.splitlines())
+    return f"{PRINTED}\n" + "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def with_sequel(message: str, sequel: str) -> str:
+    """A message that says one thing more, before the lines that a container printed, if it has any."""
+    head, mark, lines = message.partition(f"{PRINTED}\n")
+    return f"{head}; {sequel}{mark}{lines}"
+
+
+def headline(message: str) -> str:
+    """What happened, without the lines that a container printed: for tables and ledgers."""
+    return message.partition("\n")[0].removesuffix(PRINTED)
 
 
 def without(sentence: str) -> str:

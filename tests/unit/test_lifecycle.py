@@ -1,0 +1,38 @@
+"""What starting, stopping and restarting say of what they leave alone."""
+
+import pytest
+
+from mcpd.model import Outcome, Result
+
+from .make import NOW
+from .test_failing_registry import Changed, carry_out, changed
+
+__all__ = ["changed"]
+
+
+async def outcomes(node: Changed, kind: str) -> dict[str, Outcome]:
+    operation, error = await carry_out(node, kind)
+    assert error is None
+    assert operation is not None
+    return {each.component: each for each in operation.outcomes}
+
+
+async def test_a_restart_of_what_is_stopped_says_that_it_is(changed: Changed) -> None:
+    await changed.registry.set_active("web", "", False, NOW)
+    found = await outcomes(changed, "restart")
+    assert {each.result for each in found.values()} == {Result.SKIPPED}
+    assert found["db"].message == "stopped, as its service is; `mcpctl start web` starts both"
+
+
+@pytest.mark.parametrize("kind", ["restart", "start"])
+async def test_what_depends_on_something_stopped_is_not_told_that_it_failed(changed: Changed, kind: str) -> None:
+    if kind == "start":
+        # As a container that is gone: nothing to be started.
+        del changed.podman.found["web-db"]
+        found = await outcomes(changed, kind)
+        assert found["api"] == Outcome("api", Result.SKIPPED, "depends on db, which failed")
+        return
+    await changed.registry.set_active("web", "db", False, NOW)
+    found = await outcomes(changed, kind)
+    assert found["db"] == Outcome("db", Result.SKIPPED, "stopped; `mcpctl start web/db` starts it")
+    assert found["api"] == Outcome("api", Result.SKIPPED, "depends on db, which was skipped")
