@@ -13,7 +13,7 @@ import msgspec
 from mcpctl import render, targets
 from mcpctl.config import Settings
 from mcpctl.errors import CliError, UnknownServiceError, UsageError
-from protos import atomic, grammar, naming, strict
+from protos import grammar, naming, strict
 from protos.spec import Service, examine_service
 from protos.strict import Problem
 
@@ -336,6 +336,7 @@ def _table(document: Any, component: str) -> Any:
 
 def _replace(path: Path, text: str) -> None:
     # Only who edits writes; `status` reads, too.
+    from protos import atomic
 
     path = path.resolve()  # a definition may be a link into a repository
     try:

@@ -88,7 +88,7 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
         return None
     if rest[0] in known[group]:
         asks_for_image = not group and rest[0] == "pull" and rest[1:2] == [_IMAGE]
-        return f"mcpctl's `pull` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
+        return f"`mcpctl pull SERVICE PATH` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
     said = f"{group} {rest[0]}".lstrip()
     table = _OURS.get(group, {})
     pair = " ".join(rest[:2])

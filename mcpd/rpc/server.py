@@ -173,9 +173,17 @@ async def _drain(server: _Server, gate: Gate) -> None:
 def _register_descriptors() -> None:
     """Gives reflection the contract, which betterproto's generated code does not register."""
     pool = descriptor_pool.Default()
-    present = {duration_pb2.DESCRIPTOR.name, timestamp_pb2.DESCRIPTOR.name}
     described = descriptor_pb2.FileDescriptorSet()
     described.ParseFromString(files("protos.mcp.v1").joinpath("agent.binpb").read_bytes())
+    present = {duration_pb2.DESCRIPTOR.name, timestamp_pb2.DESCRIPTOR.name}
     for file in described.file:
-        if file.name not in present:
+        if file.name not in present and not _knows(pool, file.name):
             pool.AddSerializedFile(file.SerializeToString())
+
+
+def _knows(pool: descriptor_pool.DescriptorPool, name: str) -> bool:
+    try:
+        pool.FindFileByName(name)
+    except KeyError:
+        return False
+    return True

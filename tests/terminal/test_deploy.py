@@ -25,6 +25,9 @@ def live(alone: Node, tmp_path: Path) -> LiveAgent:
     return agent
 
 
+BEGUN = "mcpctl: node rift: the deploy of web is operation 12"
+
+
 def reported(*last: v1.ComponentOutcome) -> list[v1.DeployResponse]:
     now = datetime.now(UTC)
     return [
@@ -40,7 +43,8 @@ def test_a_deploy_that_went_well_is_told_once_with_a_tick_for_each_step(live: Li
     with terminal(tmp_path, "deploy", "web") as screen:
         assert screen.end() == 0
         screen.is_clean()
-        plan, api, prompt = screen.lines
+        begun, plan, api, prompt = screen.lines
+        assert begun == BEGUN
         assert plan.split()[:3] == ["✓", "-", "plan"]
         assert api.split()[:6] == ["✓", "api", "replaced", "v1", "->", "v2"]
         assert prompt == "$"
@@ -53,7 +57,8 @@ def test_a_deploy_that_failed_says_why_once_and_the_containers_lines_are_below(l
     with terminal(tmp_path, "deploy", "web", columns=80) as screen:
         assert screen.end() == 1
         screen.is_clean()
-        plan, api, *error, one, two, _ = screen.lines
+        begun, plan, api, *error, one, two, _ = screen.lines
+        assert begun == BEGUN
         assert plan.split()[:3] == ["✓", "-", "plan"]
         assert api.split()[:3] == ["✗", "api", "reverted"]
         assert (one, two) == ("    cannot open /etc/web.conf", "    giving up")

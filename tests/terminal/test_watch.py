@@ -47,7 +47,7 @@ def test_status_shows_drift_alerts_and_events_as_they_come(
 @pytest.mark.parametrize("columns", [40, 200])
 def test_ps_shows_what_is_used(live: LiveAgent, tmp_path: Path, columns: int) -> None:
     assert live.percent == 50
-    with terminal(tmp_path, "ps", "-w", "0.5", columns=columns) as screen:
+    with terminal(tmp_path, "ps", "-w", "--interval", "0.5", columns=columns) as screen:
         screen.shows("CPU", "running", "50.")
         assert ("12.0 MiB / 64.0 MiB" in screen.text) == (columns == 200)
         assert ("8443:8443" in screen.text) == (columns == 200)
@@ -79,7 +79,7 @@ def test_a_node_that_goes_away_is_said_to_be_gone_and_comes_back_by_itself(
     alone: Node, live: LiveAgent, tmp_path: Path
 ) -> None:
     assert live.components
-    with terminal(tmp_path, "status", "-w", "0.3", columns=100) as screen:
+    with terminal(tmp_path, "status", "-w", "--interval", "0.3", columns=100) as screen:
         screen.shows("running")
         alone.cut(for_good=True)
         screen.shows("node rift: unreachable since")
@@ -94,7 +94,7 @@ def test_a_node_that_goes_away_is_said_to_be_gone_and_comes_back_by_itself(
 
 
 def test_one_connection_is_kept_for_all_that_is_asked(alone: Node, live: LiveAgent, tmp_path: Path) -> None:
-    with terminal(tmp_path, "status", "-w", "0.2") as screen:
+    with terminal(tmp_path, "status", "-w", "--interval", "0.2") as screen:
         until(lambda: len([each for each in live.requests if type(each).__name__ == "GetStatusRequest"]) > 5)
         assert alone.connections == 1
         assert screen.interrupt() == 130

@@ -66,8 +66,11 @@ def test_what_is_defined_and_not_deployed_is_said_in_a_line(run: Run, alone: Nod
     define("idle")
     answers(alone)
     status, out, err = run("status")
-    assert (status, len(out.splitlines())) == (0, 1)
-    assert err == ("mcpctl: defined and not deployed: idle; `mcpctl plan idle` shows what a deploy would change\n")
+    assert (status, out) == (0, "")
+    assert err == (
+        "mcpctl: no services are deployed on rift\n"
+        "mcpctl: defined and not deployed: idle; `mcpctl plan idle` shows what a deploy would change\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_a_broken_definition_is_a_note_and_breaks_nothing(
 
 def test_without_definitions_status_is_as_it_was(run: Run, alone: Node, tmp_path: Path) -> None:  # noqa: ARG001
     (tmp_path / "services").rmdir()
-    assert run("status")[::2] == (0, "")
+    assert run("status")[::2] == (0, "mcpctl: no services are deployed on rift\n")
 
 
 def test_programs_and_questions_about_the_past_get_no_such_line(run: Run, alone: Node, define: Define) -> None:

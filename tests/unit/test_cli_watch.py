@@ -258,7 +258,7 @@ def test_json_is_a_document_a_refresh(launch: Launch, live: LiveAgent, alone: No
 
 def test_json_of_ps_has_what_is_used_and_says_when_a_node_is_gone(launch: Launch, live: LiveAgent, alone: Node) -> None:
     assert live.components
-    program = launch("ps", "-w", "0.2", "--output", "jsonl")
+    program = launch("ps", "-w", "--interval", "0.2", "--output", "jsonl")
 
     def node() -> Any:
         return json.loads(program.line())["nodes"][0]
@@ -324,7 +324,7 @@ def test_one_node_that_cannot_be_asked_from_here_does_not_end_it(
         file.write(f'{key} = "none"\n')
     rift, _ = map(alive, nodes)
     rift.component("api")
-    program = launch("status", "--watch=0.2", "--output", "json")
+    program = launch("status", "--watch", "--interval", "0.2", "--output", "json")
     for _ in range(2):
         found = json.loads(program.line())["nodes"]
         assert found[0]["services"]

@@ -32,7 +32,7 @@ KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS]}
         ("exec web sh", "mcpctl has no `exec`: on the service's node, `podman exec` does that"),
         ("run nginx", "mcpctl has no `run`: what runs has a definition"),
         ("init", "mcpctl has no `init`: `mcpd init DIR`"),
-        ("pull image nginx", "`mcpctl pull` copies files; a deploy pulls what it needs"),
+        ("pull image nginx", "`mcpctl pull SERVICE PATH` copies files; a deploy pulls what it needs"),
         ("delpoy web --wait", "mcpctl has no `delpoy`; did you mean `mcpctl deploy web --wait`?"),
         ("node lst", "mcpctl has no `node lst`; did you mean `mcpctl node list`?"),
         ("xyzzy", "mcpctl has no `xyzzy`; `mcpctl help` lists what it has"),

@@ -20,10 +20,11 @@ from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Caller, RecordedService, Role
 from mcpd.rpc import discretion
 from mcpd.runtime.podman import Podman
+from monitor import probes
 from monitor.drift import drift
 from monitor.model import Desired, Observed, Seen, Wanted
 from monitor.ports import Executor, Ran
-from protos import printed, probes
+from protos import printed
 from protos.mcp import v1
 from protos.spec import Component, Heal, Health, Service
 
