@@ -116,8 +116,10 @@ def readable(settings: Settings, name: str = "") -> tuple[list[Service], list[Pa
     return right, [path for path, service in examined if service is None or service.name != path.stem]
 
 
-def unknown(settings: Settings, name: str, error: UnknownServiceError, asked: Collection[str]) -> CliError:
-    """What to say of service ``name`` when none of the nodes that were ``asked``, by name, has it."""
+def unknown(
+    settings: Settings, name: str, error: UnknownServiceError, asked: Collection[str], component: str = ""
+) -> CliError:
+    """What to say of service ``name``, or of a component of it, when none of the nodes that were ``asked`` has it."""
     if not (settings.services_dir / f"{name}.toml").is_file():
         return UnknownServiceError(f"{error}{nearest(settings, name)}")
     try:
@@ -126,6 +128,8 @@ def unknown(settings: Settings, name: str, error: UnknownServiceError, asked: Co
         return UnknownServiceError(f"{error}; its definition is wrong: `mcpctl service show {name}` says how")
     if node not in asked:
         return UnknownServiceError(f"{error}; its definition puts it on {node}")
+    if component:  # its service may be deployed all the same
+        return UnknownServiceError(f"{error}{nearest(settings, name, component)}")
     return CliError(f"{name} is defined for {node} and not deployed; `mcpctl deploy {name}` deploys it")
 
 

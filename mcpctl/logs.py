@@ -61,7 +61,8 @@ def logs(query: Query, wanted: Wanted) -> int:
     try:
         return asyncio.run(_show(settings, nodes, request, printer)) or status
     except UnknownServiceError as error:
-        raise definition.unknown(settings, request.service, error, [each.name for each in nodes]) from None
+        asked = [each.name for each in nodes]
+        raise definition.unknown(settings, request.service, error, asked, request.component) from None
 
 
 def follow(query: Query, wanted: Wanted) -> int:

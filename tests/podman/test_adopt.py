@@ -378,7 +378,7 @@ def test_what_compose_has_made_is_adopted_by_its_names(own: Node) -> None:
         assert {name: outcomes[name] for name in ("api", "db")} == {"api": "adopted", "db": "adopted"}
         own.mcpctl("service", "export", "shop")
         assert set(results(own, "deploy", "shop").values()) == {"unchanged"}
-        results(own, "deploy", "shop", "--force")
+        results(own, "deploy", "shop", "--force", "--accept-loss")
         assert {name: essence(own, name) for name in before} == before
     finally:
         own.mcpctl("undeploy", "shop", "--node", own.name, status=None)
