@@ -13,7 +13,12 @@ from mcpctl.errors import DONE, FAILED, INTERRUPTED, CliError
 
 # What is typed twenty times a day. With at most a service's name behind it there is nothing to parse, and without
 # cyclopts it starts in three quarters of the time (`nox -s bench`).
-_PLAIN = {"list": "list_services", "ps": "ps", "status": "status", "events": "events"}
+_PLAIN = {
+    "list": ("status", "list_services"),
+    "ps": ("status", "ps"),
+    "status": ("status", "status"),
+    "events": ("events", "events"),
+}
 
 _DEBUG = "--debug"
 _BUG = "Please report it where you found mcpctl; `--debug` shows what to send along."
@@ -50,16 +55,20 @@ def main() -> None:
 
 def _run(words: list[str]) -> int:
     if words and words[0] == "__complete":  # a shell asks, and its user waits
-        from mcpctl import completion
+        from mcpctl.actions.completion import answers
 
-        return completion.answer(words[1:])
+        return answers.answer(words[1:])
     if words and words[0] in _PLAIN and len(words) <= 2 and not any(word.startswith("-") for word in words):
-        from mcpctl import looking
+        from importlib import import_module
 
-        status: int = getattr(looking, _PLAIN[words[0]])(looking.Query(target=words[1] if words[1:] else ""))
+        from mcpctl.actions.query import Query
+
+        module, function = _PLAIN[words[0]]
+        action = getattr(import_module(f"mcpctl.actions.{module}"), function)
+        status: int = action(Query(target=words[1] if words[1:] else ""))
         sys.stdout.flush()
         return status
-    from mcpctl import app
+    from mcpctl.commands import app
 
     return app.run(words)
 
@@ -85,7 +94,7 @@ def _trace(error: BaseException) -> None:
 
 
 def _failed(message: str, status: int) -> int:
-    from mcpctl import render
+    from mcpctl.ui import render
 
     render.note(f"mcpctl: {message}")
     return status

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcpctl import credentials
-from mcpctl.credentials import Account, Server
+from mcpctl.auth import credentials
+from mcpctl.auth.credentials import Account, Server
+from mcpctl.auth.session import Session
 from mcpctl.errors import CliError, UsageError
-from mcpctl.session import Session
 from protos import grammar, strict
 from protos.fields import FilePath, Name, NetworkAddress
 from protos.strict import Problem, checked

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from mcpctl import rows
-from mcpctl.alerts import Ledger
+from mcpctl.actions.alerts import Ledger
+from mcpctl.actions.logs import LogRow
+from mcpctl.actions.timeline import Timeline
 from mcpctl.commands.adopt import AdoptionRow
 from mcpctl.commands.service import ImportRow
-from mcpctl.drawing import Timeline
-from mcpctl.exporting import Exported
-from mcpctl.logs import LogRow
+from mcpctl.definitions.exporting.formats import Exported
+from mcpctl.ui import rows
 
 # By the words of the command, joined by dashes, which is the file's name.
 DOCUMENTS: dict[str, Any] = {

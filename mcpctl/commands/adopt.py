@@ -9,13 +9,15 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from mcpctl import client, definition, render
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, DryRun
 from mcpctl.config import Node, Settings
+from mcpctl.definitions import definition
 from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
-from mcpctl.fanout import Answers, Said, ask_each, changeable, settled
-from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, DryRun
-from mcpctl.rows import OutcomeRow, outcome_row
+from mcpctl.nodes import client
+from mcpctl.nodes.fanout import Answers, Said, ask_each, changeable, settled
+from mcpctl.ui import render
+from mcpctl.ui.rows import OutcomeRow, outcome_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 

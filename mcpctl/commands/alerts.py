@@ -1,4 +1,4 @@
-"""alerts list|ack|silence|unsilence: signatures, and which node is meant; what they do is in `mcpctl.alerts`."""
+"""alerts list|ack|silence|unsilence: signatures, and which node is meant; the rest is in `mcpctl.actions.alerts`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import alerts, definition
+from mcpctl.actions import alerts
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, Nodes, OneNode, What, instant, ledger_id, target
 from mcpctl.config import Settings
+from mcpctl.definitions import definition
 from mcpctl.errors import UsageError
-from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, Nodes, OneNode, What, instant, ledger_id, target
 from protos import grammar
 
 

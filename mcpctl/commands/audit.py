@@ -1,4 +1,4 @@
-"""audit: its signature; what it does is in `mcpctl.audit`."""
+"""audit: its signature; what it does is in `mcpctl.actions.audit`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import audit as calls
+from mcpctl.actions import audit as calls
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, Nodes, past
 from mcpctl.errors import UsageError
-from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, Nodes, past
 
 
 def audit(

@@ -10,9 +10,14 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from cyclopts import Parameter
 
-from mcpctl import client, definition, moved, render, rollout, targets
+from mcpctl.actions import relocation, rollout
+from mcpctl.actions.operations import BAD, Show, announce, ended_early, follow, left_alone, print_outcomes, shown, watch
+from mcpctl.actions.plan import Wanted, changes, on_active_nodes, plan_all, plan_one, plan_several, preview
+from mcpctl.actions.rollout import Done, Job
+from mcpctl.commands.options import COMMON, Common, DryRun, Force, What, Whats, target
 from mcpctl.config import NodeState, Settings
-from mcpctl.definition import Definition
+from mcpctl.definitions import definition, targets
+from mcpctl.definitions.definition import Definition
 from mcpctl.errors import (
     DONE,
     FAILED,
@@ -23,13 +28,11 @@ from mcpctl.errors import (
     UnreachableError,
     UsageError,
 )
-from mcpctl.looking import what as called
-from mcpctl.options import COMMON, Common, DryRun, Force, What, Whats, target
-from mcpctl.output import later, structured
-from mcpctl.planning import Wanted, changes, on_active_nodes, plan_all, plan_one, plan_several, preview
-from mcpctl.reports import BAD, Show, announce, ended_early, follow, left_alone, print_outcomes, shown, watch
-from mcpctl.rollout import Done, Job
-from mcpctl.rows import OutcomeRow, ReportRow, deploy_report, outcome_row
+from mcpctl.nodes import client
+from mcpctl.ui import render
+from mcpctl.ui.cells import full_name as called
+from mcpctl.ui.output import later, structured
+from mcpctl.ui.rows import OutcomeRow, ReportRow, deploy_report, outcome_row
 from protos import grammar
 from protos.mcp import v1
 from protos.wire import service_spec
@@ -104,7 +107,7 @@ def _deploy_one(settings: Settings, one: Wanted, request: v1.DeployRequest, comm
     node, name = settings.usable_node(one.node), one.service.service.name
     if moves and one.component:
         raise UsageError(f"--and-undeploy-old moves a whole service: say {name}, without a component")
-    elsewhere = moved.check(settings, {name: node.name}, "deploying", moves=moves)
+    elsewhere = relocation.check(settings, {name: node.name}, "deploying", moves=moves)
     status = watch(
         settings,
         node,
@@ -176,7 +179,7 @@ def _agreed(count: int) -> bool:
 def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.DeployRequest]], common: Common) -> int:
     several, skipped = _on_active_nodes(settings, several)
     nodes = {each.node for each, _ in several}
-    elsewhere = moved.check(settings, {each.service.service.name: each.node for each, _ in several}, "deploying")
+    elsewhere = relocation.check(settings, {each.service.service.name: each.node for each, _ in several}, "deploying")
     done: list[Done] = []
     # Of each node the operation that it is at, with the name of what it deploys.
     running: dict[str, tuple[str, str]] = {}
@@ -339,7 +342,7 @@ def _each(command: str, what: Sequence[str], call: Call, common: Common, *, acti
         settings.usable_node(wanted[0].node)
         several = [(wanted[0], None)]
     if active:
-        moved.check(settings, {each.service.service.name: each.node for each, _ in several}, "starting")
+        relocation.check(settings, {each.service.service.name: each.node for each, _ in several}, "starting")
     if active is not None:
         for each, _ in several:
             _write_active(each.service, each.component, active, quiet=common.quiet)

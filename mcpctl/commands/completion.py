@@ -8,9 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import render, shells
+from mcpctl.actions.completion import shells
+from mcpctl.actions.completion.shells import SCRIPTS, Shell
 from mcpctl.errors import DONE
-from mcpctl.shells import SCRIPTS, Shell
+from mcpctl.ui import render
 
 
 def bash() -> int:

@@ -1,14 +1,14 @@
-"""dash: its signature; what it does is in `mcpctl.dash`."""
+"""dash: its signature; what it does is in `mcpctl.actions.dash`."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
 
-from mcpctl import render
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, Nodes
 from mcpctl.errors import CliError, UsageError
-from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, Nodes
+from mcpctl.ui import render
 
 _MISSING = """\
 dash needs Textual, which is not installed here: `pip install 'mcp-control-plane[dash]'` adds it.
@@ -28,6 +28,6 @@ def dash(*, node: Nodes = (), common: Common = COMMON) -> int:
         raise CliError(_MISSING)
     if not (render.is_terminal(sys.stdout) and sys.stdin.isatty()):
         raise UsageError("dash needs a terminal; `mcpctl status --watch` does without")
-    from mcpctl.dash import app
+    from mcpctl.actions.dash import app
 
     return app.run(Query("", node, common.config, common.how))

@@ -1,4 +1,4 @@
-"""push, pull, ls, diff-file: their signatures; what they do is in `mcpctl.files`."""
+"""push, pull, ls, diff-file: their signatures; what they do is in `mcpctl.actions.files`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import definition, files, local, remote
+from mcpctl.actions import files
+from mcpctl.actions.files import Pull, Push
+from mcpctl.commands.options import COMMON, Common, target
 from mcpctl.config import Node, Settings
+from mcpctl.definitions import definition
 from mcpctl.errors import UsageError
-from mcpctl.files import Pull, Push
-from mcpctl.options import COMMON, Common, target
+from mcpctl.nodes.transfer import local, remote
 
 _STANDARD_OUTPUT = "-"
 _MODE = re.compile(r"0?[0-7]{3}")

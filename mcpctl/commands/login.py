@@ -11,16 +11,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import credentials, mcias, render
+from mcpctl.actions.query import Query
+from mcpctl.auth import credentials, mcias
+from mcpctl.auth.credentials import Account, Server
+from mcpctl.auth.mcias import Grant
+from mcpctl.commands.options import COMMON, Common, Nodes
 from mcpctl.config import Settings
-from mcpctl.credentials import Account, Server
 from mcpctl.errors import DONE, CliError, UsageError
-from mcpctl.fanout import ask
-from mcpctl.looking import Query
-from mcpctl.mcias import Grant
-from mcpctl.options import COMMON, Common, Nodes
-from mcpctl.output import View, listing
-from mcpctl.rows import GrantRow, LogoutRow, WhoRow, who_row
+from mcpctl.nodes.fanout import ask
+from mcpctl.ui import render
+from mcpctl.ui.output import View, listing
+from mcpctl.ui.rows import GrantRow, LogoutRow, WhoRow, who_row
 from protos.mcp import v1
 
 

@@ -1,4 +1,4 @@
-"""logs: its signature; what it does is in `mcpctl.logs`."""
+"""logs: its signature; what it does is in `mcpctl.actions.logs`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import logs as lines
+from mcpctl.actions import logs as lines
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, Nodes, What, past
 from mcpctl.errors import UsageError
-from mcpctl.looking import Query
-from mcpctl.options import COMMON, Common, Nodes, What, past
 
 
 def logs(

@@ -8,13 +8,15 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from mcpctl import client, nodes, render
+from mcpctl.actions import nodes
+from mcpctl.commands.options import COMMON, Common
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import DONE, UsageError
-from mcpctl.fanout import ask, same_address
-from mcpctl.options import COMMON, Common
-from mcpctl.output import names, structured
-from mcpctl.rows import node_row
+from mcpctl.nodes import client
+from mcpctl.nodes.fanout import ask, same_address
+from mcpctl.ui import render
+from mcpctl.ui.output import names, structured
+from mcpctl.ui.rows import node_row
 from protos import grammar
 from protos.mcp import v1
 

@@ -7,15 +7,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl import client, render
+from mcpctl.actions.operations import watch
+from mcpctl.actions.query import Query
+from mcpctl.commands.options import COMMON, Common, Nodes, OneNode, ledger_id
 from mcpctl.errors import DONE, FAILED, InterruptedByUserError, UsageError
-from mcpctl.fanout import ask
-from mcpctl.looking import LONG_AGO, Query, what
-from mcpctl.options import COMMON, Common, Nodes, OneNode, ledger_id
-from mcpctl.output import View, listing
-from mcpctl.reports import watch
-from mcpctl.rows import OperationRow, operation_row, watch_report
-from mcpctl.tables import Fit
+from mcpctl.nodes import client
+from mcpctl.nodes.fanout import ask
+from mcpctl.ui import render
+from mcpctl.ui.cells import LONG_AGO, full_name
+from mcpctl.ui.output import View, listing
+from mcpctl.ui.rows import OperationRow, operation_row, watch_report
+from mcpctl.ui.tables import Fit
 from protos.mcp import v1
 
 _DEFAULT_OPERATIONS = 20
@@ -121,5 +123,5 @@ def _wide_cells(row: OperationRow) -> tuple[str, ...]:
 
 def _cells(row: OperationRow) -> tuple[str, ...]:
     started, took = render.moment(row.started_at), render.age(row.started_at, row.ended_at)
-    target = what(row.service, row.component)
+    target = full_name(row.service, row.component)
     return row.node, str(row.id), row.kind, target, row.caller, started, took, row.state, row.message or row.step

@@ -12,14 +12,18 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from mcpctl import definition, editing, exports, render
+from mcpctl.actions import service_edit, service_export
+from mcpctl.commands.options import COMMON, Common, DryRun
 from mcpctl.config import Settings
-from mcpctl.definition import Definition
+from mcpctl.definitions import definition
+from mcpctl.definitions.definition import Definition
+from mcpctl.definitions.exporting import toml
+from mcpctl.definitions.exporting.formats import Format
+from mcpctl.definitions.loss import Loss
 from mcpctl.errors import DONE, USAGE, CliError, UsageError
-from mcpctl.exporting import Format, Loss, toml
-from mcpctl.options import COMMON, Common, DryRun
-from mcpctl.output import How, View, listing
-from mcpctl.rows import DefinitionRow, EditRow, EffectiveRow, WrittenRow
+from mcpctl.ui import render
+from mcpctl.ui.output import How, View, listing
+from mcpctl.ui.rows import DefinitionRow, EditRow, EffectiveRow, WrittenRow
 from protos import grammar, naming
 from protos.strict import MAX_FILE_SIZE
 
@@ -148,17 +152,17 @@ def edit(
     """
     settings = common.settings()
     path, before = _to_edit(settings, service, new)
-    with editing.draft(path, _template(settings, service) if before is None else before) as draft:
-        found = editing.checked(settings, draft)
+    with service_edit.draft(path, _template(settings, service) if before is None else before) as draft:
+        found = service_edit.checked(settings, draft)
         if not draft.is_changed():
             return _edited(common, path, _NOT_BEGUN if before is None else _UNCHANGED)
         if not common.json:
             for line in draft.difference():
                 render.say((line, {"+": "green", "-": "red"}.get(line[:1], "")))
             _show_plan(settings, Definition(path, found.service))
-        if sys.stdin.isatty() and not yes and not editing.asked(f"Write {path}?", default=False):
+        if sys.stdin.isatty() and not yes and not service_edit.asked(f"Write {path}?", default=False):
             raise CliError(f"{path} is as it was")
-        editing.replace(path, draft.text(), before)
+        service_edit.replace(path, draft.text(), before)
     return _edited(common, path, _WRITTEN)
 
 
@@ -173,19 +177,19 @@ def _to_edit(settings: Settings, name: str, new: bool) -> tuple[Path, bytes | No
         return path, path.read_bytes()
     if not settings.services_dir.is_dir():
         raise UsageError(f"{settings.services_dir} does not exist; services.dir in {settings.path} says where it is")
-    if not new and not (sys.stdin.isatty() and editing.asked(f"{path} does not exist. Begin it?", default=False)):
+    if not new and not (sys.stdin.isatty() and service_edit.asked(f"{path} does not exist. Begin it?", default=False)):
         raise UsageError(f"no service {name!r}: {path} does not exist; --new begins it")
     return path, None
 
 
 def _template(settings: Settings, name: str) -> bytes:
     node = next((each.name for each in settings.active_nodes), "NODE")
-    return editing.TEMPLATE.replace("NAME", name).replace("NODE", node).encode()
+    return service_edit.TEMPLATE.replace("NAME", name).replace("NODE", node).encode()
 
 
 def _show_plan(settings: Settings, found: Definition) -> None:
     """As `mcpctl plan` does; a node that cannot be asked is said."""
-    from mcpctl.planning import Wanted, plan_one
+    from mcpctl.actions.plan import Wanted, plan_one
 
     try:
         plan_one(settings, Wanted(found), how=How())
@@ -224,13 +228,13 @@ def export(
 
     For example: `mcpctl service export web --format compose`
     """
-    from mcpctl.exporting import export as exported_as
+    from mcpctl.definitions.exporting import export as exported_as
 
     settings = common.settings()
-    found = exports.find(settings, service, node)
+    found = service_export.find(settings, service, node)
     exported = exported_as(found.service, format)
     if format is Format.TOML and found.path is None and not to and not node:
-        path = exports.write_definition(settings, found.service)
+        path = service_export.write_definition(settings, found.service)
         if common.json:
             common.put(WrittenRow(str(path)))
         else:
@@ -239,8 +243,8 @@ def export(
         common.put(exported)
         return DONE
     else:
-        exports.put(exported, format, to)
-    exports.tell(exported.losses)
+        service_export.put(exported, format, to)
+    service_export.tell(exported.losses)
     return DONE
 
 
@@ -260,7 +264,7 @@ def import_service(
 
     For example: `mcpctl service import compose.yaml --name web --dry-run`
     """
-    from mcpctl.importing import ComposeError, Source, import_compose
+    from mcpctl.definitions.importing import ComposeError, Source, import_compose
 
     settings = common.settings()
     if name:
@@ -281,15 +285,15 @@ def import_service(
     if dry_run:
         definition.check(settings, path, imported.service)
     else:
-        exports.write_definition(settings, imported.service)
+        service_export.write_definition(settings, imported.service)
     if common.json:
         common.put(ImportRow(str(path), not dry_run, tuple(imported.losses)))
         return DONE
     if dry_run:
-        exports.show(toml.text(imported.service))
+        service_export.show(toml.text(imported.service))
     else:
         render.note(f"{path}: written")
-    exports.tell(imported.losses)
+    service_export.tell(imported.losses)
     return DONE
 
 

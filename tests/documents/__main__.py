@@ -13,7 +13,7 @@ def generated() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
     mcpctl, mcpd = reference.programs()
     return {
-        Path("mcpctl/words.py"): words.text(mcpctl),
+        Path("mcpctl/actions/completion/command_table.py"): words.text(mcpctl),
         Path("docs/reference/mcpctl.md"): markdown.page(mcpctl),
         Path("docs/reference/mcpd.md"): markdown.page(mcpd),
         Path("docs/reference/mcpctl.1"): roff.page(mcpctl),

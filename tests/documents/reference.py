@@ -60,7 +60,7 @@ class Program(NamedTuple):
 
 def programs() -> tuple[Program, Program]:
     """mcpctl and mcpd."""
-    from mcpctl.app import build
+    from mcpctl.commands.app import build
     from mcpd.__main__ import app
 
     return read("mcpctl", 1, build([])), read("mcpd", 8, app)

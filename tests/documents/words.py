@@ -1,4 +1,4 @@
-"""`mcpctl/words.py`: the commands and their options, for completion."""
+"""`mcpctl/actions/completion/command_table.py`: the commands and their options, for completion."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def text(program: Program) -> str:
         "# Each with its line in the list, its options (what each takes, and its help), and what its arguments are.\n"
         f"COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {commands!r}\n"
     )
-    formatted = ["ruff", "format", "--stdin-filename", "mcpctl/words.py", "-"]
+    formatted = ["ruff", "format", "--stdin-filename", "mcpctl/actions/completion/command_table.py", "-"]
     return subprocess.run(formatted, input=code, capture_output=True, text=True, check=True).stdout
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mcpctl.exporting import toml
+from mcpctl.definitions.exporting import toml
 from protos.spec import Component, Health, Service
 from tests.podman.node import Node, run
 from tests.waiting import free_port

@@ -9,8 +9,8 @@ import warnings
 from datetime import timedelta
 from pathlib import Path
 
-from mcpctl import client
 from mcpctl.config import load
+from mcpctl.nodes import client
 from protos.mcp import v1
 from tests.podman.node import Node
 from tests.waiting import until

@@ -15,8 +15,11 @@ from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import client, config, drawing, render
+from mcpctl import config
+from mcpctl.actions import timeline
 from mcpctl.errors import UnreachableError
+from mcpctl.nodes import client
+from mcpctl.ui import render
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
 from tests.waiting import DEADLINE_S, until
@@ -519,7 +522,7 @@ def test_a_timeline_of_a_service_that_never_was_is_refused(run: Run, alone: Node
 def test_before_the_oldest_event_that_fits_nothing_is_claimed(
     run: Run, alone: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawing, "_MOST", 2)
+    monkeypatch.setattr(timeline, "_MOST", 2)
     prepare_status(alone, an_api())
     alone.append(an_event(1, "exited", ago(20)), an_event(2, "exited", ago(6)), an_event(3, "running", ago(3)))
     _, out, err = run("timeline", "web", *WIDTH)

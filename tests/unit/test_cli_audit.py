@@ -9,7 +9,7 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import render
+from mcpctl.ui import render
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, Node, Program, Run, stripped
 from tests.waiting import until

@@ -21,7 +21,7 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import render
+from mcpctl.ui import render
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
 from tests.waiting import DEADLINE_S, until

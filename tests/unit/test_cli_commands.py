@@ -19,8 +19,9 @@ from typing import NamedTuple
 import pytest
 
 from mcpctl import __main__ as program
-from mcpctl import __version__, client
-from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl import __version__
+from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.nodes import client
 from mcpd import pki
 
 DEADLINE_S = 30.0
@@ -441,7 +442,7 @@ def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.M
     def crash(*_: object) -> None:
         raise RuntimeError("surprise")
 
-    monkeypatch.setattr("mcpctl.looking.ps", crash)
+    monkeypatch.setattr("mcpctl.actions.status.ps", crash)
     status, out, err = run("ps")
     assert (status, out) == (1, "")
     assert err == (
@@ -457,7 +458,7 @@ def test_an_interrupt_has_the_status_that_shells_know(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mcpctl.looking.ps", interrupt)
+    monkeypatch.setattr("mcpctl.actions.status.ps", interrupt)
     status, _, err = run(*words)
     assert status == 130
     assert "interrupted" in err

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import config, definition
+from mcpctl import config
 from mcpctl.config import Settings
-from mcpctl.definition import Definition
+from mcpctl.definitions import definition
+from mcpctl.definitions.definition import Definition
 from mcpctl.errors import CliError, UsageError
 
 NODES = '[[nodes]]\nname = "rift"\naddress = "127.0.0.1:9444"\n[[nodes]]\nname = "orion"\naddress = "127.0.0.2:9444"\n'

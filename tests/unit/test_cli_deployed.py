@@ -8,8 +8,8 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import definition
 from mcpctl.config import load
+from mcpctl.definitions import definition
 from protos.fingerprint import definition_hash
 from protos.mcp import v1
 from tests.unit.agent_double import WEB, Node, Run

@@ -18,7 +18,8 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import client, local, transfer
+from mcpctl.nodes import client
+from mcpctl.nodes.transfer import chunks, local
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
 from tests.waiting import DEADLINE_S, until
@@ -304,17 +305,17 @@ def test_a_refused_token_is_replaced_and_the_file_sent_from_its_beginning(
         asked.append(token)
         return "new"
 
-    send = transfer.send
+    send = chunks.send
 
-    async def counting(*given: Any) -> transfer.Moved:
+    async def counting(*given: Any) -> chunks.Moved:
         moved = await send(*given)
         task = asyncio.current_task()
         assert task
         cancellations.append(task.cancelling())
         return moved
 
-    monkeypatch.setattr("mcpctl.session.Session.another", another)
-    monkeypatch.setattr(transfer, "send", counting)
+    monkeypatch.setattr("mcpctl.auth.session.Session.another", another)
+    monkeypatch.setattr(chunks, "send", counting)
     assert run("push", "app.ini", "web").status == 0
     assert asked == ["secret"]
     assert rift.agent.seen_tokens == ["secret", "new"]

@@ -24,10 +24,11 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import mcias as client
-from mcpctl import render, session
-from mcpctl.credentials import Account, Lifetime, Server, lifetime
-from mcpctl.session import Step, step
+from mcpctl.auth import mcias as client
+from mcpctl.auth import session
+from mcpctl.auth.credentials import Account, Lifetime, Server, lifetime
+from mcpctl.auth.session import Step, step
+from mcpctl.ui import render
 from mcpd import pki
 from protos.mcp import v1
 from tests.standin.running import PASSWORD, Mcias
@@ -800,7 +801,7 @@ def test_a_token_that_cannot_be_kept_is_used_and_said(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mcpctl.credentials.keep", full)
+    monkeypatch.setattr("mcpctl.auth.credentials.keep", full)
     status, _, err = run("whoami")
     assert status == 0
     assert f"not kept: {unattended / 'token'} cannot be written: No space left on device" in err
@@ -943,5 +944,6 @@ def test_nothing_for_a_login_is_imported_when_none_is_due(folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], env=of_a_shell(folder), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (
-        set(done.stdout.splitlines()[-1].split()) & {"mcpctl.mcias", "http.client", "getpass", "protos.atomic"} == set()
+        set(done.stdout.splitlines()[-1].split()) & {"mcpctl.auth.mcias", "http.client", "getpass", "protos.atomic"}
+        == set()
     )

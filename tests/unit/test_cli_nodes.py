@@ -15,8 +15,10 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import client, config, fanout, trust
+from mcpctl import config
+from mcpctl.auth import tls
 from mcpctl.errors import SilentError
+from mcpctl.nodes import client, fanout
 from mcpd import pki
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOST, WEB, Agent, Node, Run, stripped
@@ -457,9 +459,9 @@ def test_all_nodes_share_what_is_known_of_their_ca(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[object] = []
-    real = trust.context
+    real = tls.context
     monkeypatch.setattr(client, "_contexts", {})
-    monkeypatch.setattr(trust, "context", lambda *words: made.append(words) or real(*words))
+    monkeypatch.setattr(tls, "context", lambda *words: made.append(words) or real(*words))
     assert run("ps").status == 0
     assert len(made) == 1
 

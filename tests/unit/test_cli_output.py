@@ -22,8 +22,8 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl import render
-from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.ui import render
 from protos.mcp import v1
 from tests.unit.agent_double import AT, WEB, Agent, Node, Run, of_a_shell
 from tests.waiting import DEADLINE_S
@@ -400,7 +400,7 @@ def test_debug_shows_where_an_error_comes_from_and_the_sentence(run: Run, full: 
 
 def test_the_environment_asks_for_debugging_as_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCP_DEBUG", "1")
-    monkeypatch.setattr("mcpctl.looking.ps", lambda *_: 1 // 0)
+    monkeypatch.setattr("mcpctl.actions.status.ps", lambda *_: 1 // 0)
     status, _, err = run("ps")
     assert status == 1
     assert "Traceback" in err

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import widths
-from mcpctl.progress import Board, Line, Screen
-from mcpctl.rows import OutcomeRow, ProgressRow
+from mcpctl.ui import text_width
+from mcpctl.ui.progress import Board, Line, Screen
+from mcpctl.ui.rows import OutcomeRow, ProgressRow
 from tests.unit.agent_double import AT, HOSTILE
 
 
@@ -163,7 +163,7 @@ def test_a_line_never_reaches_the_last_column_whatever_is_in_it(message: str, wi
     board.step(message or "api", ProgressRow("api", message, message, AT), now=0)
     board.outcome("x" * 100, OutcomeRow("", message, message), now=0)
     for line in drawn(board, width=width):
-        assert widths.columns(line) < width
+        assert text_width.columns(line) < width
         assert line.isprintable()
 
 
@@ -178,7 +178,7 @@ def test_any_text_keeps_to_the_width(name: str, step: str, message: str, width: 
     board = Board()
     board.step(name, ProgressRow("", step, message, None), now=0)
     (line,) = drawn(board, width=width)
-    assert widths.columns(line) < width
+    assert text_width.columns(line) < width
     assert line.isprintable()
 
 

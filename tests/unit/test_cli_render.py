@@ -15,9 +15,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import render
-from mcpctl.exporting import yamltext
-from mcpctl.rows import EventRow, component_row, event_row, outcome_row, service_row
+from mcpctl.definitions.exporting import yamltext
+from mcpctl.ui import render
+from mcpctl.ui.rows import EventRow, component_row, event_row, outcome_row, service_row
 from protos.mcp import v1
 
 Printed = Callable[[], str]

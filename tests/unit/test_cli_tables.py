@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import alerts, audit, looking, nodes, tables, widths
+from mcpctl.actions import alerts, audit, nodes, events, status
 from mcpctl.commands import operations
-from mcpctl.output import View
-from mcpctl.tables import Fit
+from mcpctl.ui import tables, text_width
+from mcpctl.ui.output import View
+from mcpctl.ui.tables import Fit
 
 YEAR = "2026-"
 WHEN = "2026-11-29 16:09:11"
@@ -59,7 +60,7 @@ ALERT = (
         (nodes._NODES, NODE, ("rift", "active", "yes")),
         (audit._CALLS, (*CALL, "544 ms"), ("kyle", "ListOperations", "metacrypt/api", "FAILED_PRECONDITION")),
         (alerts._ALERTS, ALERT, ("117", "drift", "metacrypt/worker")),
-        (looking.EVENTS, (WHEN, "rift", "web/worker", "reverted", "kyle", DIED), ("web/worker", "reverted")),
+        (events.EVENTS, (WHEN, "rift", "web/worker", "reverted", "kyle", DIED), ("web/worker", "reverted")),
     ],
 )
 def test_at_80_columns_what_matters_is_whole_and_text_goes_on_below(
@@ -116,24 +117,24 @@ def test_no_line_is_wider_than_the_terminal_whatever_is_in_it(rows: list[tuple[s
         assert line.isprintable()
         # A number is never cut, and these may be long.
         if not re.search(r"[0-9 .:%/+-]{9}", line):
-            assert widths.columns(line) <= room
+            assert text_width.columns(line) <= room
 
 
 @given(TEXT, st.integers(1, 100))
 def test_wrapping_loses_nothing_but_blanks(text: str, room: int) -> None:
-    lines = list(widths.wrapped(text, room))
-    assert "".join("".join(lines).split()) == "".join("".join(map(widths.one_line, text.split("\n"))).split())
-    assert all(widths.columns(line) <= max(2, room) for line in lines)
+    lines = list(text_width.wrapped(text, room))
+    assert "".join("".join(lines).split()) == "".join("".join(map(text_width.one_line, text.split("\n"))).split())
+    assert all(text_width.columns(line) <= max(2, room) for line in lines)
 
 
 @given(ROWS, st.tuples(TEXT, TEXT, TEXT, TEXT), st.sampled_from([0, 80]))
 def test_a_later_row_fits_as_well(rows: list[tuple[str, ...]], later: tuple[str, ...], room: int) -> None:
     headers = ("WHAT", "NODE", "STATE", "DETAIL")
     layout = tables.laid_out(headers, rows, room, YEAR, Fit()) if room else tables.unbound(headers, rows)
-    later = tuple(map(widths.one_line, later))
+    later = tuple(map(text_width.one_line, later))
     wider = tables.widened(layout, later)
     assert wider.shown == layout.shown
     for texts in tables.physical(wider, later, "…"):
         line = tables.padded(wider, texts, lambda _, text: text)
         if room and not any(map(tables.is_number, later)):
-            assert widths.columns(line) <= room
+            assert text_width.columns(line) <= room

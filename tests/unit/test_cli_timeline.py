@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import timeline
-from mcpctl.rows import AlertRow, ComponentRow, EventRow, OperationRow, alert_row, component_row, event_row
-from mcpctl.timeline import Cell, Change, History, Mark, Segment, Span, Window
+from mcpctl.ui import history
+from mcpctl.ui.history import Cell, Change, History, Mark, Segment, Span, Window
+from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, OperationRow, alert_row, component_row, event_row
 from protos.mcp import v1
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -26,7 +26,7 @@ def at(hours: float) -> datetime:
 
 def fold(state: str, *changes: tuple[float, str], wanted: bool = True) -> list[tuple[float, float, str]]:
     """The segments of a component that was in ``state``, in hours since the start of a window of ten."""
-    segments = timeline.fold(state, wanted, [Change(at(hours), kind) for hours, kind in changes], WINDOW)
+    segments = history.fold(state, wanted, [Change(at(hours), kind) for hours, kind in changes], WINDOW)
     return [((each.start - START) / HOUR, (each.end - START) / HOUR, each.state) for each in segments]
 
 
@@ -137,7 +137,7 @@ lengths = st.timedeltas(timedelta(seconds=1), timedelta(days=4000))
 
 @given(kinds, st.booleans(), changes)
 def test_segments_cover_the_window_without_gap_or_overlap(state: str, wanted: bool, changes: list[Change]) -> None:
-    segments = timeline.fold(state, wanted, changes, WINDOW)
+    segments = history.fold(state, wanted, changes, WINDOW)
     assert [segments[0].start, *(each.end for each in segments)] == [*(each.start for each in segments), WINDOW.end]
     assert segments[0].start == WINDOW.start
     assert all(each.start < each.end for each in segments)
@@ -145,14 +145,14 @@ def test_segments_cover_the_window_without_gap_or_overlap(state: str, wanted: bo
 
 @given(kinds, st.booleans(), changes)
 def test_neighbours_are_in_different_states(state: str, wanted: bool, changes: list[Change]) -> None:
-    segments = timeline.fold(state, wanted, changes, WINDOW)
+    segments = history.fold(state, wanted, changes, WINDOW)
     assert all(one.state != other.state for one, other in itertools.pairwise(segments))
 
 
 @given(st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy")))))
 def test_nothing_is_up_that_was_never_seen_up(changes: list[Change]) -> None:
-    segments = timeline.fold("exited", True, changes, WINDOW)
-    assert timeline.uptime(segments) in (0, None)
+    segments = history.fold("exited", True, changes, WINDOW)
+    assert history.uptime(segments) in (0, None)
 
 
 # -- uptime
@@ -164,33 +164,33 @@ def segments(*parts: tuple[float, float, str]) -> tuple[Segment, ...]:
 
 def test_uptime_is_the_share_of_the_known_time_that_it_ran_or_was_healthy() -> None:
     parts = segments((0, 4, "unknown"), (4, 5, "running"), (5, 7, "healthy"), (7, 8, "unhealthy"), (8, 10, "stopped"))
-    assert timeline.uptime(parts) == 50
+    assert history.uptime(parts) == 50
 
 
 def test_of_what_is_not_known_there_is_no_uptime() -> None:
-    assert timeline.uptime(segments((0, 10, "unknown"))) is None
-    assert timeline.percentage(None) == "-"
+    assert history.uptime(segments((0, 10, "unknown"))) is None
+    assert history.percentage(None) == "-"
 
 
 @given(kinds, st.booleans(), changes)
 def test_uptime_is_a_percentage(state: str, wanted: bool, changes: list[Change]) -> None:
-    value = timeline.uptime(timeline.fold(state, wanted, changes, WINDOW))
+    value = history.uptime(history.fold(state, wanted, changes, WINDOW))
     assert value is None or 0 <= value <= 100
 
 
 @given(st.integers(1, int(timedelta(days=4000) / timedelta(microseconds=1)) - 1))
 def test_only_what_was_never_down_shows_100_percent(microseconds: int) -> None:
     end, down = START + timedelta(days=4000), START + timedelta(microseconds=microseconds)
-    value = timeline.uptime([Segment(START, down, "running"), Segment(down, end, "exited")])
-    shown = timeline.percentage(value)
+    value = history.uptime([Segment(START, down, "running"), Segment(down, end, "exited")])
+    shown = history.percentage(value)
     assert not shown.startswith("100")
     assert len(shown) <= 6
-    assert timeline.percentage(100.0) == "100%"
+    assert history.percentage(100.0) == "100%"
 
 
 @pytest.mark.parametrize(("value", "shown"), [(0.0, "0.00%"), (50.0, "50.00%"), (99.999, "99.99%"), (0.009, "0.00%")])
 def test_a_percentage_is_cut_and_not_rounded(value: float, shown: str) -> None:
-    assert timeline.percentage(value) == shown
+    assert history.percentage(value) == shown
 
 
 # -- segments to cells
@@ -199,7 +199,7 @@ def test_a_percentage_is_cut_and_not_rounded(value: float, shown: str) -> None:
 def test_a_cell_says_what_its_slice_of_time_was() -> None:
     parts = segments((0, 3, "running"), (3, 5, "exited"), (5, 6, "restarting"), (6, 8, "stopped"), (8, 10, "unknown"))
     expected = (UP, UP, UP, DOWN, DOWN, DEGRADED, STOPPED, STOPPED, UNKNOWN, UNKNOWN)
-    assert timeline.cells(parts, WINDOW, 10) == expected
+    assert history.cells(parts, WINDOW, 10) == expected
 
 
 @pytest.mark.parametrize(("state", "shown"), [("exited", DOWN_A_WHILE), ("restarting", DEGRADED_A_WHILE)])
@@ -208,36 +208,36 @@ def test_a_moment_of_trouble_is_seen_in_a_slice_of_hours_and_does_not_look_like_
 ) -> None:
     blink = timedelta(milliseconds=1) / HOUR
     parts = segments((0, 5, "running"), (5, 5 + blink, state), (5 + blink, 10, "running"))
-    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, shown, UP, UP)
+    assert history.cells(parts, WINDOW, 5) == (UP, UP, shown, UP, UP)
 
 
 def test_what_was_down_for_half_of_a_slice_was_down() -> None:
     parts = segments((0, 1, "exited"), (1, 2.1, "running"), (2.1, 4, "exited"), (4, 10, "running"))
-    assert timeline.cells(parts, WINDOW, 5) == (DOWN, DOWN, UP, UP, UP)
+    assert history.cells(parts, WINDOW, 5) == (DOWN, DOWN, UP, UP, UP)
 
 
 def test_several_moments_count_together() -> None:
     parts = segments(*((number / 4, (number + 1) / 4, "exited" if number % 2 else "healthy") for number in range(40)))
-    assert timeline.cells(parts, WINDOW, 10) == (DOWN,) * 10
+    assert history.cells(parts, WINDOW, 10) == (DOWN,) * 10
 
 
 def test_of_what_is_no_trouble_the_longest_is_seen() -> None:
     parts = segments((0, 0.4, "unknown"), (0.4, 1, "running"), (1, 1.6, "stopped"), (1.6, 10, "healthy"))
-    assert timeline.cells(parts, WINDOW, 10)[:3] == (UP, STOPPED, UP)
+    assert history.cells(parts, WINDOW, 10)[:3] == (UP, STOPPED, UP)
 
 
 def test_being_down_is_worse_than_being_degraded() -> None:
     parts = segments((0, 9, "paused"), (9, 10, "removed"))
-    assert timeline.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
+    assert history.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
 
 
 def test_what_was_ordered_is_seen_however_short_it_was_and_is_no_trouble() -> None:
     blink = timedelta(seconds=1) / HOUR
     parts = [*segments((0, 5, "running")), Segment(at(5), at(5 + blink), "exited", ordered=True)]
     parts += segments((5 + blink, 10, "running"))
-    assert timeline.cells(parts, WINDOW, 5) == (UP, UP, ORDERED, UP, UP)
+    assert history.cells(parts, WINDOW, 5) == (UP, UP, ORDERED, UP, UP)
     parts += segments((9, 9 + blink, "exited"))
-    assert timeline.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
+    assert history.cells(parts, WINDOW, 1) == (DOWN_A_WHILE,)
 
 
 # -- what was ordered
@@ -249,7 +249,7 @@ def spans(*found: tuple[float, float]) -> list[Span]:
 
 def test_what_an_operation_took_down_and_brought_back_was_ordered() -> None:
     parts = segments((0, 2, "running"), (2, 2.1, "exited"), (2.1, 2.2, "created"), (2.2, 10, "healthy"))
-    told = timeline.ordered(parts, spans((1.9, 2.3)))
+    told = history.ordered(parts, spans((1.9, 2.3)))
     assert [each.ordered for each in told] == [False, True, True, False]
     assert [(each.start, each.end, each.state) for each in told] == [
         (each.start, each.end, each.state) for each in parts
@@ -257,7 +257,7 @@ def test_what_an_operation_took_down_and_brought_back_was_ordered() -> None:
 
 
 def test_what_is_down_after_the_operation_that_took_it_down_is_down() -> None:
-    told = timeline.ordered(segments((0, 2, "running"), (2, 10, "exited")), spans((1.9, 3)))
+    told = history.ordered(segments((0, 2, "running"), (2, 10, "exited")), spans((1.9, 3)))
     assert [(each.start, each.end, each.ordered) for each in told] == [
         (at(0), at(2), False),
         (at(2), at(3), True),
@@ -266,7 +266,7 @@ def test_what_is_down_after_the_operation_that_took_it_down_is_down() -> None:
 
 
 def test_what_was_down_before_an_operation_mended_it_was_not_ordered() -> None:
-    told = timeline.ordered(segments((0, 2, "running"), (2, 5, "exited"), (5, 10, "running")), spans((4.9, 5.1)))
+    told = history.ordered(segments((0, 2, "running"), (2, 5, "exited"), (5, 10, "running")), spans((4.9, 5.1)))
     assert [each.ordered for each in told] == [False, False, False]
 
 
@@ -317,13 +317,13 @@ def test_what_a_first_deploy_took_back_is_not_missing(order: tuple[str, str]) ->
 def test_there_are_as_many_cells_as_the_line_is_wide(
     state: str, wanted: bool, changes: list[Change], width: int
 ) -> None:
-    assert len(timeline.cells(timeline.fold(state, wanted, changes, WINDOW), WINDOW, width)) == width
+    assert len(history.cells(history.fold(state, wanted, changes, WINDOW), WINDOW, width)) == width
 
 
 @given(kinds, st.booleans(), changes, st.integers(1, 300))
 def test_every_time_that_it_was_down_is_seen(state: str, wanted: bool, changes: list[Change], width: int) -> None:
-    parts = timeline.fold(state, wanted, changes, WINDOW)
-    shown = timeline.cells(parts, WINDOW, width)
+    parts = history.fold(state, wanted, changes, WINDOW)
+    shown = history.cells(parts, WINDOW, width)
     down = [each for each in parts if each.state in ("exited", "removed", "unhealthy")]
     assert {shown[WINDOW.cell(each.start, width)] for each in down} <= {DOWN, DOWN_A_WHILE}
     assert (DOWN in shown or DOWN_A_WHILE in shown) == bool(down)
@@ -342,9 +342,9 @@ def test_a_slice_begins_in_its_own_cell(length: timedelta, width: int, data: st.
 
 def test_a_mark_stands_over_the_cell_that_it_fell_into() -> None:
     marks = [Mark(at(0), "deployed", ""), Mark(at(3.5), "alert", ""), Mark(at(9.99), "deployed", "")]
-    assert timeline.marked(marks, "deployed", "v", WINDOW, 10) == "v        v"
-    assert timeline.marked(marks, "alert", "!", WINDOW, 10) == "   !"
-    assert timeline.marked([], "alert", "!", WINDOW, 10) == ""
+    assert history.marked(marks, "deployed", "v", WINDOW, 10) == "v        v"
+    assert history.marked(marks, "alert", "!", WINDOW, 10) == "   !"
+    assert history.marked([], "alert", "!", WINDOW, 10) == ""
 
 
 # -- histories
@@ -374,7 +374,7 @@ def histories(
     alerts: list[AlertRow] | None = None,
     operations: list[OperationRow] | None = None,
 ) -> dict[str, History]:
-    found = timeline.histories("rift", then, events, alerts or [], WINDOW, operations or [])
+    found = history.histories("rift", then, events, alerts or [], WINDOW, operations or [])
     return {f"{each.service}/{each.component}": each for each in found}
 
 
@@ -432,7 +432,7 @@ def test_an_alert_from_before_the_window_is_not_drawn() -> None:
 
 
 def axis(window: Window, width: int) -> str:
-    return timeline.axis(window, width, lambda when: when.astimezone(UTC))
+    return history.axis(window, width, lambda when: when.astimezone(UTC))
 
 
 def test_an_axis_has_its_times_at_round_moments() -> None:

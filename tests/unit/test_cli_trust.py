@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpctl import trust
+from mcpctl.auth import tls
 from mcpd import pki
 
 
@@ -32,11 +32,11 @@ def refused(folder: Path, authority: pki.Authority, server: pki.Pem, name: str) 
     server_thread.start()
     try:
         with pytest.raises(ssl.SSLCertVerificationError) as caught:
-            trust.context(ca, "node n1", ssl.TLSVersion.TLSv1_3).wrap_socket(ours, server_hostname=name)
+            tls.context(ca, "node n1", ssl.TLSVersion.TLSv1_3).wrap_socket(ours, server_hostname=name)
     finally:
         ours.close()
         server_thread.join()
-    return trust.why_not_trusted(caught.value, ca)
+    return tls.why_not_trusted(caught.value, ca)
 
 
 @pytest.fixture

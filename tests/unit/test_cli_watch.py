@@ -1,4 +1,4 @@
-"""`--watch`: the picture of a node, the lines that are made of it, and what is printed where there is no terminal."""
+"""`--watch`: the view of a node, the lines that are made of it, and what is printed where there is no terminal."""
 
 import json
 import subprocess
@@ -15,10 +15,10 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import picture, views
-from mcpctl.picture import NodePicture, Told, Used
-from mcpctl.rows import AlertRow, ComponentRow, EventRow, ServiceRow
-from mcpctl.widths import Line, columns
+from mcpctl.actions.live import fleet_state, screens
+from mcpctl.actions.live.fleet_state import NodeView, Answer, Used
+from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, ServiceRow
+from mcpctl.ui.text_width import Line, columns
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, Node, Program, Run
 from tests.unit.live_double import LiveAgent, alive, an_alert, an_event
@@ -50,9 +50,9 @@ def a_component(name: str = "api", **fields: Any) -> ComponentRow:
     return ComponentRow(**(known | fields))
 
 
-def a_picture(*components: ComponentRow, **fields: Any) -> NodePicture:
+def a_view(*components: ComponentRow, **fields: Any) -> NodeView:
     service = ServiceRow("rift", "web", True, 1, AT, components)
-    return NodePicture("rift", **({"answered_at": AT, "services": (service,), "containers": components} | fields))
+    return NodeView("rift", **({"answered_at": AT, "services": (service,), "containers": components} | fields))
 
 
 def an_open_alert(number: int) -> AlertRow:
@@ -66,28 +66,28 @@ def text(lines: list[Line]) -> list[str]:
     return ["".join(piece for piece, _ in line) for line in lines]
 
 
-def status(*pictures: NodePicture, width: int = 120, height: int = 24) -> list[str]:
-    return text(views.status_view(pictures, AT, width, height))
+def status(*views: NodeView, width: int = 120, height: int = 24) -> list[str]:
+    return text(screens.status_view(views, AT, width, height))
 
 
-def ps(*pictures: NodePicture, width: int = 120, height: int = 24) -> list[str]:
-    return text(views.ps_view(pictures, AT, width, height))
+def ps(*views: NodeView, width: int = 120, height: int = 24) -> list[str]:
+    return text(screens.ps_view(views, AT, width, height))
 
 
-# -- pictures
+# -- views
 
 
 def usage(seconds: float, after: float) -> v1.Usage:
     return v1.Usage(timedelta(seconds=seconds), 12 << 20, 64 << 20, 3, AT + timedelta(seconds=after))
 
 
-def used(before: NodePicture, seconds: float, after: float) -> NodePicture:
+def used(before: NodeView, seconds: float, after: float) -> NodeView:
     live = v1.LiveCheckResponse("rift", [v1.ComponentInfo(container_id="api", usage=usage(seconds, after))])
-    return picture.answered(before, Told(live=live), AT)
+    return fleet_state.answered(before, Answer(live=live), AT)
 
 
 def test_cpu_is_the_share_of_one_over_the_last_interval() -> None:
-    first = used(NodePicture("rift"), 10, 0)
+    first = used(NodeView("rift"), 10, 0)
     assert first.used["api"].percent is None
     second = used(first, 13, 2)
     assert second.used["api"].percent == 150
@@ -98,28 +98,28 @@ def test_cpu_is_the_share_of_one_over_the_last_interval() -> None:
 
 
 def test_a_container_that_was_started_anew_counts_from_zero() -> None:
-    assert used(used(NodePicture("rift"), 10, 0), 1, 2).used["api"].percent is None
+    assert used(used(NodeView("rift"), 10, 0), 1, 2).used["api"].percent is None
 
 
 def test_an_agent_that_tells_no_usage_is_no_error() -> None:
     live = v1.LiveCheckResponse("rift", [v1.ComponentInfo(container_id="api")])
-    found = picture.answered(NodePicture("rift"), Told(live=live), AT)
+    found = fleet_state.answered(NodeView("rift"), Answer(live=live), AT)
     assert found.used == {}
     assert found.containers[0].container_id == "api"
 
 
 def test_a_node_that_is_lost_keeps_what_it_told_and_since_when_it_is_gone() -> None:
-    known = a_picture(a_component())
-    first = picture.lost(known, "no answer", AT)
-    second = picture.lost(first, "still none", AT + timedelta(minutes=1))
+    known = a_view(a_component())
+    first = fleet_state.lost(known, "no answer", AT)
+    second = fleet_state.lost(first, "still none", AT + timedelta(minutes=1))
     assert (second.lost_at, second.problem, second.services) == (AT, "still none", known.services)
-    back = picture.answered(second, Told(status=v1.GetStatusResponse("rift")), AT)
+    back = fleet_state.answered(second, Answer(status=v1.GetStatusResponse("rift")), AT)
     assert (back.lost_at, back.problem, back.services) == (None, "", ())
 
 
 def test_events_are_kept_once_in_their_order_and_only_the_last() -> None:
     one, two, three = (EventRow("rift", number, AT, "web", "api", "exited", "", "") for number in (1, 2, 3))
-    found = picture.happened(NodePicture("rift", events=(one, three)), [two, three], 2)
+    found = fleet_state.happened(NodeView("rift", events=(one, three)), [two, three], 2)
     assert found.events == (two, three)
 
 
@@ -128,7 +128,7 @@ def test_events_are_kept_once_in_their_order_and_only_the_last() -> None:
 
 def test_who_drifts_comes_first() -> None:
     drifting = a_component("worker", observed="exited", exit_code=1, pid=0, finished_at=AT, drift="it exited with 1")
-    lines = views.status_view([a_picture(a_component(), drifting)], AT, 120, 24)
+    lines = screens.status_view([a_view(a_component(), drifting)], AT, 120, 24)
     assert text(lines)[0].split("  ")[2:] == ["1 drifting, 0 open alerts, 2 components"]
     assert [line.split()[1] for line in text(lines)[2:]] == ["worker", "api"]
     assert ("it exited with 1", "red") in lines[2]
@@ -141,7 +141,7 @@ def test_what_is_silenced_is_marked_and_counted_apart() -> None:
         msgspec.structs.replace(an_open_alert(number), silenced_until=until)
         for number, until in enumerate((None, soon, later), 1)
     )
-    lines = views.status_view([a_picture(a_component(), alerts=alerts)], AT, 120, 24)
+    lines = screens.status_view([a_view(a_component(), alerts=alerts)], AT, 120, 24)
     assert "3 open alerts (2 silenced)" in text(lines)[0]
     told = [line for line in text(lines) if "reason" in line and "web/api" in line]
     assert [
@@ -153,26 +153,26 @@ def test_what_is_silenced_is_marked_and_counted_apart() -> None:
 
 def test_what_is_used_is_beside_what_runs() -> None:
     found = Used(AT, 10, 12.34, 12 << 20, 64 << 20, 3)
-    (row,) = ps(a_picture(a_component(), used={"api": found}))[2:]
+    (row,) = ps(a_view(a_component(), used={"api": found}))[2:]
     assert "3h   12.3%  12.0 MiB / 64.0 MiB  8443:8443" in row
-    (row,) = ps(a_picture(a_component()))[2:]
+    (row,) = ps(a_view(a_component()))[2:]
     assert "3h       -  -" in row
 
 
 def test_a_narrow_terminal_loses_what_matters_least_and_then_the_ends_of_words() -> None:
-    shown = a_picture(a_component(drift="the image is another one than it should be"))
+    shown = a_view(a_component(drift="the image is another one than it should be"))
     headers = {width: status(shown, width=width)[1].split() for width in (40, 60, 120)}
     assert headers[120] == ["SERVICE", "COMPONENT", "NODE", "VERSION", "DESIRED", "STATE", "FOR", "DRIFT"]
     assert headers[40] == ["SERVICE", "COMPONENT", "STATE", "DRIFT"]
     assert set(headers[40]) < set(headers[60]) < set(headers[120])
     assert "the imag.." in status(shown, width=40)[2]
-    long = a_picture(a_component("a" * 60))
+    long = a_view(a_component("a" * 60))
     assert ".." in status(long, width=40)[2]
     assert status(long, width=40)[2].endswith("running")
 
 
 def test_a_long_list_is_cut_with_the_number_of_what_is_left_out() -> None:
-    shown = a_picture(*(a_component(f"c{number:02}") for number in range(30)))
+    shown = a_view(*(a_component(f"c{number:02}") for number in range(30)))
     lines = ps(shown, height=10)
     assert len(lines) == 10
     assert lines[-1] == "and 23 more"
@@ -183,7 +183,7 @@ def test_a_long_list_is_cut_with_the_number_of_what_is_left_out() -> None:
 def test_alerts_and_events_keep_a_place_on_a_small_screen_and_give_it_up_on_a_tiny_one() -> None:
     events = tuple(EventRow("rift", number, AT, "web", "api", "exited", "", "") for number in range(5))
     alerts = tuple(an_open_alert(number) for number in range(9))
-    shown = a_picture(*(a_component(f"c{number:02}") for number in range(30)), events=events, alerts=alerts)
+    shown = a_view(*(a_component(f"c{number:02}") for number in range(30)), events=events, alerts=alerts)
     lines = status(shown, height=20)
     assert len(lines) == 20
     assert any(line.startswith("OPEN ALERT") for line in lines)
@@ -195,8 +195,8 @@ def test_alerts_and_events_keep_a_place_on_a_small_screen_and_give_it_up_on_a_ti
 
 
 def test_what_a_lost_node_told_is_grey_below_since_when_it_is_lost() -> None:
-    gone = picture.lost(a_picture(a_component()), "node rift: no answer", AT - timedelta(minutes=2))
-    lines = views.status_view([gone], AT, 120, 24)
+    gone = fleet_state.lost(a_view(a_component()), "node rift: no answer", AT - timedelta(minutes=2))
+    lines = screens.status_view([gone], AT, 120, 24)
     assert text(lines)[1].startswith("node rift: unreachable since ")
     assert text(lines)[1].endswith("(2m): no answer")
     assert {colour for piece, colour in lines[3] if piece.strip()} == {"grey"}
@@ -207,8 +207,8 @@ def test_what_a_lost_node_told_is_grey_below_since_when_it_is_lost() -> None:
 def test_lines_fit_whatever_is_in_them(word: str, width: int, height: int) -> None:
     row = a_component(word, service=word, drift=word, ports=(word,))
     event = EventRow(word, 1, AT, word, word, word, word, word)
-    shown = picture.lost(a_picture(row, row, row, events=(event,), alerts=(an_open_alert(1),)), word, AT)
-    for view in (views.status_view, views.ps_view):
+    shown = fleet_state.lost(a_view(row, row, row, events=(event,), alerts=(an_open_alert(1),)), word, AT)
+    for view in (screens.status_view, screens.ps_view):
         lines = view([shown], AT, width, height)
         assert len(lines) <= height
         assert all(sum(columns(piece) for piece, _ in line) < max(2, width) for line in lines)
@@ -368,4 +368,4 @@ def test_what_makes_no_sense_is_refused(run: Run, live: LiveAgent, words: tuple[
 def test_a_listing_imports_nothing_of_it() -> None:
     code = "import sys; import mcpctl.commands.status; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"textual", "mcpctl.watching", "mcpctl.picture"} & set(done.stdout.split())
+    assert not {"textual", "mcpctl.actions.live.watch", "mcpctl.actions.live.fleet_state"} & set(done.stdout.split())

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpctl.app import COMMANDS, NODE_COMMANDS
-from mcpctl.foreign import _NOTHING_LIKE_IT, _OURS, answer
+from mcpctl.commands.app import COMMANDS, NODE_COMMANDS
+from mcpctl.commands.suggestions import _NOTHING_LIKE_IT, _OURS, answer
 from tests.unit.agent_double import Run
 
 KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS]}
@@ -51,7 +51,7 @@ def test_our_own_words_are_let_through(typed: str) -> None:
 
 
 def test_what_is_named_instead_is_a_command_of_ours() -> None:
-    from mcpctl import app
+    from mcpctl.commands import app
 
     known = {f"{group} {name}".strip() for group, names in app._GROUPS.items() for name in names}
     for ours in (each for table in _OURS.values() for each in table.values()):
@@ -60,7 +60,7 @@ def test_what_is_named_instead_is_a_command_of_ours() -> None:
 
 
 def test_no_word_of_others_hides_one_of_ours() -> None:
-    from mcpctl import app
+    from mcpctl.commands import app
 
     for group, table in _OURS.items():
         assert not {each for each in table if " " not in each} & {*app._GROUPS[group]}

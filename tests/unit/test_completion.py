@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from mcpctl import completion, shells
-from mcpctl.app import COMPLETION_COMMANDS
+from mcpctl.actions.completion import answers, shells
+from mcpctl.actions.completion.shells import SCRIPTS, Shell
+from mcpctl.commands.app import COMPLETION_COMMANDS
 from mcpctl.errors import CliError, UsageError
-from mcpctl.shells import SCRIPTS, Shell
 from tests.waiting import until
 
 DEADLINE_S = 30.0
@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(*typed: str) -> list[str]:
-    return [each.word for each in completion.candidates(typed)]
+    return [each.word for each in answers.candidates(typed)]
 
 
 @pytest.mark.usefixtures("home")
@@ -100,7 +100,7 @@ def test_a_command_line_that_is_empty_may_become_any_command() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_options_come_with_what_they_do() -> None:
-    (found,) = completion.candidates(["deploy", "--forc"])
+    (found,) = answers.candidates(["deploy", "--forc"])
     assert str(found) == "--force\tRecreate what is unchanged, too."
 
 
@@ -150,7 +150,7 @@ def test_the_hidden_command_imports_nothing_that_takes_time(home: Path) -> None:
 import atexit, sys
 from mcpctl.__main__ import main
 sys.argv = ["mcpctl", "__complete", "deploy", "we"]
-heavy = {"cyclopts", "grpclib", "betterproto", "msgspec", "asyncio", "rich", "mcpctl.app", "mcpctl.config"}
+heavy = {"cyclopts", "grpclib", "betterproto", "msgspec", "asyncio", "rich", "mcpctl.commands.app", "mcpctl.config"}
 atexit.register(lambda: print(sorted(heavy & set(sys.modules))))
 main()
 """

@@ -17,8 +17,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from textual.pilot import Pilot
 
+from mcpctl.actions.dash.app import Dash
 from mcpctl.config import load
-from mcpctl.dash.app import Dash
 from mcpctl.errors import CliError
 from protos.mcp import v1
 from tests.unit.agent_double import HOSTILE, Node, Run

@@ -28,7 +28,7 @@ sys.meta_path.insert(0, Missing())
 EVERY_MODULE = """
 import importlib, pkgutil, mcpctl
 for found in pkgutil.walk_packages(mcpctl.__path__, "mcpctl."):
-    if not found.name.startswith(("mcpctl.dash", "mcpctl.__main__", "mcpctl.commands.dash")):
+    if not found.name.startswith(("mcpctl.actions.dash", "mcpctl.__main__", "mcpctl.commands.dash")):
         importlib.import_module(found.name)
 import tomlkit, yaml, httpx
 """

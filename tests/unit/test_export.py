@@ -12,8 +12,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mcpctl import exporting
-from mcpctl.exporting import Exported, Format, compose, kube, quadlet, toml, yamltext
+from mcpctl.definitions import exporting
+from mcpctl.definitions.exporting import compose, formats, kube, quadlet, toml, yamltext
+from mcpctl.definitions.exporting.formats import Exported, Format
 from protos import grammar
 from protos.spec import Component, Heal, Health, Resources, Service, examine_service
 from tests.unit.make import component, service
@@ -505,4 +506,4 @@ def test_every_service_can_be_exported(made: Service, to: Format) -> None:
 
 def test_dependencies_go_first() -> None:
     chain = [Component(name, "x", depends_on=needs) for name, needs in (("a", ("b",)), ("b", ("c",)), ("c", ()))]
-    assert [each.name for each in exporting.in_dependency_order(service(*chain))] == ["c", "b", "a"]
+    assert [each.name for each in formats.in_dependency_order(service(*chain))] == ["c", "b", "a"]

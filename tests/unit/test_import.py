@@ -11,11 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl import composefile
-from mcpctl.composefile import ComposeError
-from mcpctl.exporting import compose
-from mcpctl.importing import Imported, Source, dotenv, import_compose
-from mcpctl.importing.names import full_image
+from mcpctl.definitions.exporting import compose
+from mcpctl.definitions.importing import Imported, Source, compose_file, dotenv, import_compose
+from mcpctl.definitions.importing.compose_file import ComposeError
+from mcpctl.definitions.importing.names import full_image
 from protos import grammar
 from protos.spec import Component, Health, Resources, Service
 from tests.unit.strategies import services
@@ -451,7 +450,7 @@ def test_every_problem_is_said_at_once() -> None:
 )
 def test_variables(text: str, expected: str) -> None:
     environment = {"SET": "one", "EMPTY": ""}
-    assert composefile.interpolated({"a": [text]}, environment) == {"a": [expected]}
+    assert compose_file.interpolated({"a": [text]}, environment) == {"a": [expected]}
 
 
 @pytest.mark.parametrize(
@@ -469,7 +468,7 @@ def test_variables(text: str, expected: str) -> None:
 )
 def test_variables_that_are_missing_are_named(text: str, message: str) -> None:
     with pytest.raises(ComposeError, match=r"^a: ") as raised:
-        composefile.interpolated({"a": text}, {"SET": "one"})
+        compose_file.interpolated({"a": text}, {"SET": "one"})
     assert message in str(raised.value)
 
 
@@ -518,7 +517,7 @@ def test_what_would_not_end_is_refused(text: str, message: str) -> None:
 
 def test_merge_keys_are_weaker_than_what_stands_there_and_the_first_is_the_strongest() -> None:
     text = "a: &a {x: 1, y: 1, z: 1}\nb: &b {y: 2, z: 2, w: 2}\nc: {z: 3, <<: [*a, *b]}"
-    assert composefile.load(text)["c"] == {"x": "1", "y": "1", "z": "3", "w": "2"}
+    assert compose_file.load(text)["c"] == {"x": "1", "y": "1", "z": "3", "w": "2"}
 
 
 _plain = st.recursive(
@@ -546,7 +545,7 @@ def test_anything_is_imported_or_refused_with_a_sentence(listed: dict[str, Any],
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
-    assert said_of(lambda: composefile.interpolated(composefile.load(text), {})) != ""
+    assert said_of(lambda: compose_file.interpolated(compose_file.load(text), {})) != ""
 
 
 def said_of(attempt: Callable[[], object]) -> str:

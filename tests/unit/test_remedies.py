@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from cyclopts import MissingArgumentError
 
-from mcpctl import app as mcpctl
+from mcpctl.commands import app as mcpctl
 from mcpd import __main__ as mcpd
 
 REPOSITORY = Path(__file__).parents[2]
 # Generated from the command line itself.
-GENERATED = REPOSITORY / "mcpctl/words.py"
+GENERATED = REPOSITORY / "mcpctl/actions/completion/command_table.py"
 # Stands for what is only known when it is said.
 SOMETHING = "web"
 

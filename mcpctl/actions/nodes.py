@@ -1,0 +1,169 @@
+"""What node list and node add do: the configuration, and what nodes say of themselves, all asked at once."""
+
+from __future__ import annotations
+
+import asyncio
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from mcpctl.config import Node, Settings
+from mcpctl.errors import DONE, PARTIAL, CliError, UnreachableError, UsageError
+from mcpctl.nodes.fanout import ask_each, on_our_side, same_address
+from mcpctl.ui import render
+from mcpctl.ui.output import How, View, listing
+from mcpctl.ui.rows import ListedNodeRow, NodeRow, node_row
+from mcpctl.ui.tables import Fit
+from protos import atomic
+from protos.mcp import v1
+from protos.mcp.v1 import AgentServiceStub
+
+
+def list_nodes(settings: Settings, how: How, *, offline: bool = False) -> int:
+    """PARTIAL when an active node did not answer. Raises CliError when no node can be asked."""
+    rows = [_unasked(each) for each in settings.nodes] if offline else asyncio.run(_rows(settings))
+    nothing = f"{settings.path} names no nodes; `mcpctl node add NAME ADDRESS` adds one"
+    listing(rows, how, _OFFLINE if offline else _NODES, nothing)
+    for line in same_address(settings.nodes):
+        render.note(f"mcpctl: {line}: is one of them a mistake?")
+    return PARTIAL if any(row.problem for row in rows) else DONE
+
+
+async def _rows(settings: Settings) -> list[ListedNodeRow]:
+    """In the order of the configuration."""
+    said = await ask_each(settings, settings.active_nodes, lambda stub, _: stub.node_status(v1.NodeStatusRequest()))
+    ours = [each for _, each in said if isinstance(each, CliError) and on_our_side(each)]
+    if ours and len(ours) == len(said):
+        raise type(ours[0])(f"{ours[0]}\n`mcpctl node list --offline` asks no node")
+    rows = {node.name: _row(node, each) for node, each in said}
+    return [rows.get(each.name) or _unasked(each) for each in settings.nodes]
+
+
+# -- node add
+
+_NOT_ADDED = "nothing was written; `--no-check` adds it all the same"
+
+
+def who_it_is(settings: Settings, node: Node) -> str:
+    """What a node that is not in the configuration yet says of itself. Raises CliError: it is not to be added."""
+    ((_, said),) = asyncio.run(ask_each(settings, [node], lambda stub, _: _who(stub)))
+    if isinstance(said, CliError):
+        raise type(said)(f"{said}\n{_NOT_ADDED}")
+    if said.status.node != node.name:
+        raise UsageError(
+            f"the node at {node.address} calls itself {said.status.node}, and definitions must do so too: "
+            f"`mcpctl node add {said.status.node} {node.address}`\n{_NOT_ADDED}"
+        )
+    podman = said.status.podman_version or "not there"
+    return f"mcpd {said.status.mcpd_version}, podman {podman}; you are {said.who.name} there, {said.who.role}"
+
+
+class _Who(NamedTuple):
+    status: v1.NodeStatusResponse
+    who: v1.WhoAmIResponse
+
+
+async def _who(stub: AgentServiceStub) -> _Who:
+    return _Who(await stub.node_status(v1.NodeStatusRequest()), await stub.who_am_i(v1.WhoAmIRequest()))
+
+
+def append(settings: Settings, node: Node) -> None:
+    """Adds a node at the end of the configuration file. Raises CliError, and then it is as it was."""
+    import tomlkit
+
+    before = settings.path.read_bytes().decode()
+    table = {"name": node.name, "address": node.address}
+    table |= {key: str(path) for key, path in (("ca_cert", node.ca_cert), ("token_path", node.token_path)) if path}
+    wanted = tomllib.loads(before)
+    wanted["nodes"] = [*wanted.get("nodes", ()), table]
+    document = tomlkit.parse(before)
+    if document.get("nodes") == []:  # an empty array, which is no place for a table
+        document.pop("nodes")
+        before = tomlkit.dumps(document)
+    newline = "\r\n" if "\r\n" in before else "\n"
+    start = before.rstrip() + 2 * newline if before.strip() else ""
+    added = "".join(f"{line}{newline}" for line in ("[[nodes]]", *tomlkit.dumps(table).splitlines()))
+    write(settings, start + added, wanted)
+
+
+def write(settings: Settings, text: str, wanted: Mapping[str, Any]) -> None:
+    """Puts ``text`` in the place of the configuration, if it means what is ``wanted``. Raises CliError."""
+    path = settings.path.resolve()  # it may be a link into a repository
+    # What an edit means is checked, not trusted: without this file nothing works.
+    if _means(text) != wanted:
+        raise CliError(f"{path} could not be edited safely; edit its [[nodes]] yourself")
+    atomic.write(path, text.encode(), mode=path.stat().st_mode & 0o777)
+
+
+def _means(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+# -- node list
+
+
+def _row(node: Node, said: v1.NodeStatusResponse | CliError) -> ListedNodeRow:
+    if not isinstance(said, CliError):
+        return ListedNodeRow(node.name, node.address, node.state, reachable=True, status=node_row(said))
+    problem = str(said).removeprefix(f"node {node.name}: ")
+    waited = said.waited_s if isinstance(said, UnreachableError) else 0.0
+    is_there = None if on_our_side(said) else not isinstance(said, UnreachableError)
+    return ListedNodeRow(node.name, node.address, node.state, is_there, problem, round(waited, 3))
+
+
+def _unasked(node: Node) -> ListedNodeRow:
+    return ListedNodeRow(node.name, node.address, node.state)
+
+
+def _cells(row: ListedNodeRow) -> tuple[str, ...]:
+    status = row.status
+    if status is None:
+        waited = f" (waited {render.took(1000 * row.waited_s)})" if row.waited_s else ""
+        return row.name, row.state, _answers(row), "", "", "", "", "", f"{row.problem}{waited}"
+    disk = f"{render.size(status.disk_free_bytes)} of {render.size(status.disk_total_bytes)}"
+    load = f"{status.load_average:.2f}/{status.cpus}"
+    broken = "; ".join(f"{each.name}: {each.detail}" for each in status.links if not each.ok)
+    expires = _expires(status)
+    return row.name, row.state, "yes", status.mcpd_version, status.podman_version, load, disk, expires, broken
+
+
+def _answers(row: ListedNodeRow) -> str:
+    if row.reachable is None:
+        return "not asked"
+    return "refused" if row.reachable else "unreachable"
+
+
+def _expires(status: NodeRow) -> str:
+    """How long the certificate is good for."""
+    end, now = status.certificate_expires_at, datetime.now(UTC)
+    if end is None:
+        return ""
+    return "expired" if end <= now else f"in {render.age(now, end)}"
+
+
+def _wide_cells(row: ListedNodeRow) -> tuple[str, ...]:
+    status = row.status
+    if status is None:
+        return row.address, "", "", "", ""
+    memory = f"{render.size(status.memory_available_bytes)} of {render.size(status.memory_total_bytes)}"
+    return row.address, str(status.services), str(status.components), memory, render.age(status.started_at)
+
+
+_NODES: View[ListedNodeRow] = View(
+    ("NODE", "STATE", "ANSWERS", "MCPD", "PODMAN", "LOAD/CPUS", "DISK FREE", "CERTIFICATE ENDS", "PROBLEM"),
+    _cells,
+    lambda row: row.name,
+    ("ADDRESS", "SERVICES", "COMPONENTS", "MEMORY FREE", "UP"),
+    _wide_cells,
+    Fit(same=(), spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
+)
+_OFFLINE: View[ListedNodeRow] = View(
+    ("NODE", "ADDRESS", "STATE"),
+    lambda row: (row.name, row.address, row.state),
+    lambda row: row.name,
+    fit=Fit(same=()),
+)

@@ -1,0 +1,268 @@
+"""What `plan` and `deploy --dry-run` do: ask the nodes what a deploy would change, and print it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from mcpctl.actions import relocation
+from mcpctl.config import Node, NodeState, Settings
+from mcpctl.definitions import definition
+from mcpctl.definitions.definition import Definition
+from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError, UsageError
+from mcpctl.nodes import client
+from mcpctl.nodes.fanout import on_our_side
+from mcpctl.ui import output, render
+from mcpctl.ui.cells import full_name
+from mcpctl.ui.output import How
+from mcpctl.ui.rows import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
+from protos.mcp import v1
+from protos.wire import service_spec
+
+_ACTION_COLOUR = {
+    "create": "green",
+    "start": "green",
+    "replace": "yellow",
+    "rename": "yellow",
+    "update": "yellow",
+    "stop": "red",
+    "none": "grey",
+    "ignore": "grey",
+}
+# In the summary; what a newer agent does is "to" be done, too.
+_SUMMARY = {"none": "unchanged", "ignore": "left alone"}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What to deploy; ``component`` "" is all of them. ``options`` are the words that made it so."""
+
+    service: Definition
+    component: str = ""
+    force: bool = False
+    options: str = ""
+
+    @property
+    def node(self) -> str:
+        return self.service.service.node
+
+    @property
+    def name(self) -> str:
+        return full_name(self.service.service.name, self.component)
+
+    def request(self) -> v1.PlanRequest:
+        return v1.PlanRequest(service=service_spec(self.service.service), component=self.component, force=self.force)
+
+    def command(self) -> str:
+        force = " --force" if self.force else ""
+        return f"mcpctl deploy {self.name}{self.options}{force}"
+
+
+def plan_one(settings: Settings, wanted: Wanted, *, how: How) -> int:
+    """Raises CliError."""
+    return _plan(settings, [wanted], DONE, how=how)
+
+
+def plan_all(settings: Settings, *, force: bool, how: How) -> int:
+    """Every service that is defined rightly and lives on an active node. Raises CliError when no node answered."""
+    found, wrong = definition.without_clashes(settings, *definition.every(settings))
+    for error in wrong:
+        render.note(f"mcpctl: {error}")
+    return plan_several(settings, [Wanted(each, force=force) for each in found], FAILED if wrong else DONE, how=how)
+
+
+def plan_several(settings: Settings, several: Sequence[Wanted], status: int = DONE, *, how: How) -> int:
+    """Those on active nodes. ``status``: what it comes to when every node answers. Raises as `plan_all`."""
+    return _plan(settings, on_active_nodes(settings, several), status, how=how)
+
+
+def on_active_nodes(settings: Settings, several: Iterable[Wanted]) -> list[Wanted]:
+    """Those that can be planned; says of the others why not. Raises UsageError when there is none."""
+    wanted = []
+    for each in several:
+        node = settings.node(each.node)
+        if node.state is NodeState.ACTIVE:
+            wanted.append(each)
+        else:
+            render.note(f"mcpctl: {each.name}: node {node.name} is {node.state}: skipped")
+    if not wanted:
+        raise UsageError(f"{settings.services_dir} has no definition that can be planned")
+    return wanted
+
+
+def preview(settings: Settings, several: Sequence[Wanted], *, how: How) -> dict[str, PlanRow]:
+    """Asks for the plans, shows what they would change, and returns them by what they are of.
+
+    Raises CliError when there is none.
+    """
+    rows, failed, elsewhere = asyncio.run(_ask(settings, several))
+    if not rows:
+        raise next(iter(failed.values()))
+    if not how.structured and not how.quiet:
+        _preview(rows)
+    _complain(rows, failed, elsewhere)
+    names = [each.name for each in several if each.name not in failed]
+    return dict(zip(names, rows, strict=True))
+
+
+def changes(row: PlanRow) -> bool:
+    """Whether there is anything to do."""
+    return any(each.action not in _SUMMARY for each in row.components)
+
+
+def _preview(rows: Sequence[PlanRow]) -> None:
+    for row in rows:
+        if changes(row):
+            _print_components(row)
+            _print_losses(row)
+    counts = Counter(changes(row) for row in rows)
+    if counts[False]:
+        render.say(f"{counts[False]} of {len(rows)} services: nothing to do")
+
+
+def _complain(rows: Iterable[PlanRow], failed: Mapping[str, CliError], elsewhere: Iterable[str]) -> None:
+    for error in dict.fromkeys(map(str, failed.values())):
+        render.note(f"mcpctl: {error}")
+    for row in rows:
+        for warning in row.warnings:
+            render.note(f"mcpctl: node {row.node}: {warning}")
+    for warning in elsewhere:
+        render.note(f"mcpctl: {warning}")
+
+
+def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: How) -> int:
+    """``status``: what it comes to when every node answers."""
+    rows, failed, elsewhere = asyncio.run(_ask(settings, several))
+    if not rows:
+        raise next(iter(failed.values()))
+    _show(list(zip(rows, [each.command() for each in several if each.name not in failed], strict=True)), how)
+    _complain(rows, failed, elsewhere)
+    # 1. Something is wrong, or was refused: asking again does not help.
+    # 2. A node could not be asked.
+    if status == DONE and failed:
+        return PARTIAL if all(map(_could_not_be_asked, failed.values())) else FAILED
+    return status
+
+
+def _could_not_be_asked(error: CliError) -> bool:
+    return isinstance(error, UnreachableError) or on_our_side(error)
+
+
+def _show(plans: Sequence[tuple[PlanRow, str]], how: How) -> None:
+    """Each with the command that does exactly that. ``quiet``: what there is to do something about."""
+    rows = [row for row, _ in plans]
+    if how.structured:
+        output.structured(rows, how, rows)
+        return
+    if how.quiet:
+        parts = [(row.service, each) for row in rows for each in row.components]
+        output.names(full_name(service, each.component) for service, each in parts if each.action not in _SUMMARY)
+        return
+    for index, (row, command) in enumerate(plans):
+        if index:
+            print()
+        _print(row, command)
+
+
+class _Answers(NamedTuple):
+    """The plans in the order that was asked for, why there is none, by service, and who else has a service."""
+
+    rows: list[PlanRow]
+    failed: dict[str, CliError]
+    moved: list[str]
+
+
+async def _ask(settings: Settings, several: Sequence[Wanted]) -> _Answers:
+    """Nodes at once, and each service of a node in turn."""
+    nodes = {each.node: settings.usable_node(each.node) for each in several}
+    homes = {each.service.service.name: each.node for each in several}
+    found: dict[str, PlanRow | CliError] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(relocation.warnings(settings, homes, but=nodes))]
+            for node in nodes.values():
+                ours = [each for each in several if each.node == node.name]
+                tasks.append(group.create_task(_ask_node(settings, node, ours, homes, found)))
+    except BaseExceptionGroup as exceptions:
+        raise exceptions.exceptions[0] from None
+    answers = [(each.name, found[each.name]) for each in several]
+    rows = [answer for _, answer in answers if isinstance(answer, PlanRow)]
+    failed = {name: answer for name, answer in answers if isinstance(answer, CliError)}
+    return _Answers(rows, failed, [line for task in tasks for line in task.result()])
+
+
+async def _ask_node(
+    settings: Settings,
+    node: Node,
+    several: Sequence[Wanted],
+    homes: Mapping[str, str],
+    found: dict[str, PlanRow | CliError],
+) -> list[str]:
+    """Puts into ``found``, by service, the plan or why there is none. Returns what the node has and should not have.
+
+    A refusal ends the connection, and the next service is asked about over another one.
+    """
+    waiting = list(several)
+    while waiting:
+        each = waiting[0]
+        try:
+            async with client.agent(settings, node, deadline=client.read_deadline()) as stub:
+                while waiting:
+                    each = waiting[0]
+                    found[each.name] = plan_row(node.name, each.service.service.name, await stub.plan(each.request()))
+                    del waiting[0]
+                is_alone = all(home == node.name for home in homes.values())
+                return [] if is_alone else await relocation.told(stub, node, homes)
+        except CliError as error:
+            if _could_not_be_asked(error):
+                # A node that is down costs its deadline once.
+                found.update((other.name, error) for other in waiting)
+                break
+            found[each.name] = error
+            del waiting[0]
+    return []
+
+
+def _print(row: PlanRow, command: str) -> None:
+    _print_components(row)
+    render.say(_summary(row.components) or "nothing to do")
+    _print_losses(row)
+    # A node that compares less than a deploy does (for a viewer) gives its plan no id.
+    if row.plan_id:
+        command += " --accept-loss" if row.losses else ""
+        render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
+
+
+def _print_components(row: PlanRow) -> None:
+    for each in row.components:
+        name = full_name(row.service, each.component)
+        render.say(f"{name}: ", (each.action, _ACTION_COLOUR.get(each.action, "")), f" {each.reason}".rstrip())
+        for change in each.changes:
+            render.say(f"    {_change(change)}")
+
+
+def _print_losses(row: PlanRow) -> None:
+    if row.losses:
+        render.say("no definition can say, and a deploy would drop:")
+    for loss in row.losses:
+        render.say("    ", (loss, "red"))
+
+
+def _change(change: FieldChangeRow) -> str:
+    if not change.before:
+        text = f"+ {change.field}: {change.after}"
+    elif not change.after:
+        text = f"- {change.field}: {change.before}"
+    else:
+        text = f"{change.field}: {change.before} -> {change.after}"
+    return f"{text}   ({change.source})" if change.source else text
+
+
+def _summary(components: Iterable[ComponentPlanRow]) -> str:
+    """What is to be done first, then what is not."""
+    counts = Counter(each.action for each in components)
+    words = sorted((action in _SUMMARY, index, action) for index, action in enumerate(counts))
+    return ", ".join(f"{counts[action]} {_SUMMARY.get(action, f'to {action}')}" for _, _, action in words)
