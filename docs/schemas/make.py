@@ -16,53 +16,59 @@ from mcpctl.actions.timeline import Timeline
 from mcpctl.commands.adopt import AdoptionRow
 from mcpctl.commands.service import ImportRow
 from mcpctl.definitions.exporting.formats import Exported
-from mcpctl.ui import rows
+from mcpctl.ui.rows.access import AuditRow, GrantRow, LogoutRow, WhoRow
+from mcpctl.ui.rows.alerts import AlertRow, SilenceRow
+from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow, ServiceOutcomeRow
+from mcpctl.ui.rows.definitions import DefinitionRow, EditRow, EffectiveRow
+from mcpctl.ui.rows.files import ComparisonRow, FileRow, TransferRow
+from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, PruneRow, SnapshotRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 
 # By the words of the command, joined by dashes, which is the file's name.
 DOCUMENTS: dict[str, Any] = {
     "adopt": AdoptionRow,
-    "alerts-ack": rows.AlertRow,
+    "alerts-ack": AlertRow,
     "alerts-list": Ledger,
-    "alerts-silence": rows.SilenceRow,
-    "alerts-unsilence": list[rows.SilenceRow],
-    "audit": list[rows.AuditRow],
-    "cancel": rows.OperationRow,
-    "diff-file": rows.ComparisonRow,
-    "events": list[rows.EventRow],
-    "list": list[rows.ServiceRow],
-    "login": rows.GrantRow,
-    "logout": rows.LogoutRow,
-    "ls": list[rows.FileRow],
-    "node-list": list[rows.ListedNodeRow],
-    "node-prune": rows.PruneRow,
-    "node-show": list[rows.NodeRow],
-    "node-snapshot": rows.SnapshotRow,
-    "operations": list[rows.OperationRow],
-    "plan": list[rows.PlanRow],
-    "ps": list[rows.ComponentRow],
-    "pull": rows.TransferRow,
-    "purge": list[rows.ServiceOutcomeRow],
-    "push": rows.TransferRow,
-    "restart": list[rows.OutcomeRow],
-    "service-edit": rows.EditRow,
+    "alerts-silence": SilenceRow,
+    "alerts-unsilence": list[SilenceRow],
+    "audit": list[AuditRow],
+    "cancel": OperationRow,
+    "diff-file": ComparisonRow,
+    "events": list[EventRow],
+    "list": list[ServiceRow],
+    "login": GrantRow,
+    "logout": LogoutRow,
+    "ls": list[FileRow],
+    "node-list": list[ListedNodeRow],
+    "node-prune": PruneRow,
+    "node-show": list[NodeRow],
+    "node-snapshot": SnapshotRow,
+    "operations": list[OperationRow],
+    "plan": list[PlanRow],
+    "ps": list[ComponentRow],
+    "pull": TransferRow,
+    "purge": list[ServiceOutcomeRow],
+    "push": TransferRow,
+    "restart": list[OutcomeRow],
+    "service-edit": EditRow,
     "service-export": Exported,
     "service-import": ImportRow,
-    "service-list": list[rows.DefinitionRow],
-    "service-show": rows.EffectiveRow,
-    "start": list[rows.OutcomeRow],
-    "status": list[rows.ServiceRow],
-    "stop": list[rows.OutcomeRow],
-    "sync": list[rows.ServiceOutcomeRow],
+    "service-list": list[DefinitionRow],
+    "service-show": EffectiveRow,
+    "start": list[OutcomeRow],
+    "status": list[ServiceRow],
+    "stop": list[OutcomeRow],
+    "sync": list[ServiceOutcomeRow],
     "timeline": Timeline,
-    "undeploy": list[rows.OutcomeRow],
-    "whoami": list[rows.WhoRow],
+    "undeploy": list[OutcomeRow],
+    "whoami": list[WhoRow],
 }
 # These print a document a line.
 LINES: dict[str, Any] = {
-    "attach": rows.ReportRow,
-    "deploy": rows.ReportRow,
+    "attach": ReportRow,
+    "deploy": ReportRow,
     "logs": LogRow,
-    "recover": rows.ReportRow,
+    "recover": ReportRow,
 }
 
 

@@ -15,7 +15,7 @@ from mcpctl.nodes.fanout import ask
 from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO, full_name
 from mcpctl.ui.output import View, listing, structured, table
-from mcpctl.ui.rows import AlertRow, SilenceRow, alert_row, silence_row
+from mcpctl.ui.rows.alerts import AlertRow, SilenceRow, alert_row, silence_row
 from mcpctl.ui.tables import Fit
 from protos.mcp import v1
 

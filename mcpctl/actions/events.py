@@ -13,7 +13,7 @@ from mcpctl.nodes.fanout import ask, chosen
 from mcpctl.nodes.follow import WITHOUT_END_S, LedgerFollower, Printer, follow_ledgers
 from mcpctl.ui.cells import EVENT_HEADERS, LONG_AGO, event_cells
 from mcpctl.ui.output import View, listing
-from mcpctl.ui.rows import EventRow, event_row
+from mcpctl.ui.rows.status import EventRow, event_row
 from mcpctl.ui.tables import Fit
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub

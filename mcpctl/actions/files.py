@@ -24,7 +24,7 @@ from mcpctl.nodes.transfer.remote import Place
 from mcpctl.ui import render
 from mcpctl.ui.meter import Meter
 from mcpctl.ui.output import How, View, listing, structured
-from mcpctl.ui.rows import ComparisonRow, ContentRow, FileRow, MovedRow, TransferRow, file_row, octal
+from mcpctl.ui.rows.files import ComparisonRow, ContentRow, FileRow, MovedRow, TransferRow, file_row, octal
 from protos.mcp import v1
 
 _HEADERS = ("NAME", "KIND", "SIZE", "MODE", "OWNER", "MODIFIED")

@@ -1,19 +1,21 @@
-"""What node list and node add do: the configuration, and what nodes say of themselves, all asked at once."""
+"""What `mcpctl node list|show|add|remove|set-state` do: the configuration, and what nodes say of themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from mcpctl.config import Node, Settings
+from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import DONE, PARTIAL, CliError, UnreachableError, UsageError
-from mcpctl.nodes.fanout import ask_each, on_our_side, same_address
+from mcpctl.nodes import client
+from mcpctl.nodes.fanout import ask, ask_each, on_our_side, same_address
 from mcpctl.ui import render
-from mcpctl.ui.output import How, View, listing
-from mcpctl.ui.rows import ListedNodeRow, NodeRow, node_row
+from mcpctl.ui.output import How, View, listing, names, structured
+from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, node_row
 from mcpctl.ui.tables import Fit
 from protos import atomic
 from protos.mcp import v1
@@ -167,3 +169,105 @@ _OFFLINE: View[ListedNodeRow] = View(
     lambda row: row.name,
     fit=Fit(same=()),
 )
+
+
+def show(settings: Settings, name: str, how: How) -> int:
+    """Prints what one node says of itself. Raises CliError."""
+
+    async def command() -> int:
+        found = await ask(settings, (name,), lambda stub: stub.node_status(v1.NodeStatusRequest()))
+        rows = [node_row(answer) for answer in found.answers]
+        if how.structured:
+            structured(rows, how, rows)
+            return found.status
+        if how.quiet:
+            names(row.node for row in rows)
+            return found.status
+        for row in rows:
+            facts = [
+                ("node", row.node),
+                ("mcpd", f"{row.mcpd_version}, up {render.age(row.started_at)}"),
+                ("podman", row.podman_version or "not known"),
+                (
+                    "services",
+                    f"{row.services}, {row.components} components, {row.operations_running} operations running",
+                ),
+                ("load", f"{row.load_average:.2f} on {row.cpus} CPUs"),
+                ("memory", f"{render.size(row.memory_available_bytes)} free of {render.size(row.memory_total_bytes)}"),
+                ("disk", f"{render.size(row.disk_free_bytes)} free of {render.size(row.disk_total_bytes)}"),
+            ]
+            if row.certificate_expires_at:
+                facts.append(("certificate", f"until {render.moment(row.certificate_expires_at)}"))
+            facts += [
+                (f"link {each.name}", f"{'ok' if each.ok else 'DOWN'} for {render.age(each.since)}: {each.detail}")
+                for each in row.links
+            ]
+            for key, value in facts:
+                render.say(f"{key:14} {value}")
+        return found.status
+
+    return client.run(command())
+
+
+def add(
+    settings: Settings, name: str, address: str, ca_cert: Path | None, token_path: Path | None, how: How, *, check: bool
+) -> int:
+    """Writes a node into the configuration; ``check``: after asking it who it is. Raises CliError."""
+    if any(node.name == name for node in settings.nodes):
+        raise UsageError(f"{settings.path} has a node {name} already")
+    node = Node(name, address, ca_cert=_kept(settings, ca_cert), token_path=_kept(settings, token_path))
+    answer = "" if not check else f"; {who_it_is(settings, node)}"
+    append(settings, node)
+    _say(how, f"node {name}, {address}, is added to {settings.path}{answer}")
+    for line in same_address([*settings.nodes, node]):
+        render.note(f"mcpctl: {line}: is one of them a mistake?")
+    return DONE
+
+
+def _kept(settings: Settings, path: Path | None) -> Path | None:
+    """A file that the command line names, as the configuration is to say it: from its own folder, where it is there."""
+    if path is None:
+        return None
+    file, folder = path.expanduser().absolute(), settings.path.parent
+    return file.relative_to(folder) if file.is_relative_to(folder) else file
+
+
+def _say(how: How, sentence: str) -> None:
+    """What was done; nothing to those who only want to hear what went wrong."""
+    if not how.quiet:
+        render.note(f"mcpctl: {sentence}")
+
+
+def remove(settings: Settings, name: str, how: How) -> int:
+    """Takes a node out of the configuration. Raises UsageError."""
+    settings.node(name)
+
+    def edit(document: Any) -> None:
+        nodes = document["nodes"]
+        del nodes[[each["name"] for each in nodes].index(name)]
+
+    _edit(settings, edit)
+    _say(how, f"node {name} is removed from {settings.path}; what runs there runs on")
+    return DONE
+
+
+def set_state(settings: Settings, name: str, state: NodeState, how: How) -> int:
+    """Raises UsageError."""
+    settings.node(name)
+
+    def edit(document: Any) -> None:
+        next(each for each in document["nodes"] if each["name"] == name)["state"] = state.value
+
+    _edit(settings, edit)
+    then = "commands ask it" if state is NodeState.ACTIVE else "commands skip it"
+    _say(how, f"node {name} is {state} in {settings.path}: {then}")
+    return DONE
+
+
+def _edit(settings: Settings, change: Callable[[Any], None]) -> None:
+    """Changes the configuration file in place, comments and order kept."""
+    import tomlkit
+
+    document = tomlkit.parse(settings.path.read_bytes().decode())
+    change(document)
+    write(settings, tomlkit.dumps(document), document.unwrap())

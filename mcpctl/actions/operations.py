@@ -1,210 +1,81 @@
-"""Following operations on a node: what they report is drawn, written line by line, or printed as JSON.
-
-An operation belongs to its node: it ends there by itself, whatever becomes of who follows it. So whatever cuts the
-following short says how to take it up again.
-"""
+"""What `mcpctl operations`, `attach` and `cancel` do: what is being changed on the nodes, and what was."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import TypeVar
 
+from mcpctl.actions.operation_progress import watch
+from mcpctl.actions.query import Query
 from mcpctl.config import Node, Settings
-from mcpctl.errors import DONE, CliError, InterruptedByUserError, UnreachableError
+from mcpctl.errors import DONE, FAILED, InterruptedByUserError
 from mcpctl.nodes import client
-from mcpctl.ui import output, render
-from mcpctl.ui.cells import full_name
-from mcpctl.ui.output import How
-from mcpctl.ui.progress import Board, Screen
-from mcpctl.ui.rows import OperationRow, OutcomeRow, ReportRow
+from mcpctl.nodes.fanout import ask
+from mcpctl.ui import render
+from mcpctl.ui.cells import LONG_AGO, full_name
+from mcpctl.ui.output import How, View, listing, put
+from mcpctl.ui.rows.changes import OperationRow, operation_row, watch_report
+from mcpctl.ui.tables import Fit
 from protos.mcp import v1
-from protos.mcp.v1 import AgentServiceStub
 
-S = TypeVar("S", v1.DeployResponse, v1.RecoverResponse, v1.WatchOperationResponse)
-Show = Callable[[ReportRow], None]
-
-# Results that are no success.
-BAD = ("failed", "reverted")
-# What a drawing shows changes by itself once a second.
-_TICK_S = 1.0
+DEFAULT_OPERATIONS = 20
+_TAKEN_BACK = "reverted"
+_HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
+_WIDE_HEADERS = ("ENDED", "STEP", "WHY")
+_FIT = Fit(spare=("BY",))
 
 
-def watch(
-    settings: Settings,
-    node: Node,
-    call: Callable[[AgentServiceStub], AsyncIterator[S]],
-    read: Callable[[S], ReportRow],
-    *,
-    subject: str,
-    how: How,
-    operation: str = "",
-    kind: str = "",
-) -> int:
-    """Follows one operation on ``node`` to its end, and prints how it ended for each component.
+def operations(query: Query, *, running: bool, limit: int) -> int:
+    """Lists them, the newest ``limit`` of each node. Raises CliError."""
+    request = v1.ListOperationsRequest(service=query.service(), running_only=running, limit=limit)
+    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_operations(request)))
+    rows = [operation_row(answer.node, each) for answer in found.answers for each in answer.operations]
+    # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
+    if len(found.answers) > 1:
+        rows.sort(key=lambda row: row.started_at or LONG_AGO)
+    nothing = found.nothing("nothing is being changed") if running else found.nothing("there are no operations")
+    listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells, _FIT), nothing)
+    return found.status
 
-    ``operation`` and ``kind``: its id, and whether it is a deploy, where those are known beforehand; ``subject``: what
-    it is called until then. Raises CliError, which says how to follow it again when it is not over.
-    """
-    outcomes: list[OutcomeRow] = []
 
-    def keep(row: ReportRow, show: Show) -> None:
-        nonlocal operation, kind
-        kind = row.info.kind if row.info else kind
-        if not operation:
-            announce(node, row.operation, subject, how)
-        operation = row.operation
-        if row.outcome:
-            outcomes.append(row.outcome)
-        show(row)
+def attach(settings: Settings, where: Node, operation: int, how: How) -> int:
+    """Follows an operation to its end. Raises CliError."""
+    return watch(
+        settings,
+        where,
+        lambda stub: stub.watch_operation(v1.WatchOperationRequest(id=operation)),
+        lambda response: watch_report(where.name, operation, response),
+        subject=f"operation {operation}",
+        how=how,
+        operation=str(operation),
+    )
 
-    async def command() -> None:
-        async with (
-            shown(how) as show,
-            client.agent(settings, node, deadline=client.CHANGE_DEADLINE_S) as stub,
-        ):
-            await follow(call(stub), read, lambda row: keep(row, show), ended_early(node, subject))
+
+def cancel(settings: Settings, where: Node, operation: int, how: How) -> int:
+    """Asks for a deploy to be taken back. Raises CliError."""
+
+    async def command() -> v1.CancelOperationResponse:
+        async with client.agent(settings, where, deadline=client.CHANGE_DEADLINE_S) as stub:
+            return await stub.cancel_operation(v1.CancelOperationRequest(id=operation))
 
     try:
-        asyncio.run(command())
+        row = operation_row(where.name, asyncio.run(command()).operation)
     except KeyboardInterrupt:
-        if not operation:
-            raise
-        raise InterruptedByUserError(f"interrupted; {left_alone(settings, node, operation, kind)}") from None
-    except UnreachableError as error:
-        if not operation:
-            raise
-        again = _at(settings, node, "attach", operation)
-        raise UnreachableError(
-            f"{error}\noperation {operation} ends there by itself, completed or undone: `{again}` tells how"
+        raise InterruptedByUserError(
+            f"interrupted; if {where.name} heard of it, operation {operation} is taken back all the same: "
+            "`mcpctl operations` tells"
         ) from None
-    finally:
-        if not how.structured and not is_seen(how):
-            print_outcomes(outcomes, quiet=how.quiet)
-    return DONE
-
-
-def is_seen(how: How) -> bool:
-    """Whether what `shown` draws stays where the results would be printed, too."""
-    return not how.quiet and render.is_terminal(sys.stderr) and render.is_terminal(sys.stdout)
-
-
-async def follow(stream: AsyncIterator[S], read: Callable[[S], ReportRow], show: Show, early: UnreachableError) -> None:
-    """Shows what ``stream`` reports. Raises ``early`` when it ends before its operation does."""
-    completed = False
-    async for response in stream:
-        completed = response.is_set("completed")
-        if not completed:
-            show(read(response))
-    if not completed:
-        # grpclib takes a connection that closes right behind an error for the end of a good stream.
-        raise early
-
-
-def announce(node: Node, operation: str, subject: str, how: How) -> None:
-    """Says which number an operation has, for whoever wants to follow it elsewhere, or to cancel it."""
-    if not how.structured and not how.quiet:
-        render.note(f"mcpctl: node {node.name}: {subject} is operation {operation}")
-
-
-def left_alone(settings: Settings, node: Node, operation: str, kind: str) -> str:
-    """What becomes of an operation that is followed no more, and what to do about it."""
-    again, back = _at(settings, node, "attach", operation), _at(settings, node, "cancel", operation)
-    text = f"operation {operation} goes on by itself on {node.name}: `{again}` follows it again"
-    return f"{text}, `{back}` takes it back" if kind == "deploy" else text
-
-
-def ended_early(node: Node, subject: str) -> UnreachableError:
-    return UnreachableError(f"node {node.name}: the connection ended before {subject} did")
-
-
-@asynccontextmanager
-async def shown(how: How, *, several: bool = False) -> AsyncIterator[Show]:
-    """How reports are shown here. ``several``: nodes, so that each line names its own."""
     if how.structured:
-        yield lambda row: output.later(row, how)
-    elif how.quiet:
-        yield lambda _: None
-    elif render.is_terminal(sys.stderr):
-        screen = Screen(Board(), sys.stderr)
-        ticking = asyncio.create_task(_tick(screen))
-        wholes: set[str] = set()
-        told = ""
-        try:
-            yield lambda row: _draw(screen, row, several, wholes)
-            _pass(screen, wholes, well=True)
-        except CliError as error:
-            told = str(error)
-            # What goes on there is not over.
-            if not isinstance(error, UnreachableError):
-                _pass(screen, wholes, well=False)
-            raise
-        finally:
-            ticking.cancel()
-            screen.finish(told)
-    else:
-        yield lambda row: _write(row, several)
+        put(how, row)
+    elif not how.quiet or row.state != _TAKEN_BACK:
+        render.say(f"node {row.node}: operation {row.id} is {row.state}: {row.message}")
+    return DONE if row.state == _TAKEN_BACK else FAILED
 
 
-def print_outcomes(rows: Iterable[OutcomeRow], *, quiet: bool = False) -> None:
-    """``quiet``: only what went wrong."""
-    rows = [row for row in rows if row.result in BAD or not quiet]
-    if rows:
-        cells = [(row.component, row.result, row.message) for row in rows]
-        # Why something failed is what one came for: it is never cut.
-        render.table(("COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
+def _wide_cells(row: OperationRow) -> tuple[str, ...]:
+    return render.moment(row.ended_at), row.step, row.message
 
 
-def _pass(screen: Screen, wholes: Iterable[str], *, well: bool) -> None:
-    for name in wholes:
-        screen.board.passed(name, screen.clock(), well=well)
-
-
-def _draw(screen: Screen, row: ReportRow, several: bool, wholes: set[str]) -> None:
-    """``wholes``: the names of steps that are whole operations', to be added to."""
-    whole = _name(row, "", several)
-    if row.info:
-        _introduce(row.info)
-    elif row.progress and not row.progress.component:
-        wholes.add(whole)
-    else:
-        screen.board.passed(whole, screen.clock())
-    if row.outcome:
-        screen.board.outcome(_name(row, row.outcome.component, several), row.outcome, screen.clock())
-    elif row.progress:
-        screen.board.step(_name(row, row.progress.component, several), row.progress, screen.clock())
-    screen.draw()
-
-
-async def _tick(screen: Screen) -> None:
-    # A terminal that is gone is noticed by whoever draws next.
-    with contextlib.suppress(OSError):
-        while True:
-            await asyncio.sleep(_TICK_S)
-            screen.draw()
-
-
-def _write(row: ReportRow, several: bool) -> None:
-    if row.info:
-        _introduce(row.info)
-    elif step := row.progress:
-        render.note(f"{_name(row, step.component, several):16} {step.step:8} {step.message}")
-
-
-def _introduce(info: OperationRow) -> None:
-    target = full_name(info.service, info.component)
-    when = f"{info.state}, since {render.moment(info.started_at)}"
-    render.note(f"mcpctl: node {info.node}: operation {info.id}: {info.kind} {target} by {info.caller}; {when}")
-
-
-def _name(row: ReportRow, component: str, several: bool) -> str:
-    name = full_name(row.service, component) if row.service else component
-    return f"{row.node}: {name}" if several else name
-
-
-def _at(settings: Settings, node: Node, command: str, operation: str) -> str:
-    where = f" --node {node.name}" if len(settings.active_nodes) > 1 else ""
-    return f"mcpctl {command} {operation}{where}"
+def _cells(row: OperationRow) -> tuple[str, ...]:
+    started, took = render.moment(row.started_at), render.age(row.started_at, row.ended_at)
+    target = full_name(row.service, row.component)
+    return row.node, str(row.id), row.kind, target, row.caller, started, took, row.state, row.message or row.step

@@ -19,7 +19,7 @@ from mcpctl.nodes.fanout import on_our_side
 from mcpctl.ui import output, render
 from mcpctl.ui.cells import full_name
 from mcpctl.ui.output import How
-from mcpctl.ui.rows import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
+from mcpctl.ui.rows.changes import ComponentPlanRow, FieldChangeRow, PlanRow, plan_row
 from protos.mcp import v1
 from protos.wire import service_spec
 

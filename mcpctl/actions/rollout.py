@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from mcpctl.actions.operations import BAD
-from mcpctl.config import Node, Settings
+from mcpctl.actions.operation_progress import BAD
+from mcpctl.actions.plan import Wanted
+from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError
 from mcpctl.nodes import client
 from mcpctl.ui import render
 from mcpctl.ui.cells import full_name
 from mcpctl.ui.output import How, structured
-from mcpctl.ui.rows import OutcomeRow, ServiceOutcomeRow
+from mcpctl.ui.rows.changes import OutcomeRow, ServiceOutcomeRow
 from protos.mcp.v1 import AgentServiceStub
 from protos.printed import headline
+
+T = TypeVar("T")
 
 # Asks a node for a change; each outcome is kept as soon as it is known.
 Do = Callable[[AgentServiceStub, Callable[[OutcomeRow], None]], Awaitable[None]]
@@ -148,3 +152,20 @@ def _word(each: Done) -> str:
         return "failed"
     is_unchanged = all(row.result in ("unchanged", "skipped") for row in each.outcomes)
     return "unchanged" if is_unchanged else "done"
+
+
+def weight(status: int) -> int:
+    """Of two ends of one command the one that says more."""
+    return (DONE, PARTIAL, FAILED).index(status)
+
+
+def on_active_nodes(settings: Settings, several: Sequence[tuple[Wanted, T]]) -> tuple[list[tuple[Wanted, T]], bool]:
+    """Those on nodes that are active, and whether there are others, of which it is said. Raises CliError for none."""
+    active = [each for each in several if settings.node(each[0].node).state is NodeState.ACTIVE]
+    for wanted, _ in several:
+        node = settings.node(wanted.node)
+        if node.state is not NodeState.ACTIVE:
+            render.note(f"mcpctl: {wanted.name}: node {node.name} is {node.state}: skipped")
+    if not active:
+        settings.usable_node(several[0][0].node)
+    return active, len(active) < len(several)

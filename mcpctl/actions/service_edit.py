@@ -1,163 +1,74 @@
-"""What `service edit` does: a draft in the editor, checked, shown, and put in the definition's place."""
+"""What `mcpctl service edit` does: a draft in the editor, the plan of it, and then the definition is replaced."""
 
 from __future__ import annotations
 
-import difflib
-import os
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from mcpctl.actions.plan import Wanted, plan_one
 from mcpctl.config import Settings
-from mcpctl.definitions import definition
-from mcpctl.errors import CliError, UsageError
+from mcpctl.definitions import draft as drafts
+from mcpctl.definitions.definition import Definition
+from mcpctl.errors import DONE, CliError, UsageError
 from mcpctl.ui import render
-from protos import atomic
+from mcpctl.ui.output import How, put
+from mcpctl.ui.rows.definitions import EditRow
+from protos import naming
 
-# environ(7); the editor that POSIX systems have.
-_EDITORS = ("VISUAL", "EDITOR")
-_EDITOR = "vi"
-
-TEMPLATE = """\
-# Every key is explained in docs/configuration.md. What is commented out is the default, or an example.
-name = "NAME"
-node = "NODE"
-# active = true                    # false: stopped
-
-[[components]]
-name = "NAME"
-image = "registry.example.net/NAME:v1"
-# network = "NAME"                 # a podman network, made when missing; or host, or none
-# user = "1000:1000"
-# restart = "no"                   # no | on-failure[:N] | unless-stopped | always
-# ports = ["127.0.0.1:8080:80"]    # [IP:]HOST:CONTAINER[/udp]
-# volumes = ["/srv/NAME:/data:ro", "cache:/cache"]
-# cmd = ["serve", "--verbose"]
-# env = { LOG_LEVEL = "info" }
-# secrets = ["NAME-key"]           # podman secrets, mounted at /run/secrets
-# depends_on = ["db"]              # components of this service
-# stop_timeout = "10s"
-# settle = "5s"                    # so long it must stay up to count as started
-# heal = "alert"                   # alert | restart; the node's when not said
-
-# [components.health]              # one of cmd, http, tcp
-# http = "http://127.0.0.1:8080/healthz"
-# interval = "30s"
-# timeout = "5s"
-# retries = 3
-# start_period = "0s"
-
-# [components.resources]
-# memory = "256MiB"
-# cpus = 0.5
-# pids = 256
-"""
+# What becomes of a definition that was edited.
+_WRITTEN, _UNCHANGED, _NOT_BEGUN = "written", "unchanged", "not written: nothing was changed in the draft"
 
 
-class Draft:
-    """A copy beside the definition, under the same name in a folder of its own."""
-
-    def __init__(self, path: Path, folder: Path, text: bytes) -> None:
-        self.path = path
-        self.file = folder / path.name
-        self._before = text
-        self.file.write_bytes(text)
-
-    def is_changed(self) -> bool:
-        return self.text() != self._before
-
-    def text(self) -> bytes:
-        try:
-            return self.file.read_bytes()
-        except FileNotFoundError:
-            return self._before
-
-    def difference(self) -> Iterator[str]:
-        """A unified diff, as lines."""
-        before, after = (each.decode(errors="replace").splitlines() for each in (self._before, self.text()))
-        return difflib.unified_diff(before, after, str(self.path), f"{self.path} (draft)", lineterm="")
+def edit(settings: Settings, service: str, how: How, *, new: bool, yes: bool) -> int:
+    """Raises CliError: the definition is as it was."""
+    path, before = _to_edit(settings, service, new)
+    content = _template(settings, service) if before is None else before
+    with drafts.draft(path, content) as draft:
+        found = drafts.checked(settings, draft)
+        if not draft.is_changed():
+            return _edited(how, path, _NOT_BEGUN if before is None else _UNCHANGED)
+        if not how.structured:
+            for line in draft.difference():
+                render.say((line, {"+": "green", "-": "red"}.get(line[:1], "")))
+            _show_plan(settings, Definition(path, found.service))
+        if sys.stdin.isatty() and not yes and not drafts.asked(f"Write {path}?", default=False):
+            raise CliError(f"{path} is as it was")
+        drafts.replace(path, draft.text(), before)
+    return _edited(how, path, _WRITTEN)
 
 
-@contextmanager
-def draft(path: Path, text: bytes) -> Iterator[Draft]:
-    """Removed at the end; but somebody's work is not thrown away when nothing became of it, and its place is told."""
+def _to_edit(settings: Settings, name: str, new: bool) -> tuple[Path, bytes | None]:
+    """The definition's file and what it holds; None when it is to be made. Raises UsageError."""
+    path = settings.services_dir / f"{name}.toml"
+    if not naming.is_name(name):
+        raise UsageError(f"{name!r} is not the name of a service: {naming.NAME_RULE}")
+    if path.is_file():
+        if new:
+            raise UsageError(f"{path} exists: edit it without --new")
+        return path, path.read_bytes()
+    if not settings.services_dir.is_dir():
+        raise UsageError(f"{settings.services_dir} does not exist; services.dir in {settings.path} says where it is")
+    if not new and not (sys.stdin.isatty() and drafts.asked(f"{path} does not exist. Begin it?", default=False)):
+        raise UsageError(f"no service {name!r}: {path} does not exist; --new begins it")
+    return path, None
+
+
+def _template(settings: Settings, name: str) -> bytes:
+    node = next((each.name for each in settings.active_nodes), "NODE")
+    return drafts.TEMPLATE.replace("NAME", name).replace("NODE", node).encode()
+
+
+def _show_plan(settings: Settings, found: Definition) -> None:
+    """As `mcpctl plan` does; a node that cannot be asked is said."""
     try:
-        # Its mode lets nobody else read it (mkdtemp), whatever the definition says.
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
-    except OSError as error:
-        raise CliError(f"{path.parent} cannot be written to: {error.strerror}") from None
-    made = Draft(path, folder, text)
-    try:
-        yield made
-    except BaseException:
-        if made.is_changed():
-            render.note(f"mcpctl: the draft is kept: {made.file}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
+        plan_one(settings, Wanted(found), how=How())
+    except CliError as error:
+        render.note(f"mcpctl: what a deploy would change is not known: {error}")
 
 
-def run_editor(file: Path) -> None:
-    """Raises UsageError when there is none, CliError when it fails."""
-    name = next((value for each in _EDITORS if (value := os.environ.get(each))), _EDITOR)
-    try:
-        argv = shlex.split(name)
-    except ValueError as error:
-        raise UsageError(f"VISUAL or EDITOR, {name!r}, is not a command: {error}") from None
-    if not argv:
-        raise UsageError("VISUAL and EDITOR name no editor: set one of them")
-    try:
-        status = subprocess.run([*argv, str(file)], check=False).returncode
-    except OSError as error:
-        raise UsageError(f"the editor {argv[0]} cannot be run: {error.strerror}; set VISUAL or EDITOR") from None
-    if status:
-        raise CliError(f"the editor {argv[0]} ended with status {status}: nothing was changed")
-
-
-def checked(settings: Settings, made: Draft) -> definition.Definition:
-    """What the draft says, edited again as often as somebody at a terminal wants. Raises UsageError."""
-    while True:
-        run_editor(made.file)
-        try:
-            found = definition.read(settings, made.file)
-            definition.check_ports(settings, found)
-            return found
-        except UsageError as error:
-            if not made.is_changed() or not sys.stdin.isatty():
-                raise
-            render.note(f"mcpctl: {error}")
-            if not asked("Edit it again?", default=True):
-                raise UsageError("given up: the definition is as it was") from None
-
-
-def asked(question: str, *, default: bool) -> bool:
-    """Somebody at the terminal."""
-    print(f"{question} [{'Y/n' if default else 'y/N'}] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    # The end of input is no.
-    return answer.strip().lower() in ("y", "yes") or (default and answer == "\n")
-
-
-def replace(path: Path, text: bytes, before: bytes | None) -> None:
-    """Puts the text in the definition's place; ``before`` is what stood there, None for nothing.
-
-    Raises CliError when something else stands there by now.
-    """
-    try:
-        if before is None:
-            atomic.create(path, text, mode=atomic.PRIVATE)  # it may get secrets later
-            return
-        real = path.resolve()  # a definition may be a link into a repository
-        if real.read_bytes() != before:
-            raise CliError(f"{path} was changed meanwhile, and is left as it is; bring the two together by hand")
-        atomic.write(real, text, mode=real.stat().st_mode & 0o777)
-    except FileExistsError:
-        raise CliError(f"{path} was made meanwhile, and is left as it is; bring the two together by hand") from None
-    except OSError as error:
-        raise CliError(f"{path} could not be written: {error.strerror}") from None
+def _edited(how: How, path: Path, outcome: str) -> int:
+    if how.structured:
+        put(how, EditRow(str(path), outcome == _WRITTEN))
+    else:
+        render.note(f"{path}: {outcome}")
+    return DONE

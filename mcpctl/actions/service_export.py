@@ -13,10 +13,12 @@ from mcpctl.definitions import definition
 from mcpctl.definitions.exporting import toml
 from mcpctl.definitions.exporting.formats import Exported, Format
 from mcpctl.definitions.loss import Loss
-from mcpctl.errors import CliError, UnknownServiceError, UsageError
+from mcpctl.errors import DONE, CliError, UnknownServiceError, UsageError
 from mcpctl.nodes import client
 from mcpctl.nodes.fanout import ask
 from mcpctl.ui import render
+from mcpctl.ui.output import How, put
+from mcpctl.ui.rows.definitions import WrittenRow
 from protos import atomic, naming, wire
 from protos.mcp import v1
 from protos.spec import Service, examine_service
@@ -87,7 +89,7 @@ def write_definition(settings: Settings, service: Service) -> Path:
     return path
 
 
-def put(exported: Exported, to: Format, where: str) -> None:
+def place(exported: Exported, to: Format, where: str) -> None:
     """Prints the files, or writes them: units into a folder, any other there or under that name. Raises CliError."""
     if where in ("", STDOUT):
         for file in exported.files:
@@ -116,3 +118,24 @@ def show(text: str) -> None:
 def tell(losses: tuple[Loss, ...]) -> None:
     for loss in losses:
         render.note(f"lost: {loss}")
+
+
+def export(settings: Settings, service: str, form: Format, to: str, node: str, how: How) -> int:
+    """``to`` "": printed, or, for a service without a definition, written as one. Raises CliError."""
+    from mcpctl.definitions.exporting import export as exported_as
+
+    found = find(settings, service, node)
+    exported = exported_as(found.service, form)
+    if form is Format.TOML and found.path is None and not to and not node:
+        path = write_definition(settings, found.service)
+        if how.structured:
+            put(how, WrittenRow(str(path)))
+        else:
+            render.note(f"{path}: written, from the registry of node {found.service.node}")
+    elif how.structured and not to:
+        put(how, exported)
+        return DONE
+    else:
+        place(exported, form, to)
+    tell(exported.losses)
+    return DONE

@@ -19,7 +19,9 @@ from mcpctl.ui.cells import full_name
 from mcpctl.ui.history import Cell, History, Window
 from mcpctl.ui.output import names as print_names
 from mcpctl.ui.output import structured
-from mcpctl.ui.rows import alert_row, component_row, event_row, operation_row
+from mcpctl.ui.rows.alerts import alert_row
+from mcpctl.ui.rows.changes import operation_row
+from mcpctl.ui.rows.status import component_row, event_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 

@@ -1,24 +1,17 @@
-"""node list|show|add|remove|set-state: the nodes in the configuration (audit E1)."""
+"""node list|show|add|remove|set-state: their signatures; what they do is in `mcpctl.actions.nodes` (audit E1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from mcpctl.actions import nodes
 from mcpctl.commands.options import COMMON, Common
-from mcpctl.config import Node, NodeState, Settings
-from mcpctl.errors import DONE, UsageError
-from mcpctl.nodes import client
-from mcpctl.nodes.fanout import ask, same_address
-from mcpctl.ui import render
-from mcpctl.ui.output import names, structured
-from mcpctl.ui.rows import node_row
+from mcpctl.config import NodeState
+from mcpctl.errors import UsageError
 from protos import grammar
-from protos.mcp import v1
 
 
 def list_nodes(
@@ -40,41 +33,7 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
 
     For example: `mcpctl node show rift`
     """
-    how = common.how
-
-    async def command() -> int:
-        found = await ask(common.settings(), (name,), lambda stub: stub.node_status(v1.NodeStatusRequest()))
-        rows = [node_row(answer) for answer in found.answers]
-        if how.structured:
-            structured(rows, how, rows)
-            return found.status
-        if how.quiet:
-            names(row.node for row in rows)
-            return found.status
-        for row in rows:
-            facts = [
-                ("node", row.node),
-                ("mcpd", f"{row.mcpd_version}, up {render.age(row.started_at)}"),
-                ("podman", row.podman_version or "not known"),
-                (
-                    "services",
-                    f"{row.services}, {row.components} components, {row.operations_running} operations running",
-                ),
-                ("load", f"{row.load_average:.2f} on {row.cpus} CPUs"),
-                ("memory", f"{render.size(row.memory_available_bytes)} free of {render.size(row.memory_total_bytes)}"),
-                ("disk", f"{render.size(row.disk_free_bytes)} free of {render.size(row.disk_total_bytes)}"),
-            ]
-            if row.certificate_expires_at:
-                facts.append(("certificate", f"until {render.moment(row.certificate_expires_at)}"))
-            facts += [
-                (f"link {each.name}", f"{'ok' if each.ok else 'DOWN'} for {render.age(each.since)}: {each.detail}")
-                for each in row.links
-            ]
-            for key, value in facts:
-                render.say(f"{key:14} {value}")
-        return found.status
-
-    return client.run(command())
+    return nodes.show(common.settings(), name, common.how)
 
 
 def add(
@@ -103,30 +62,7 @@ def add(
         grammar.host_port(address)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    settings = common.settings()
-    if any(node.name == name for node in settings.nodes):
-        raise UsageError(f"{settings.path} has a node {name} already")
-    node = Node(name, address, ca_cert=_kept(settings, ca_cert), token_path=_kept(settings, token_path))
-    answer = "" if no_check else f"; {nodes.who_it_is(settings, node)}"
-    nodes.append(settings, node)
-    _say(common, f"node {name}, {address}, is added to {settings.path}{answer}")
-    for line in same_address([*settings.nodes, node]):
-        render.note(f"mcpctl: {line}: is one of them a mistake?")
-    return DONE
-
-
-def _kept(settings: Settings, path: Path | None) -> Path | None:
-    """A file that the command line names, as the configuration is to say it: from its own folder, where it is there."""
-    if path is None:
-        return None
-    file, folder = path.expanduser().absolute(), settings.path.parent
-    return file.relative_to(folder) if file.is_relative_to(folder) else file
-
-
-def _say(common: Common, sentence: str) -> None:
-    """What was done; nothing to those who only want to hear what went wrong."""
-    if not common.quiet:
-        render.note(f"mcpctl: {sentence}")
+    return nodes.add(common.settings(), name, address, ca_cert, token_path, common.how, check=not no_check)
 
 
 def remove(name: str, /, *, common: Common = COMMON) -> int:
@@ -134,16 +70,7 @@ def remove(name: str, /, *, common: Common = COMMON) -> int:
 
     For example: `mcpctl node remove rift`
     """
-    settings = common.settings()
-    settings.node(name)
-
-    def edit(document: Any) -> None:
-        nodes = document["nodes"]
-        del nodes[[each["name"] for each in nodes].index(name)]
-
-    _edit(settings, edit)
-    _say(common, f"node {name} is removed from {settings.path}; what runs there runs on")
-    return DONE
+    return nodes.remove(common.settings(), name, common.how)
 
 
 def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int:
@@ -151,22 +78,4 @@ def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int
 
     For example: `mcpctl node set-state rift down`
     """
-    settings = common.settings()
-    settings.node(name)
-
-    def edit(document: Any) -> None:
-        next(each for each in document["nodes"] if each["name"] == name)["state"] = state.value
-
-    _edit(settings, edit)
-    then = "commands ask it" if state is NodeState.ACTIVE else "commands skip it"
-    _say(common, f"node {name} is {state} in {settings.path}: {then}")
-    return DONE
-
-
-def _edit(settings: Settings, change: Callable[[Any], None]) -> None:
-    """Changes the configuration file in place, comments and order kept."""
-    import tomlkit
-
-    document = tomlkit.parse(settings.path.read_bytes().decode())
-    change(document)
-    nodes.write(settings, tomlkit.dumps(document), document.unwrap())
+    return nodes.set_state(common.settings(), name, state, common.how)

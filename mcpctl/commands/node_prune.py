@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from mcpctl.actions import node_prune as action
 from mcpctl.commands.options import COMMON, Common, DryRun
-from mcpctl.errors import DONE, UsageError
-from mcpctl.nodes.client import CHANGE_DEADLINE_S, agent
-from mcpctl.ui import render
-from mcpctl.ui.rows import ImageRow, PruneRow, prune_row
-from protos.mcp import v1
+from mcpctl.errors import UsageError
 
-_HEADERS = ("IMAGE", "ID", "SIZE", "AGE", "RESULT", "WHY")
-# As many digits as `podman images` shows.
-_SHORT_ID = 12
-# What the contract can carry.
 _LARGEST_KEEP = 2**32 - 1
 
 
@@ -40,34 +32,4 @@ def prune(
     """
     if keep is not None and not 0 <= keep <= _LARGEST_KEEP:
         raise UsageError(f"--keep: {keep} is not a number of images")
-    settings = common.settings()
-    node = settings.usable_node(name)
-    request = v1.PruneImagesRequest(keep=keep, dry_run=dry_run)
-
-    async def command() -> PruneRow:
-        async with agent(settings, node, deadline=CHANGE_DEADLINE_S) as stub:
-            return prune_row(node.name, await stub.prune_images(request), dry_run=dry_run)
-
-    row = asyncio.run(command())
-    if common.json:
-        common.put(row)
-        return DONE
-    if common.quiet:
-        return DONE
-    if row.images:
-        render.table(_HEADERS, [_cells(each, dry_run=dry_run) for each in row.images])
-    render.say(_total(row))
-    return DONE
-
-
-def _cells(row: ImageRow, *, dry_run: bool) -> tuple[str, ...]:
-    result = ("would go" if dry_run else "removed") if row.removed else "kept"
-    names = ", ".join(row.names) or "-"
-    return names, row.id[:_SHORT_ID], render.size(row.size), render.age(row.created_at), result, row.reason
-
-
-def _total(row: PruneRow) -> str:
-    gone = sum(each.removed for each in row.images)
-    images = "1 image" if gone == 1 else f"{gone} images"
-    verb = "would be removed" if row.dry_run else "removed"
-    return f"{images} {verb}, {render.size(row.bytes)}; {len(row.images) - gone} kept"
+    return action.prune(common.settings(), name, keep, common.how, dry_run=dry_run)

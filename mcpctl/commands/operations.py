@@ -1,30 +1,14 @@
-"""operations, attach: what is being changed on the nodes, and what was."""
+"""operations, attach, cancel: their signatures; what they do is in `mcpctl.actions.operations`."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl.actions.operations import watch
-from mcpctl.actions.query import Query
+from mcpctl.actions import operations as action
 from mcpctl.commands.options import COMMON, Common, Nodes, OneNode, ledger_id
-from mcpctl.errors import DONE, FAILED, InterruptedByUserError, UsageError
-from mcpctl.nodes import client
-from mcpctl.nodes.fanout import ask
-from mcpctl.ui import render
-from mcpctl.ui.cells import LONG_AGO, full_name
-from mcpctl.ui.output import View, listing
-from mcpctl.ui.rows import OperationRow, operation_row, watch_report
-from mcpctl.ui.tables import Fit
-from protos.mcp import v1
-
-_DEFAULT_OPERATIONS = 20
-_TAKEN_BACK = "reverted"
-_HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
-_WIDE_HEADERS = ("ENDED", "STEP", "WHY")
-_FIT = Fit(spare=("BY",))
+from mcpctl.errors import UsageError
 
 
 def operations(
@@ -32,7 +16,7 @@ def operations(
     /,
     *,
     running: Annotated[bool, Parameter(negative="", help="Only those that are not over.")] = False,
-    limit: Annotated[int, Parameter(help="At most so many of each node, the newest.")] = _DEFAULT_OPERATIONS,
+    limit: Annotated[int, Parameter(help="At most so many of each node, the newest.")] = action.DEFAULT_OPERATIONS,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
@@ -42,16 +26,7 @@ def operations(
     """
     if limit < 1:
         raise UsageError(f"--limit: {limit} is not a number of operations")
-    query = Query(service, node, common.config, common.how)
-    request = v1.ListOperationsRequest(service=query.service(), running_only=running, limit=limit)
-    found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_operations(request)))
-    rows = [operation_row(answer.node, each) for answer in found.answers for each in answer.operations]
-    # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
-    if len(found.answers) > 1:
-        rows.sort(key=lambda row: row.started_at or LONG_AGO)
-    nothing = found.nothing("nothing is being changed") if running else found.nothing("there are no operations")
-    listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells, _FIT), nothing)
-    return found.status
+    return action.operations(common.query(service, node), running=running, limit=limit)
 
 
 def attach(
@@ -70,15 +45,7 @@ def attach(
     ledger_id(operation, "operation")
     settings = common.settings()
     where = settings.one_node(node, "operations")
-    return watch(
-        settings,
-        where,
-        lambda stub: stub.watch_operation(v1.WatchOperationRequest(id=operation)),
-        lambda response: watch_report(where.name, operation, response),
-        subject=f"operation {operation}",
-        how=common.how,
-        operation=str(operation),
-    )
+    return action.attach(settings, where, operation, common.how)
 
 
 def cancel(
@@ -98,30 +65,4 @@ def cancel(
     ledger_id(operation, "operation")
     settings = common.settings()
     where = settings.one_node(node, "operations")
-
-    async def command() -> v1.CancelOperationResponse:
-        async with client.agent(settings, where, deadline=client.CHANGE_DEADLINE_S) as stub:
-            return await stub.cancel_operation(v1.CancelOperationRequest(id=operation))
-
-    try:
-        row = operation_row(where.name, asyncio.run(command()).operation)
-    except KeyboardInterrupt:
-        raise InterruptedByUserError(
-            f"interrupted; if {where.name} heard of it, operation {operation} is taken back all the same: "
-            "`mcpctl operations` tells"
-        ) from None
-    if common.json:
-        common.put(row)
-    elif not common.quiet or row.state != _TAKEN_BACK:
-        render.say(f"node {row.node}: operation {row.id} is {row.state}: {row.message}")
-    return DONE if row.state == _TAKEN_BACK else FAILED
-
-
-def _wide_cells(row: OperationRow) -> tuple[str, ...]:
-    return render.moment(row.ended_at), row.step, row.message
-
-
-def _cells(row: OperationRow) -> tuple[str, ...]:
-    started, took = render.moment(row.started_at), render.age(row.started_at, row.ended_at)
-    target = full_name(row.service, row.component)
-    return row.node, str(row.id), row.kind, target, row.caller, started, took, row.state, row.message or row.step
+    return action.cancel(settings, where, operation, common.how)

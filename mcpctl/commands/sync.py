@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from mcpctl.actions import relocation
-from mcpctl.actions.operations import BAD, ended_early, follow, is_seen, shown
-from mcpctl.actions.query import Query
+from mcpctl.actions import sync as action
 from mcpctl.commands.options import COMMON, Common, DryRun, Nodes
-from mcpctl.config import Node, Settings
-from mcpctl.definitions import definition
-from mcpctl.definitions.definition import Definition
-from mcpctl.errors import FAILED, InterruptedByUserError, UsageError
-from mcpctl.nodes.client import CHANGE_DEADLINE_S
-from mcpctl.nodes.fanout import Answers, ask_each, changeable, settled
-from mcpctl.ui import render
-from mcpctl.ui.cells import full_name
-from mcpctl.ui.output import structured
-from mcpctl.ui.rows import OutcomeRow, ReportRow, ServiceOutcomeRow, recover_report, service_outcome_row
-from protos.mcp import v1
-from protos.mcp.v1 import AgentServiceStub
-from protos.wire import service_spec
-
-_HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
 
 
 def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) -> int:
@@ -37,26 +18,7 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
 
     For example: `mcpctl sync --dry-run`
     """
-    settings = common.settings()
-    found, wrong = definition.without_clashes(settings, *definition.every(settings))
-    if wrong:
-        raise UsageError("\n".join([*map(str, wrong), "nothing was sent to any node"]))
-
-    async def question(stub: AgentServiceStub, node: Node) -> list[ServiceOutcomeRow]:
-        answer = await stub.sync(_sync_request(found, node, dry_run=dry_run))
-        return [service_outcome_row(node.name, each) for each in answer.services]
-
-    nodes = changeable(settings, node)
-    # One that is told of nothing else may run what another is told of.
-    homes = {each.service.name: each.service.node for each in found}
-    homes = {name: home for name, home in homes.items() if any(each.name == home for each in nodes)}
-    for warning in asyncio.run(relocation.check_all(settings, homes)):
-        render.note(f"mcpctl: {warning}")
-    answers = settled(asyncio.run(ask_each(settings, nodes, question, deadline=CHANGE_DEADLINE_S)))
-    rows = _print_services(answers, common)
-    if not common.json and not common.quiet:
-        _print_pending(rows)
-    return FAILED if _has(rows, BAD) else answers.status
+    return action.sync(common.settings(), node, common.how, dry_run=dry_run)
 
 
 def purge(
@@ -75,19 +37,7 @@ def purge(
 
     For example: `mcpctl purge web/old --dry-run`
     """
-    service, component = Query(target).service_and_component()
-    settings = common.settings()
-    request = v1.PurgeRequest(
-        service=service, component=component, dry_run=dry_run, defined=definition.defined(settings)
-    )
-
-    async def question(stub: AgentServiceStub, node: Node) -> list[ServiceOutcomeRow]:
-        return [service_outcome_row(node.name, each) for each in (await stub.purge(request)).services]
-
-    answers = settled(asyncio.run(ask_each(settings, changeable(settings, node), question, deadline=CHANGE_DEADLINE_S)))
-    rows = _print_services(answers, common)
-    # Who names something wants it gone; without a name, what cannot go is as it should be.
-    return FAILED if _has(rows, (*BAD, "skipped") if target else BAD) else answers.status
+    return action.purge(common.settings(), target, node, common.how, dry_run=dry_run)
 
 
 def recover(
@@ -104,85 +54,4 @@ def recover(
 
     For example: `mcpctl recover --node rift --dry-run`
     """
-    request = v1.RecoverRequest(dry_run=dry_run, service=Query(service).service())
-    settings = common.settings()
-    nodes = changeable(settings, node)
-    rows: list[ReportRow] = []
-    try:
-        answers = settled(asyncio.run(_recover(settings, nodes, request, rows, common)))
-    except KeyboardInterrupt:
-        raise InterruptedByUserError(
-            "interrupted; what was begun goes on by itself: `mcpctl operations --running` lists it"
-        ) from None
-    finally:
-        outcomes = [(each, each.outcome) for each in rows if each.outcome]
-        if outcomes and not common.json and not is_seen(common.how):
-            cells = [_cells(row.node, row.service, outcome) for row, outcome in outcomes]
-            _table(cells, quiet=common.quiet)
-    return FAILED if any(outcome.result in BAD for _, outcome in outcomes) else answers.status
-
-
-async def _recover(
-    settings: Settings, nodes: Sequence[Node], request: v1.RecoverRequest, rows: list[ReportRow], common: Common
-) -> list[tuple[Node, object]]:
-    async with shown(common.how, several=len(nodes) > 1) as show:
-
-        def keep(row: ReportRow) -> None:
-            rows.append(row)
-            show(row)
-
-        async def question(stub: AgentServiceStub, node: Node) -> None:
-            reports = stub.recover(request)
-            early = ended_early(node, "the recovery")
-            await follow(reports, lambda response: recover_report(node.name, response), keep, early)
-
-        return await ask_each(settings, nodes, question, deadline=CHANGE_DEADLINE_S)
-
-
-def _sync_request(definitions: Iterable[Definition], node: Node, *, dry_run: bool) -> v1.SyncRequest:
-    ours = [each.service for each in definitions if each.service.node == node.name]
-    return v1.SyncRequest(services=[service_spec(each) for each in ours], dry_run=dry_run)
-
-
-def _print_services(answers: Answers[list[ServiceOutcomeRow]], common: Common) -> list[ServiceOutcomeRow]:
-    rows = [row for answer in answers.answers for row in answer]
-    if common.json:
-        structured(rows, common.how, rows)
-    else:
-        cells = []
-        for row in rows:
-            cells += [_cells(row.node, row.service, outcome) for outcome in row.outcomes]
-            if row.error:
-                cells.append(_cells(row.node, row.service, OutcomeRow("", "failed", row.error)))
-        _table(cells, quiet=common.quiet)
-    return rows
-
-
-def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
-    """``quiet``: only what went wrong."""
-    cells = [each for each in cells if each[3] in BAD or not quiet]
-    if cells:
-        render.table(_HEADERS, cells, whole=True)
-    elif not quiet:
-        render.note("mcpctl: there was nothing to do")
-
-
-def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:
-    waiting = [row for row in rows if row.pending]
-    if not waiting:
-        return
-    print()
-    render.say("a deploy would still change:")
-    for row in waiting:
-        for each in row.pending:
-            render.say(f"  {full_name(row.service, each.component)}: {each.action}, {each.reason}")
-    for row in waiting:
-        render.say(f"`mcpctl deploy {row.service}` does that")
-
-
-def _has(rows: Iterable[ServiceOutcomeRow], results: Sequence[str]) -> bool:
-    return any(row.error or any(each.result in results for each in row.outcomes) for row in rows)
-
-
-def _cells(node: str, service: str, outcome: OutcomeRow) -> tuple[str, ...]:
-    return node, service, outcome.component, outcome.result, outcome.message
+    return action.recover(common.settings(), service, node, common.how, dry_run=dry_run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,21 @@ def find(settings: Settings, text: str) -> tuple[Definition, str]:
     found = load(settings, name)
     found.check_component(component)
     return found, component
+
+
+def find_several(settings: Settings, names: Sequence[str]) -> list[tuple[Definition, str]]:
+    """What is named, each once. Raises UsageError with everything that is wrong."""
+    found: dict[tuple[str, str], tuple[Definition, str]] = {}
+    wrong = []
+    for name in names:
+        try:
+            one, component = find(settings, name)
+            found.setdefault((str(one.path), component), (one, component))
+        except UsageError as error:
+            wrong.append(str(error))
+    if wrong:
+        raise UsageError("\n".join(wrong))
+    return list(found.values())
 
 
 def _named_file(settings: Settings, text: str) -> Definition:

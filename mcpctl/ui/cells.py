@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from mcpctl.ui import render
-from mcpctl.ui.rows import ComponentRow, EventRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow
 
 EVENT_HEADERS = ("TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL")
 # Sorts before every time: for what has none.

@@ -10,7 +10,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, OperationRow
+from mcpctl.ui.rows.alerts import AlertRow
+from mcpctl.ui.rows.changes import OperationRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow
 
 Row = TypeVar("Row", EventRow, AlertRow)
 

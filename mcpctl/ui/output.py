@@ -84,6 +84,11 @@ def structured(document: object, how: How, rows: Iterable[object]) -> None:
         render.as_json(document)
 
 
+def put(how: How, row: object) -> None:
+    """Prints the one row that is the answer, for a program."""
+    structured(row, how, [row])
+
+
 def later(row: object, how: How) -> None:
     """Prints one row more of a listing that does not end, at once; as JSON, a line."""
     if how.output is Output.YAML:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TextIO
 
 from mcpctl.ui import render, text_width
-from mcpctl.ui.rows import OutcomeRow, ProgressRow
+from mcpctl.ui.rows.changes import OutcomeRow, ProgressRow
 from mcpctl.ui.text_width import Line
 from protos.printed import headline
 

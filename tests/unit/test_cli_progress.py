@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mcpctl.ui import text_width
 from mcpctl.ui.progress import Board, Line, Screen
-from mcpctl.ui.rows import OutcomeRow, ProgressRow
+from mcpctl.ui.rows.changes import OutcomeRow, ProgressRow
 from tests.unit.agent_double import AT, HOSTILE
 
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from mcpctl.definitions.exporting import yamltext
 from mcpctl.ui import render
-from mcpctl.ui.rows import EventRow, component_row, event_row, outcome_row, service_row
+from mcpctl.ui.rows.changes import outcome_row
+from mcpctl.ui.rows.status import EventRow, component_row, event_row, service_row
 from protos.mcp import v1
 
 Printed = Callable[[], str]

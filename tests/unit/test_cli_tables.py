@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl.actions import alerts, audit, nodes, events, status
+from mcpctl.actions import alerts, audit, events, nodes
 from mcpctl.commands import operations
 from mcpctl.ui import tables, text_width
 from mcpctl.ui.output import View

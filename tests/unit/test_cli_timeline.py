@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mcpctl.ui import history
 from mcpctl.ui.history import Cell, Change, History, Mark, Segment, Span, Window
-from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, OperationRow, alert_row, component_row, event_row
+from mcpctl.ui.rows.alerts import AlertRow, alert_row
+from mcpctl.ui.rows.changes import OperationRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow, component_row, event_row
 from protos.mcp import v1
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl.actions.live import fleet_state, screens
-from mcpctl.actions.live.fleet_state import NodeView, Answer, Used
-from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, ServiceRow
+from mcpctl.actions.live.fleet_state import Answer, NodeView, Used
+from mcpctl.ui.rows.alerts import AlertRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 from mcpctl.ui.text_width import Line, columns
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOSTILE, Node, Program, Run

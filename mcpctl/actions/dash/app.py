@@ -16,7 +16,7 @@ from mcpctl.config import Node, Settings
 from mcpctl.errors import DONE, CliError
 from mcpctl.nodes import client
 from mcpctl.nodes.fanout import chosen
-from mcpctl.ui.rows import AlertRow
+from mcpctl.ui.rows.alerts import AlertRow
 from protos.mcp import v1
 
 _EVERY_S = 2.0

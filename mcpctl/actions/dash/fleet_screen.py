@@ -14,7 +14,7 @@ from mcpctl.actions.dash.service_screen import ServiceScreen
 from mcpctl.actions.dash.table import Table, text
 from mcpctl.actions.live.fleet_state import NodeView
 from mcpctl.actions.live.screens import Row, greyed, open_alerts, trouble
-from mcpctl.ui.rows import ServiceRow
+from mcpctl.ui.rows.status import ServiceRow
 from mcpctl.ui.text_width import Line
 
 _UP = ("running", "healthy")

@@ -20,7 +20,9 @@ from mcpctl.errors import CliError
 from mcpctl.nodes.client import agent, read_deadline
 from mcpctl.ui import history
 from mcpctl.ui.history import Cell, History, Window
-from mcpctl.ui.rows import alert_row, component_row, event_row, operation_row
+from mcpctl.ui.rows.alerts import alert_row
+from mcpctl.ui.rows.changes import operation_row
+from mcpctl.ui.rows.status import component_row, event_row
 from mcpctl.ui.text_width import fitted
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub

@@ -16,7 +16,7 @@ from mcpctl.actions.live.fleet_state import NodeView
 from mcpctl.actions.live.screens import Row, alert_cells, greyed
 from mcpctl.config import Settings
 from mcpctl.ui.cells import LONG_AGO, full_name
-from mcpctl.ui.rows import AlertRow
+from mcpctl.ui.rows.alerts import AlertRow
 
 
 class Host(Protocol):

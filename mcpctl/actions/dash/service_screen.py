@@ -16,7 +16,7 @@ from mcpctl.actions.dash.table import Table, text
 from mcpctl.actions.live.fleet_state import NodeView, Used
 from mcpctl.actions.live.screens import Row, cpu, event_cells, greyed, memory, status_cells, trouble
 from mcpctl.ui.cells import state
-from mcpctl.ui.rows import ComponentRow
+from mcpctl.ui.rows.status import ComponentRow
 
 _TABS = ("components", "history", "logs", "open-alerts", "events")
 

@@ -23,16 +23,8 @@ from mcpctl.errors import BusyError, CliError, UnreachableError
 from mcpctl.nodes.client import agent, read_deadline
 from mcpctl.nodes.fanout import on_our_side
 from mcpctl.nodes.follow import WITHOUT_END_S
-from mcpctl.ui.rows import (
-    AlertRow,
-    ComponentRow,
-    EventRow,
-    ServiceRow,
-    alert_row,
-    component_row,
-    event_row,
-    service_row,
-)
+from mcpctl.ui.rows.alerts import AlertRow, alert_row
+from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 

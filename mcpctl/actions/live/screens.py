@@ -13,7 +13,8 @@ from typing import NamedTuple
 from mcpctl.actions.live.fleet_state import NodeView, Used
 from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO, full_name, state
-from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow
+from mcpctl.ui.rows.alerts import AlertRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow
 from mcpctl.ui.text_width import Line, clipped, columns, fitted
 
 EVENTS = 5

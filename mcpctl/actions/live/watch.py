@@ -25,7 +25,8 @@ from mcpctl.actions.query import Query
 from mcpctl.errors import INTERRUPTED, UnknownServiceError, UsageError
 from mcpctl.nodes.fanout import chosen
 from mcpctl.ui import output, render
-from mcpctl.ui.rows import AlertRow, ComponentRow, EventRow, ServiceRow
+from mcpctl.ui.rows.alerts import AlertRow
+from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 from mcpctl.ui.text_width import Line
 
 # As a shell reports a program that SIGTERM ended.
