@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
+from mcpctl.actions.adopt import AdoptionRow
 from mcpctl.actions.alerts import Ledger
 from mcpctl.actions.logs import LogRow
+from mcpctl.actions.service_import import ImportRow
 from mcpctl.actions.timeline import Timeline
-from mcpctl.commands.adopt import AdoptionRow
-from mcpctl.commands.service import ImportRow
 from mcpctl.definitions.exporting.formats import Exported
 from mcpctl.ui.rows.access import AuditRow, GrantRow, LogoutRow, WhoRow
 from mcpctl.ui.rows.alerts import AlertRow, SilenceRow

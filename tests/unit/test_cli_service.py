@@ -16,7 +16,7 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.actions import service_edit
+from mcpctl.definitions import draft
 from mcpctl.definitions.exporting import toml
 from mcpctl.ui import render
 from protos import wire
@@ -176,7 +176,7 @@ def test_a_new_definition_that_was_not_begun_is_not_said_to_be_there(run: Run, w
 
 
 def test_a_new_definition_names_the_document_that_has_every_key() -> None:
-    (name,) = re.findall(r"explained in (\S+\.md)", service_edit.TEMPLATE)
+    (name,) = re.findall(r"explained in (\S+\.md)", draft.TEMPLATE)
     document = (Path(__file__).parents[2] / name).read_text()
     assert [key for key in Component.__struct_fields__ if f"`{key}`" not in document] == []
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl.actions import alerts, audit, events, nodes
-from mcpctl.commands import operations
 from mcpctl.ui import tables, text_width
 from mcpctl.ui.output import View
 from mcpctl.ui.tables import Fit
