@@ -1,1 +1,1 @@
-"""What the commands do, a module a family: ask nodes, decide, print. Nothing here knows how a command line is parsed."""
+"""What the commands do, a module a family. Nothing here knows how a command line is parsed."""

@@ -1,1 +1,1 @@
-"""Who we are to the nodes: token and password files, the token of one command, MCIAS; and whose certificates we trust."""
+"""Who we are to the nodes: tokens, passwords, MCIAS; and whose certificates we trust."""

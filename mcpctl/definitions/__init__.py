@@ -1,1 +1,1 @@
-"""Service definitions, the TOML files that are the source of truth: read, checked, compared, edited, imported, exported."""
+"""Service definitions, the source of truth: read, checked, compared, edited, imported, exported."""

@@ -17,7 +17,7 @@ from tests.bench import changes, files, fleet, logs, monitor
 from tests.bench.client import Client, address
 from tests.bench.harness import Row, compare, show, timed
 from tests.podman.node import Node, run, running
-from tests.waiting import accepts, free_port, until
+from tests.support.waiting import accepts, free_port, until
 
 OUTPUT = Path("bench.json")
 # As many as DESIGN asks for, and one more digit than any screen.

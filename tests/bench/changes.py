@@ -14,7 +14,7 @@ from protos.mcp import v1
 from tests.bench.client import Client
 from tests.bench.harness import Figure, Row, compare, timed
 from tests.podman.node import Node, run
-from tests.waiting import free_port, until
+from tests.support.waiting import free_port, until
 
 MANY = 20
 _IMAGE = "localhost/mcp-demo"

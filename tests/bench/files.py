@@ -23,7 +23,7 @@ from protos.mcp import v1
 from tests.bench.client import Client
 from tests.bench.harness import Row, compare, timed
 from tests.podman.node import Node
-from tests.waiting import accepts, free_port, until
+from tests.support.waiting import accepts, free_port, until
 
 # By hand: 1024.
 SIZE_MIB = int(os.environ.get("MCP_BENCH_FILE_MIB", "256"))

@@ -10,7 +10,7 @@ from protos.mcp import v1
 from tests.bench.client import Client
 from tests.bench.harness import Row, compare, timed
 from tests.podman.node import Node
-from tests.waiting import until
+from tests.support.waiting import until
 
 MIB = 64
 CALLS = 200

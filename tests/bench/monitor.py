@@ -28,7 +28,7 @@ from protos.spec import Component, Service
 from tests.bench.client import Client
 from tests.bench.harness import Figure, Row
 from tests.podman.node import Node
-from tests.waiting import until
+from tests.support.waiting import until
 
 DEATHS = 100
 HEALS = 10

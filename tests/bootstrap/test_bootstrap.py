@@ -17,8 +17,8 @@ import pytest
 
 from tests.documents import blocks
 from tests.podman.node import REPOSITORY, run
+from tests.support.waiting import until
 from tests.systemd.machine import CHECKOUT, INNER_CONTAINERS_CONF, Machine
-from tests.waiting import until
 
 # Debian 12 and 13, with their Pythons.
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}

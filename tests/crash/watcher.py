@@ -24,7 +24,7 @@ from monitor.alerts.model import Alert, Delivery, Execution
 from monitor.model import Fact, Known, Observed, Sighting
 from monitor.ports import NewAlert
 from monitor.watch import Monitor, Settings
-from tests.still import StillIntent, StillRuntime
+from tests.support.idle_node import StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE_S = 30.0

@@ -21,8 +21,8 @@ from mcpd.registry.store import Registry
 from monitor.model import Observed
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
-from tests.ledger import observe
-from tests.waiting import DEADLINE_S, free_port, until
+from tests.support.ledger import observe
+from tests.support.waiting import DEADLINE_S, free_port, until
 
 NODE = "n1"
 HOST = "127.0.0.1"

@@ -20,10 +20,10 @@ from protos.fingerprint import definition_hash
 from protos.mcp import v1 as wire
 from protos.mcp.v1 import AgentServiceBase
 from protos.spec import Component
-from tests.waiting import until
+from tests.support.h2_client import connected
+from tests.support.waiting import until
 
 from .conftest import HOST, Daemon, make_daemon
-from .h2client import connected
 
 CONTRACT = AgentServiceBase().__mapping__()
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mcpd import pki
-from tests.standin.running import Mcias
-from tests.waiting import free_port
+from tests.support.mcias_process import Mcias
+from tests.support.waiting import free_port
 
 from .conftest import HOST, NODE, Daemon, fill_registry, mcpd
 

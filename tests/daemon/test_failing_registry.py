@@ -25,7 +25,7 @@ from mcpd.registry.store import Registry
 from mcpd.snapshots.take import default_folder, listed
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
-from tests.waiting import until
+from tests.support.waiting import until
 
 from .conftest import NODE, Daemon, fill_registry
 

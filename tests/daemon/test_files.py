@@ -19,7 +19,7 @@ import grpc
 import pytest
 
 from protos.mcp import v1 as wire
-from tests.waiting import until
+from tests.support.waiting import until
 
 from .conftest import Daemon
 

@@ -18,7 +18,7 @@ from grpc_tools import protoc
 from grpclib.health.v1 import health_pb2
 from grpclib.reflection.v1 import reflection_pb2
 
-from tests.waiting import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S, until
 
 from .conftest import NODE, Daemon
 

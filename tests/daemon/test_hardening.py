@@ -15,10 +15,10 @@ import grpc
 import pytest
 
 from mcpd.rpc.connections import MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PER_PEER, MAX_STREAMS
-from tests.waiting import free_port, until
+from tests.support.h2_client import PING, SETTINGS, Flood, Raw, connected, frame, resets, rss, sockets, tls_context
+from tests.support.waiting import free_port, until
 
 from .conftest import HOST, NODE, Daemon, mcpd
-from .h2client import PING, SETTINGS, Flood, Raw, connected, frame, resets, rss, sockets, tls_context
 
 LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
 WHO_AM_I = "/mcp.v1.AgentService/WhoAmI"

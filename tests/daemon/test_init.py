@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 
 def mcp(module: str, *words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

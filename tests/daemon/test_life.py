@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 
 from mcpd import pki
-from tests.waiting import until
+from tests.support.waiting import until
 
 from .conftest import HOST, NODE, Daemon
 

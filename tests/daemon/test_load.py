@@ -23,10 +23,10 @@ from grpclib.exceptions import StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
 from protos.mcp import v1 as wire
-from tests.waiting import until
+from tests.support.h2_client import rss, sockets, tls_context
+from tests.support.waiting import until
 
 from .conftest import HOST, NODE, Daemon, fill_registry
-from .h2client import rss, sockets, tls_context
 
 SECONDS = float(os.environ.get("MCP_LOAD_SECONDS", "5"))
 CLIENTS = 200

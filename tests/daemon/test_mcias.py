@@ -9,8 +9,8 @@ import pytest
 
 from mcpd.identity.mcias import DEADLINE_S
 from protos.mcp.v1 import WhoAmIResponse
-from tests.standin.running import Mcias
-from tests.waiting import until
+from tests.support.mcias_process import Mcias
+from tests.support.waiting import until
 
 from .conftest import Daemon, copy_daemon, serving
 from .test_access import CALL_S, LIST_SERVICES, Metadata, status_of

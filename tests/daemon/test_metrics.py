@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mcpd import __version__
-from tests.waiting import DEADLINE_S, accepts, free_port, until
+from tests.support.waiting import DEADLINE_S, accepts, free_port, until
 
 from .conftest import HOST, NODE, Daemon, copy_daemon, fill_registry, serving
 

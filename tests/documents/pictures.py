@@ -21,7 +21,7 @@ from rich.text import Text
 
 from tests.documents.__main__ import REPOSITORY
 from tests.podman.node import Node, running
-from tests.waiting import until
+from tests.support.waiting import until
 
 IMAGES = REPOSITORY / "docs/images"
 WIDTH = 108

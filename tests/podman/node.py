@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.waiting import until
+from tests.support.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
 DEMO = REPOSITORY / "contrib/demo"

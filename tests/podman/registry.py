@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mcpd import pki
-from tests.waiting import accepts, free_port, until
+from tests.support.waiting import accepts, free_port, until
 
 USER, PASSWORD = "operator", "correct horse"
 # PASSWORD, as htpasswd(1) -B would hash it (bcrypt): all that docker-registry takes.

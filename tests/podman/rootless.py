@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from tests.podman.node import Node, is_alive, run
-from tests.waiting import free_port, until
+from tests.support.waiting import free_port, until
 
 _SUBORDINATE_IDS = "2000000-2065535"
 _TUN = Path("/dev/net/tun")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from tests.podman.node import Node
-from tests.waiting import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S, until
 
 # Nobody waits for the probe to fail by itself: that takes longer than the test.
 SLOW = """

@@ -11,7 +11,7 @@ import pytest
 
 from tests.podman.node import Node, run
 from tests.podman.rootless import RootlessPodman, rootless_node
-from tests.waiting import until
+from tests.support.waiting import until
 
 # It says all the time what it can do.
 SERVICE = """\

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.podman.node import Node, running
-from tests.waiting import until
+from tests.support.waiting import until
 
 STRIDE = int(os.environ.get("MCP_CRASH_STRIDE", "9"))
 # How an operation may have ended for a client: cut off, or refused after it was reverted.

@@ -8,7 +8,7 @@ import subprocess
 
 from tests.podman.node import Node
 from tests.podman.test_lifecycle import demo, edit, states
-from tests.waiting import until
+from tests.support.waiting import until
 
 SOLO = 'name = "NAME"\nnode = "NODE"\n[[components]]\nname = "NAME"\nimage = "localhost/mcp-demo:v1"\n'
 

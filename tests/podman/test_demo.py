@@ -16,8 +16,8 @@ import pytest
 
 from mcpd.identity.mcias import CACHE_S
 from tests.podman.node import DEMO, Node, is_alive, run, running
-from tests.standin.running import Mcias
-from tests.waiting import free_port, until
+from tests.support.mcias_process import Mcias
+from tests.support.waiting import free_port, until
 
 # What a few calls more than the last good one take.
 WATCH_S = 10.0

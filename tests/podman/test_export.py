@@ -16,7 +16,7 @@ import pytest
 from mcpctl.definitions.exporting import toml
 from protos.spec import Component, Health, Service
 from tests.podman.node import Node, run
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 # Where Debian and Fedora have it; another place can be given.
 _GENERATORS = (

@@ -15,7 +15,7 @@ import pytest
 from tests.podman.node import Node, running
 from tests.podman.registry import plain
 from tests.podman.test_lifecycle import answer, demo, edit, states
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 # Far more than any of these may take: a deploy that hangs is what this is about.
 BOUND_S = 60.0

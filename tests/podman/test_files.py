@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.podman.node import Node, running
-from tests.waiting import DEADLINE_S, until
+from tests.support.waiting import DEADLINE_S, until
 
 SERVICE = """\
 name = "carrier"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.podman.node import Node
 from tests.podman.rootless import RootlessPodman, rootless_node
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 FULL = """\
 name = "full"

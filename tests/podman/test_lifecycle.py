@@ -7,7 +7,7 @@ import subprocess
 import urllib.request
 
 from tests.podman.node import Node
-from tests.waiting import free_port, until
+from tests.support.waiting import free_port, until
 
 DEMO = """\
 # What this is for.

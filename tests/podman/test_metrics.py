@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.podman.node import Node, running
-from tests.waiting import DEADLINE_S, accepts, free_port, until
+from tests.support.waiting import DEADLINE_S, accepts, free_port, until
 
 HOST = "127.0.0.1"
 DEFINITION = """\

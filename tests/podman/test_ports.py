@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.podman.node import Node
 from tests.podman.test_lifecycle import answer
-from tests.waiting import free_port, until
+from tests.support.waiting import free_port, until
 
 HOLDER = """
 name = "big"

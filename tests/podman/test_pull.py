@@ -10,7 +10,7 @@ import pytest
 
 from tests.podman.node import Node, running
 from tests.podman.registry import PASSWORD, USER, plain, secured
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 IMAGE = """\
 name = "pulled"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.podman.node import Node, is_alive
 from tests.podman.test_lifecycle import demo, states
-from tests.waiting import until
+from tests.support.waiting import until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

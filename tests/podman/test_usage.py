@@ -13,7 +13,7 @@ from mcpctl.config import load
 from mcpctl.nodes import client
 from protos.mcp import v1
 from tests.podman.node import Node
-from tests.waiting import until
+from tests.support.waiting import until
 
 BUSY = """\
 name = "busy"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.podman.node import REPOSITORY, run
-from tests.waiting import until
+from tests.support.waiting import until
 
 SUITE = os.environ.get("MCP_SYSTEMD_SUITE", "bookworm")
 ADDRESS = "127.0.0.1:9444"

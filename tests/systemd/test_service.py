@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 
+from tests.support.waiting import until
 from tests.systemd.machine import ADDRESS, CHECKOUT, INSTALL, REPOSITORY, Machine
-from tests.waiting import until
 
 
 def http(machine: Machine) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 
 import pyte
 
-from tests.unit.agent_double import of_a_shell
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import of_a_shell
+from tests.support.waiting import DEADLINE_S, until
 
 # In the child: what is typed on the terminal is for it, and Ctrl-C is not ignored as in a shell's background jobs.
 _START = """\

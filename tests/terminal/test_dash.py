@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import Node
+from tests.support.live_agent import alive
 from tests.terminal.screen import terminal
-from tests.unit.agent_double import Node
-from tests.unit.live_double import alive
 
 pytest.importorskip("textual", reason="the extra dash is not installed")
 

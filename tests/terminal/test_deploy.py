@@ -9,9 +9,9 @@ import pytest
 from grpclib import GRPCError, Status
 
 from protos.mcp import v1
+from tests.support.agent import WEB, Node
+from tests.support.live_agent import LiveAgent, alive
 from tests.terminal.screen import terminal
-from tests.unit.agent_double import WEB, Node
-from tests.unit.live_double import LiveAgent, alive
 
 WHY = "api failed at verify: exited 137 (SIGKILL) right after its start"
 PRINTED = "; it printed last:\n    cannot open /etc/web.conf\n    giving up"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from protos.mcp import v1
+from tests.support.agent import WEB, Node
+from tests.support.live_agent import LiveAgent, alive
 from tests.terminal.screen import terminal
-from tests.unit.agent_double import WEB, Node
-from tests.unit.live_double import LiveAgent, alive
 
 # LC_ALL=C as old programs know it, without what Python makes of it; LC_ALL=C as it is; and a terminal of Latin-1,
 # whose locale few machines have.

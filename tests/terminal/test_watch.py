@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agent import Node
+from tests.support.live_agent import LiveAgent, alive, an_alert, an_event
+from tests.support.waiting import until
 from tests.terminal.screen import terminal
-from tests.unit.agent_double import Node
-from tests.unit.live_double import LiveAgent, alive, an_alert, an_event
-from tests.waiting import until
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from mcpctl import __main__ as program
 from mcpd import pki
 from mcpd.registry.store import Registry
-from tests.unit.agent_double import HOST, Node, Program, Ran, Run
+from tests.support.agent import HOST, Node, Program, Ran, Run
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 settings.register_profile("unit", deadline=None, database=None, print_blob=True)

@@ -5,8 +5,7 @@ import pytest
 from mcpd.changes.adopt import candidates_of, lookalikes
 from mcpd.model import Container, RecordedService, Result
 from monitor.model import Desired, Observed
-
-from .make import component, container, recorded, recorded_service
+from tests.support.builders import component, container, recorded, recorded_service
 
 
 def found(

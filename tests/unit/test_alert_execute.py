@@ -23,7 +23,7 @@ from monitor.alerts import execute as module
 from monitor.alerts.execute import execute
 from monitor.alerts.model import Alert, AlertKind, Execution
 from monitor.pidfd import wait_exit
-from tests.waiting import until
+from tests.support.waiting import until
 
 # Far more than anything here needs; a test that gets there has failed.
 DEADLINE_S = 30

@@ -13,9 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 from mcpd.registry import audit
 from mcpd.registry.audit import AuditEntry, AuditLog
 from mcpd.registry.store import Registry
-from tests.waiting import DEADLINE_S
-
-from .make import NOW
+from tests.support.builders import NOW
+from tests.support.waiting import DEADLINE_S
 
 
 def entry(number: int, caller: str = "ops", method: str = "Deploy") -> AuditEntry:

@@ -26,8 +26,8 @@ from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.mcp import v1 as wire
+from tests.support.builders import component, container, service
 
-from .make import component, container, service
 from .test_deploy import PretendedPodman
 
 OPS, KYLE = Caller("ops", Role.ADMIN), Caller("kyle", Role.ADMIN)

@@ -31,7 +31,7 @@ from mcpd.registry.store import Registry
 from mcpd.setup import initialize
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
-from tests.waiting import free_port
+from tests.support.waiting import free_port
 
 NOW = datetime.now(UTC)
 GIB = 2**30

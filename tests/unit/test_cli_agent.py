@@ -21,8 +21,8 @@ from mcpctl.errors import UnreachableError
 from mcpctl.nodes import client
 from mcpctl.ui import render
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.support.waiting import DEADLINE_S, until
 
 # -- alerts list
 

@@ -11,8 +11,8 @@ from grpclib.exceptions import GRPCError
 
 from mcpctl.ui import render
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, Node, Program, Run, stripped
-from tests.waiting import until
+from tests.support.agent import AT, HOSTILE, Node, Program, Run, stripped
+from tests.support.waiting import until
 
 JSON = ("--node", "rift", "--output", "json")
 

@@ -23,8 +23,8 @@ from grpclib.exceptions import GRPCError
 
 from mcpctl.ui import render
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.support.waiting import DEADLINE_S, until
 
 DB = '[[components]]\nname = "db"\nimage = "y:v1"\n'
 HEADERS = ["NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"]

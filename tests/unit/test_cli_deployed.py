@@ -12,8 +12,8 @@ from mcpctl.config import load
 from mcpctl.definitions import definition
 from protos.fingerprint import definition_hash
 from protos.mcp import v1
-from tests.unit.agent_double import WEB, Node, Run
-from tests.unit.live_double import alive
+from tests.support.agent import WEB, Node, Run
+from tests.support.live_agent import alive
 
 
 def deployed(folder: Path, name: str, *, active: bool = True, hashes: bool = True) -> v1.ServiceInfo:

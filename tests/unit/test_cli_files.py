@@ -21,8 +21,8 @@ from grpclib.exceptions import GRPCError
 from mcpctl.nodes import client
 from mcpctl.nodes.transfer import chunks, local
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.support.waiting import DEADLINE_S, until
 
 JSON = ("--output", "json")
 TEXT = b"listen = 80\n"

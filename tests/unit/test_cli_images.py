@@ -9,7 +9,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, Node, Run, stripped
+from tests.support.agent import AT, HOSTILE, Node, Run, stripped
 
 
 def an_image(**values: Any) -> v1.ImageInfo:

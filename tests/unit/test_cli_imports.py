@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mcpd import pki
-from tests.unit.agent_double import WEB, of_a_shell
-from tests.waiting import DEADLINE_S
+from tests.support.agent import WEB, of_a_shell
+from tests.support.waiting import DEADLINE_S
 
 # What costs more than it is worth where it is not needed.
 HEAVY = {

@@ -31,9 +31,9 @@ from mcpctl.auth.session import Step, step
 from mcpctl.ui import render
 from mcpd import pki
 from protos.mcp import v1
-from tests.standin.running import PASSWORD, Mcias
-from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.support.mcias_process import PASSWORD, Mcias
+from tests.support.waiting import DEADLINE_S, until
 
 LOGIN, RENEW, LOGOUT = "/v1/auth/login", "/v1/auth/renew", "/v1/auth/logout"
 HOUR = 3600

@@ -21,8 +21,8 @@ from mcpctl.errors import SilentError
 from mcpctl.nodes import client, fanout
 from mcpd import pki
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOST, WEB, Agent, Node, Run, stripped
-from tests.waiting import DEADLINE_S, free_port
+from tests.support.agent import AT, HOST, WEB, Agent, Node, Run, stripped
+from tests.support.waiting import DEADLINE_S, free_port
 
 
 class StatusAgent(Agent):

@@ -25,8 +25,8 @@ from grpclib.exceptions import GRPCError
 from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
 from mcpctl.ui import render
 from protos.mcp import v1
-from tests.unit.agent_double import AT, WEB, Agent, Node, Run, of_a_shell
-from tests.waiting import DEADLINE_S
+from tests.support.agent import AT, WEB, Agent, Node, Run, of_a_shell
+from tests.support.waiting import DEADLINE_S
 
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
 CONTENT = b"key = value\n"

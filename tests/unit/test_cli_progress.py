@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mcpctl.ui import text_width
 from mcpctl.ui.progress import Board, Line, Screen
 from mcpctl.ui.rows.changes import OutcomeRow, ProgressRow
-from tests.unit.agent_double import AT, HOSTILE
+from tests.support.agent import AT, HOSTILE
 
 
 def a_step(step: str = "pull", message: str = "pulling x:v1", after: float = 0) -> ProgressRow:

@@ -22,8 +22,8 @@ from mcpctl.ui import render
 from protos import wire
 from protos.mcp import v1
 from protos.spec import Component, Service, examine_service
-from tests.unit.agent_double import HOSTILE, WEB, Node, Run, columns, stripped
-from tests.unit.make import component, service
+from tests.support.agent import HOSTILE, WEB, Node, Run, columns, stripped
+from tests.support.builders import component, service
 
 MORE = WEB + 'env = { LOG = "info" }\nheal = "alert"\n[components.resources]\nmemory = "64MiB"\n'
 UNKNOWN = GRPCError(Status.NOT_FOUND, "there is no service web here")

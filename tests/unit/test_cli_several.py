@@ -13,8 +13,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from protos.mcp import v1
-from tests.unit.agent_double import AT, WEB, Node, Program, Run, of_a_shell, stripped
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import AT, WEB, Node, Program, Run, of_a_shell, stripped
+from tests.support.waiting import DEADLINE_S, until
 
 from .test_cli_changes import JSON, Launch, define, outcome, reports, step
 

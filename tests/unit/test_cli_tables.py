@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpctl.actions import alerts, audit, events, nodes
+from mcpctl.actions import alerts, audit, events, nodes, operations
 from mcpctl.ui import tables, text_width
 from mcpctl.ui.output import View
 from mcpctl.ui.tables import Fit

@@ -21,9 +21,9 @@ from mcpctl.ui.rows.alerts import AlertRow
 from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 from mcpctl.ui.text_width import Line, columns
 from protos.mcp import v1
-from tests.unit.agent_double import AT, HOSTILE, Node, Program, Run
-from tests.unit.live_double import LiveAgent, alive, an_alert, an_event
-from tests.waiting import until
+from tests.support.agent import AT, HOSTILE, Node, Program, Run
+from tests.support.live_agent import LiveAgent, alive, an_alert, an_event
+from tests.support.waiting import until
 
 Launch = Callable[..., Program]
 

@@ -6,7 +6,7 @@ import pytest
 
 from mcpctl.commands.app import COMMANDS, NODE_COMMANDS
 from mcpctl.commands.suggestions import _NOTHING_LIKE_IT, _OURS, answer
-from tests.unit.agent_double import Run
+from tests.support.agent import Run
 
 KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS]}
 

@@ -20,7 +20,7 @@ from mcpctl.actions.completion import answers, shells
 from mcpctl.actions.completion.shells import SCRIPTS, Shell
 from mcpctl.commands.app import COMPLETION_COMMANDS
 from mcpctl.errors import CliError, UsageError
-from tests.waiting import until
+from tests.support.waiting import until
 
 DEADLINE_S = 30.0
 WEB = 'name = "web"\nnode = "rift"\n[[components]]\nname = "api"\n[[components]]\nname = "db"\n'

@@ -9,9 +9,8 @@ from hypothesis import given
 
 from mcpd.runtime.create import LOG_SIZE_LIMIT, container_spec, own_network
 from protos.spec import Component, Resources
-
-from .make import IMAGE, component
-from .strategies import components
+from tests.support.builders import IMAGE, component
+from tests.support.strategies import components
 
 
 def body(**overrides: Any) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from mcpctl.actions.dash.app import Dash
 from mcpctl.config import load
 from mcpctl.errors import CliError
 from protos.mcp import v1
-from tests.unit.agent_double import HOSTILE, Node, Run
-from tests.unit.live_double import LiveAgent, alive, an_alert, an_event
-from tests.waiting import DEADLINE_S, until
+from tests.support.agent import HOSTILE, Node, Run
+from tests.support.live_agent import LiveAgent, alive, an_alert, an_event
+from tests.support.waiting import DEADLINE_S, until
 
 Play = Callable[[Callable[[Pilot[int]], Awaitable[None]]], Dash]
 

@@ -9,8 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.documents import lock
-from tests.unit.agent_double import WEB, of_a_shell
-from tests.waiting import DEADLINE_S
+from tests.support.agent import WEB, of_a_shell
+from tests.support.waiting import DEADLINE_S
 
 REPOSITORY = Path(__file__).parents[2]
 

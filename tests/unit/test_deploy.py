@@ -30,8 +30,7 @@ from monitor.model import Observed, Sighting
 from monitor.ports import Ran
 from protos.fingerprint import spec_hash
 from protos.spec import Health
-
-from .make import component, container, service
+from tests.support.builders import component, container, service
 
 DISK_FULL = RegistryError("the registry cannot be used: database or disk is full")
 

@@ -11,9 +11,8 @@ from hypothesis import given
 
 from mcpd.changes.difference import Source, difference
 from protos.spec import Component, Heal, Health, Resources
-
-from .make import component
-from .strategies import components
+from tests.support.builders import component
+from tests.support.strategies import components
 
 DEFINITION, DEFAULT, NODE = Source.DEFINITION, Source.DEFAULT, Source.NODE
 

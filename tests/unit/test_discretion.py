@@ -27,8 +27,7 @@ from monitor.ports import Executor, Ran
 from protos import printed
 from protos.mcp import v1
 from protos.spec import Component, Heal, Health, Service
-
-from .make import component, container, recorded, recorded_service, service
+from tests.support.builders import component, container, recorded, recorded_service, service
 
 VIEWER, ADMIN = Caller("looker", Role.VIEWER), Caller("op", Role.ADMIN)
 # A program knows our marks, and prints them.

@@ -4,8 +4,7 @@ import pytest
 
 from monitor.drift import drift
 from monitor.model import MISSING, Desired, Observed, Seen, Wanted
-
-from .make import IMAGE
+from tests.support.builders import IMAGE
 
 UP = (Observed.RUNNING, Observed.HEALTHY)
 

@@ -17,8 +17,8 @@ from mcpctl.definitions.exporting import compose, formats, kube, quadlet, toml, 
 from mcpctl.definitions.exporting.formats import Exported, Format
 from protos import grammar
 from protos.spec import Component, Heal, Health, Resources, Service, examine_service
-from tests.unit.make import component, service
-from tests.unit.strategies import arguments, durations, services, sizes
+from tests.support.builders import component, service
+from tests.support.strategies import arguments, durations, services, sizes
 
 HOSTILE = (
     "a b",

@@ -44,9 +44,9 @@ from monitor.ports import Target as Declared
 from monitor.watch import Monitor, Settings
 from protos.fingerprint import spec_hash
 from protos.spec import Service
-from tests.still import StillIntent, StillRuntime
+from tests.support.builders import component, container, service
+from tests.support.idle_node import StillIntent, StillRuntime
 
-from .make import component, container, service
 from .test_deploy import PretendedPodman
 
 T = TypeVar("T")

@@ -13,9 +13,8 @@ from hypothesis import given
 from protos.fingerprint import definition_hash, spec_hash
 from protos.spec import Component, Heal, Health, Resources, Service, examine_service
 from protos.wire import service_spec, service_values
-
-from .make import component, definition
-from .strategies import components, services
+from tests.support.builders import component, definition
+from tests.support.strategies import components, services
 
 BASE = spec_hash(component())
 

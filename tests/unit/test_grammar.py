@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from protos import grammar
 from protos.grammar import Port, Restart, Volume
-
-from .strategies import images, volumes
+from tests.support.strategies import images, volumes
 
 EVERY_PARSER = [
     grammar.name,

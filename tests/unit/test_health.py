@@ -16,7 +16,7 @@ from monitor.ports import OutsideError, Ran
 from monitor.sources.eyes import Eyes
 from monitor.sources.health import HealthPoller, Patient
 from protos.spec import Health
-from tests.still import StillRuntime
+from tests.support.idle_node import StillRuntime
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 WELL, ILL = Ran(0, ""), Ran(1, "no database")

@@ -22,7 +22,7 @@ from mcpd.runtime.answers import Image
 from mcpd.runtime.podman import NoSuchError, PodmanError
 from monitor.model import Desired, Observed
 from protos.fingerprint import spec_hash
-from tests.unit.make import NOW, component, recorded, recorded_service, service
+from tests.support.builders import NOW, component, recorded, recorded_service, service
 
 KYLE = Caller("kyle", Role.ADMIN)
 APP = "localhost/app"

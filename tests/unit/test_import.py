@@ -17,7 +17,7 @@ from mcpctl.definitions.importing.compose_file import ComposeError
 from mcpctl.definitions.importing.names import full_image
 from protos import grammar
 from protos.spec import Component, Health, Resources, Service
-from tests.unit.strategies import services
+from tests.support.strategies import services
 
 FOLDER = Path("/home/kyle/Web App")
 FILES = {"app.env": "A=1\n# no\nexport B='two words' # note\nC=plain # note\nD\n\n", "later.env": "A=2\nE=\n"}

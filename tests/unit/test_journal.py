@@ -12,8 +12,7 @@ from mcpd.model import Outcome, Progress, Result, Step, Target
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
 from protos.fingerprint import spec_hash
-
-from .make import NOW, component, service
+from tests.support.builders import NOW, component, service
 
 WEB = Target("web", "api")
 LATER = NOW + timedelta(days=1)

@@ -3,8 +3,8 @@
 import pytest
 
 from mcpd.model import Outcome, Result
+from tests.support.builders import NOW
 
-from .make import NOW
 from .test_failing_registry import Changed, carry_out, changed
 
 __all__ = ["changed"]

@@ -22,9 +22,8 @@ from mcpd.snapshots.restore import rehearse, restore
 from mcpd.snapshots.take import examine
 from tests.documents import blocks
 from tests.documents.__main__ import REPOSITORY
-from tests.waiting import until
-
-from .make import NOW, service
+from tests.support.builders import NOW, service
+from tests.support.waiting import until
 
 PROGRAM = shutil.which("litestream", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])) or ""
 SAMPLE = REPOSITORY / "contrib/litestream/litestream.yml"

@@ -14,18 +14,17 @@ from mcpd.errors import ConfigError, ForbiddenError, McpdError, UnauthenticatedE
 from mcpd.identity import mcias
 from mcpd.identity.mcias import CACHE_S, MOST_AT_ONCE, RENEW_S, Mcias, holder_in
 from mcpd.model import Caller, Role
-from tests.standin import running
-from tests.waiting import until
-
-from .make import NOW
+from tests.support import mcias_process
+from tests.support.builders import NOW
+from tests.support.waiting import until
 
 VALIDATE = "/v1/token/validate"
 SERVER = "https://mcias.example.net:8443"
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running.Mcias]:
-    with running.Mcias(tmp_path_factory.mktemp("mcias")) as started:
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mcias_process.Mcias]:
+    with mcias_process.Mcias(tmp_path_factory.mktemp("mcias")) as started:
         started.account("operator", "admin", "editor")
         started.account("board", "viewer")
         started.account("both", "viewer", "admin")
@@ -35,7 +34,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running.Mcias]
 
 
 @pytest.fixture
-def server(process: running.Mcias) -> running.Mcias:
+def server(process: mcias_process.Mcias) -> mcias_process.Mcias:
     process.mood()
     process.start()
     return process
@@ -55,7 +54,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def asked(server: running.Mcias, clock: Clock) -> AsyncIterator[Mcias]:
+async def asked(server: mcias_process.Mcias, clock: Clock) -> AsyncIterator[Mcias]:
     async with Mcias.connect(server.url, server.ca, clock) as connected:
         yield connected
 
@@ -69,7 +68,7 @@ def now() -> datetime:
 
 @pytest.mark.parametrize(("username", "role"), [("operator", Role.ADMIN), ("board", Role.VIEWER), ("both", Role.ADMIN)])
 async def test_a_user_is_let_in_by_name_with_the_highest_role(
-    server: running.Mcias, asked: Mcias, username: str, role: Role
+    server: mcias_process.Mcias, asked: Mcias, username: str, role: Role
 ) -> None:
     caller = await asked.caller(server.token(username), now())
     assert (caller.name, caller.role) == (username, role)
@@ -79,7 +78,7 @@ async def test_a_user_is_let_in_by_name_with_the_highest_role(
 
 @pytest.mark.parametrize(("username", "shown"), [("writer", "'editor', 'Admin'"), ("nobody", "it has none")])
 async def test_a_user_without_a_role_of_ours_is_refused_by_name(
-    server: running.Mcias, asked: Mcias, username: str, shown: str
+    server: mcias_process.Mcias, asked: Mcias, username: str, shown: str
 ) -> None:
     token = server.token(username)
     with pytest.raises(ForbiddenError) as refused:
@@ -96,7 +95,7 @@ async def test_a_string_that_is_no_token_is_refused(asked: Mcias, token: str) ->
     assert asked.known(token, now()) is None
 
 
-async def test_a_token_that_was_logged_out_is_refused(server: running.Mcias, asked: Mcias) -> None:
+async def test_a_token_that_was_logged_out_is_refused(server: mcias_process.Mcias, asked: Mcias) -> None:
     token = server.token("operator")
     server.logout(token)
     with pytest.raises(UnauthenticatedError):
@@ -107,7 +106,7 @@ async def test_a_token_that_was_logged_out_is_refused(server: running.Mcias, ask
 
 
 async def test_what_was_asked_is_known_for_the_cache_time_and_no_longer(
-    server: running.Mcias, asked: Mcias, clock: Clock
+    server: mcias_process.Mcias, asked: Mcias, clock: Clock
 ) -> None:
     token = server.token("operator")
     assert asked.known(token, now()) is None
@@ -128,7 +127,7 @@ def test_the_cache_time_is_what_the_design_allows() -> None:
 
 
 async def test_a_revoked_token_stops_working_when_the_cache_time_is_over(
-    server: running.Mcias, asked: Mcias, clock: Clock
+    server: mcias_process.Mcias, asked: Mcias, clock: Clock
 ) -> None:
     token = server.token("operator")
     await asked.caller(token, now())
@@ -139,7 +138,9 @@ async def test_a_revoked_token_stops_working_when_the_cache_time_is_over(
         await asked.caller(token, now())
 
 
-async def test_for_a_call_that_goes_on_mcias_is_asked_early(server: running.Mcias, asked: Mcias, clock: Clock) -> None:
+async def test_for_a_call_that_goes_on_mcias_is_asked_early(
+    server: mcias_process.Mcias, asked: Mcias, clock: Clock
+) -> None:
     token = server.token("operator")
     caller = await asked.caller(token, now())
     before = server.requests(VALIDATE)
@@ -158,7 +159,7 @@ async def test_for_a_call_that_goes_on_mcias_is_asked_early(server: running.Mcia
 
 
 async def test_a_call_goes_on_while_mcias_is_down_and_only_for_the_cache_time(
-    server: running.Mcias, asked: Mcias, clock: Clock
+    server: mcias_process.Mcias, asked: Mcias, clock: Clock
 ) -> None:
     token = server.token("operator")
     caller = await asked.caller(token, now())
@@ -170,7 +171,7 @@ async def test_a_call_goes_on_while_mcias_is_down_and_only_for_the_cache_time(
         await asked.again(token, now())
 
 
-async def test_nothing_is_remembered_past_the_tokens_own_end(server: running.Mcias, asked: Mcias) -> None:
+async def test_nothing_is_remembered_past_the_tokens_own_end(server: mcias_process.Mcias, asked: Mcias) -> None:
     token = server.token("operator")
     caller = await asked.caller(token, now())
     assert caller.expires_at is not None
@@ -178,7 +179,7 @@ async def test_nothing_is_remembered_past_the_tokens_own_end(server: running.Mci
     assert asked.known(token, caller.expires_at) is None
 
 
-async def test_an_answer_is_as_old_as_its_question(server: running.Mcias, asked: Mcias, clock: Clock) -> None:
+async def test_an_answer_is_as_old_as_its_question(server: mcias_process.Mcias, asked: Mcias, clock: Clock) -> None:
     token = server.token("operator")
     server.mood("slow 0.3")
     async with trio.open_nursery() as nursery:
@@ -188,7 +189,7 @@ async def test_an_answer_is_as_old_as_its_question(server: running.Mcias, asked:
     assert asked.known(token, now()) is None
 
 
-async def test_what_failed_is_asked_again(server: running.Mcias, asked: Mcias) -> None:
+async def test_what_failed_is_asked_again(server: mcias_process.Mcias, asked: Mcias) -> None:
     token = server.token("operator")
     server.mood("500")
     with pytest.raises(UnavailableError):
@@ -199,7 +200,7 @@ async def test_what_failed_is_asked_again(server: running.Mcias, asked: Mcias) -
 
 
 async def test_a_known_token_works_while_mcias_is_down_and_only_for_the_cache_time(
-    server: running.Mcias, asked: Mcias, clock: Clock
+    server: mcias_process.Mcias, asked: Mcias, clock: Clock
 ) -> None:
     token = server.token("operator")
     caller = await asked.caller(token, now())
@@ -211,7 +212,7 @@ async def test_a_known_token_works_while_mcias_is_down_and_only_for_the_cache_ti
 
 
 async def test_of_too_many_tokens_the_oldest_gives_way(
-    server: running.Mcias, asked: Mcias, monkeypatch: pytest.MonkeyPatch
+    server: mcias_process.Mcias, asked: Mcias, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcias, "MOST_CACHED", 2)
     tokens = [server.token("operator") for _ in range(3)]
@@ -220,7 +221,7 @@ async def test_of_too_many_tokens_the_oldest_gives_way(
     assert [asked.known(token, now()) is not None for token in tokens] == [False, True, True]
 
 
-async def test_no_token_stays_in_memory(server: running.Mcias, asked: Mcias) -> None:
+async def test_no_token_stays_in_memory(server: mcias_process.Mcias, asked: Mcias) -> None:
     token = server.token("operator")
     await asked.caller(token, now())
     assert asked.known(token, now()) is not None
@@ -230,7 +231,7 @@ async def test_no_token_stays_in_memory(server: running.Mcias, asked: Mcias) -> 
 # -- many at once
 
 
-async def test_fifty_who_ask_for_one_token_at_once_make_one_request(server: running.Mcias, asked: Mcias) -> None:
+async def test_fifty_who_ask_for_one_token_at_once_make_one_request(server: mcias_process.Mcias, asked: Mcias) -> None:
     token = server.token("operator")
     server.mood("slow 0.2")
     before, callers = server.requests(VALIDATE), []
@@ -245,7 +246,9 @@ async def test_fifty_who_ask_for_one_token_at_once_make_one_request(server: runn
     assert server.requests(VALIDATE) == before + 1
 
 
-async def test_fifty_who_ask_for_one_bad_token_at_once_share_the_refusal(server: running.Mcias, asked: Mcias) -> None:
+async def test_fifty_who_ask_for_one_bad_token_at_once_share_the_refusal(
+    server: mcias_process.Mcias, asked: Mcias
+) -> None:
     server.mood("slow 0.2")
     before, refusals = server.requests(VALIDATE), []
 
@@ -263,7 +266,7 @@ async def test_fifty_who_ask_for_one_bad_token_at_once_share_the_refusal(server:
 
 @pytest.mark.parametrize("leaves", ["the first", "another"])
 async def test_who_stops_waiting_takes_nothing_from_the_others(
-    server: running.Mcias, asked: Mcias, leaves: str
+    server: mcias_process.Mcias, asked: Mcias, leaves: str
 ) -> None:
     token = server.token("operator")
     server.mood("slow 0.3")
@@ -285,7 +288,7 @@ async def test_who_stops_waiting_takes_nothing_from_the_others(
     assert server.requests(VALIDATE) == before + 1
 
 
-async def test_never_are_too_many_requests_under_way(server: running.Mcias, asked: Mcias) -> None:
+async def test_never_are_too_many_requests_under_way(server: mcias_process.Mcias, asked: Mcias) -> None:
     server.mood("slow 30")
     before = server.requests(VALIDATE)
     async with trio.open_nursery() as crowd:
@@ -297,7 +300,7 @@ async def test_never_are_too_many_requests_under_way(server: running.Mcias, aske
         crowd.cancel_scope.cancel()
 
 
-async def test_who_waits_at_the_shutdown_is_told_so(server: running.Mcias) -> None:
+async def test_who_waits_at_the_shutdown_is_told_so(server: mcias_process.Mcias) -> None:
     server.mood("slow 5")
 
     async def ask(connected: Mcias) -> None:
@@ -333,7 +336,7 @@ async def failure(asked: Mcias, token: str) -> McpdError:
     ],
 )
 async def test_a_server_that_misbehaves_lets_nobody_in(
-    server: running.Mcias, asked: Mcias, mood: str, reason: str
+    server: mcias_process.Mcias, asked: Mcias, mood: str, reason: str
 ) -> None:
     token = server.token("operator")
     server.mood(mood)
@@ -344,7 +347,7 @@ async def test_a_server_that_misbehaves_lets_nobody_in(
 
 
 async def test_a_server_that_is_slow_is_given_up(
-    server: running.Mcias, asked: Mcias, monkeypatch: pytest.MonkeyPatch
+    server: mcias_process.Mcias, asked: Mcias, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcias, "DEADLINE_S", 1.0)
     token = server.token("operator")
@@ -356,7 +359,9 @@ async def test_a_server_that_is_slow_is_given_up(
     assert (await asked.caller(token, now())).name == "operator"
 
 
-async def test_a_server_that_is_down_lets_nobody_in_and_is_found_again(server: running.Mcias, asked: Mcias) -> None:
+async def test_a_server_that_is_down_lets_nobody_in_and_is_found_again(
+    server: mcias_process.Mcias, asked: Mcias
+) -> None:
     token = server.token("operator")
     server.stop()
     failed = await failure(asked, token)
@@ -367,7 +372,7 @@ async def test_a_server_that_is_down_lets_nobody_in_and_is_found_again(server: r
 
 
 async def test_a_server_that_nobody_we_trust_vouches_for_is_shown_no_token(
-    server: running.Mcias, tmp_path: Path
+    server: mcias_process.Mcias, tmp_path: Path
 ) -> None:
     token = server.token("operator")
     (tmp_path / "other.pem").write_bytes(pki.make_authority("other").pem.certificate)
@@ -381,7 +386,7 @@ async def test_a_server_that_nobody_we_trust_vouches_for_is_shown_no_token(
 
 
 async def test_another_ca_counts_from_the_next_question_on_and_one_that_is_none_changes_nothing(
-    server: running.Mcias, tmp_path: Path
+    server: mcias_process.Mcias, tmp_path: Path
 ) -> None:
     (tmp_path / "other.pem").write_bytes(pki.make_authority("other").pem.certificate)
     async with Mcias.connect(server.url, tmp_path / "other.pem") as mcias:
@@ -393,7 +398,7 @@ async def test_another_ca_counts_from_the_next_question_on_and_one_that_is_none_
         assert (await mcias.caller(server.token("operator"), now())).name == "operator"
 
 
-async def test_a_question_under_way_is_answered_though_another_ca_is_put_in_place(server: running.Mcias) -> None:
+async def test_a_question_under_way_is_answered_though_another_ca_is_put_in_place(server: mcias_process.Mcias) -> None:
     async with Mcias.connect(server.url, server.ca) as mcias:
         server.mood("slow 1")
         try:
@@ -412,9 +417,9 @@ async def test_a_question_under_way_is_answered_though_another_ca_is_put_in_plac
             server.mood()
 
 
-async def test_a_server_of_another_name_is_shown_no_token(server: running.Mcias) -> None:
+async def test_a_server_of_another_name_is_shown_no_token(server: mcias_process.Mcias) -> None:
     before = server.requests(VALIDATE)
-    async with Mcias.connect(server.url.replace(running.HOST, "localhost"), server.ca) as suspicious:
+    async with Mcias.connect(server.url.replace(mcias_process.HOST, "localhost"), server.ca) as suspicious:
         assert "not valid for 'localhost'" in str(await failure(suspicious, server.token("operator")))
     assert server.requests(VALIDATE) == before
 

@@ -36,9 +36,9 @@ from monitor.model import Known, Observed, SourceState
 from monitor.ports import NewAlert, Target
 from monitor.watch import Monitor, Settings
 from protos.fingerprint import spec_hash
-from tests.unit.make import NOW, component, recorded, recorded_service, service
+from tests.support.builders import NOW, component, recorded, recorded_service, service
+from tests.support.waiting import DEADLINE_S, free_port
 from tests.unit.test_watch import Late
-from tests.waiting import DEADLINE_S, free_port
 
 HOST = "127.0.0.1"
 # Of samples: name and labels, as `mcp_component_up{component="api",service="web"}`.

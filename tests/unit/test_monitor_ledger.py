@@ -14,8 +14,7 @@ from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
 from monitor.model import Fact, Known, Observed
 from monitor.ports import NewAlert
 from protos.fingerprint import spec_hash
-
-from .make import NOW, component, service
+from tests.support.builders import NOW, component, service
 
 DRIFT, FLAP, RECOVERED = AlertKind.DRIFT, AlertKind.FLAP, AlertKind.RECOVERED
 RUNNING, EXITED, REMOVED = Observed.RUNNING, Observed.EXITED, Observed.REMOVED

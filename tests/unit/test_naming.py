@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos import naming
-
-from .strategies import images, names
+from tests.support.strategies import images, names
 
 
 @pytest.mark.parametrize("text", ["a", "0", "web", "web-1", "a--b", "a" * 63])

@@ -10,8 +10,7 @@ from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Observed
 from protos.spec import Component, Health, Service
-
-from .make import component, container, recorded, recorded_service, service
+from tests.support.builders import component, container, recorded, recorded_service, service
 
 DOWN = (Observed.CREATED, Observed.EXITED)
 ACTIVE = (

@@ -12,8 +12,7 @@ from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Rules, Verdict, judge
 from monitor.model import MISSING, NOT_SEEN_YET, Desired, Observed, Seen, Wanted
 from protos.spec import Heal
-
-from .make import IMAGE
+from tests.support.builders import IMAGE
 
 DRIFT, FLAP, RECOVERED = AlertKind.DRIFT, AlertKind.FLAP, AlertKind.RECOVERED
 RULES = Rules(drift_grace=10, flap_threshold=3, flap_window=600, cooldown=900)

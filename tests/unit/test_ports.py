@@ -10,8 +10,7 @@ from mcpd.changes.ports import claims_of, conflicts, declared, foreign, is_taken
 from mcpd.runtime import sockets
 from mcpd.runtime.sockets import EVERY_ADDRESS, Socket
 from monitor.model import Desired, Observed
-
-from .make import component, container, recorded, recorded_service
+from tests.support.builders import component, container, recorded, recorded_service
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 from mcpd.changes.declare import purgeable
 from mcpd.model import Container, RecordedComponent, Result
 from monitor.model import Desired, Observed
-
-from .make import component, container, recorded, recorded_service
+from tests.support.builders import component, container, recorded, recorded_service
 
 
 def verdict(found: RecordedComponent, *containers: Container, defined: str = "") -> tuple[Result, str]:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
 from monitor.reducer import observe
-
-from .make import IMAGE, NOW
+from tests.support.builders import IMAGE, NOW
 
 CREATED, RUNNING, PAUSED, EXITED = Observed.CREATED, Observed.RUNNING, Observed.PAUSED, Observed.EXITED
 HEALTHY, UNHEALTHY = Observed.HEALTHY, Observed.UNHEALTHY

@@ -20,10 +20,9 @@ from mcpd.registry.store import Registry
 from monitor.model import Desired, Observed
 from protos.fingerprint import definition_hash, spec_hash
 from protos.spec import Component, Service
-from tests.ledger import observe
-
-from .make import NOW, component, service
-from .strategies import components
+from tests.support.builders import NOW, component, service
+from tests.support.ledger import observe
+from tests.support.strategies import components
 
 RUNNING, STOPPED, IGNORE = Desired.RUNNING, Desired.STOPPED, Desired.IGNORE
 

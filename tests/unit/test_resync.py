@@ -9,7 +9,7 @@ from monitor.model import Observation, Sighting
 from monitor.ports import OutsideError
 from monitor.sources.eyes import Eyes
 from monitor.sources.resync import Resync
-from tests.still import StillRuntime
+from tests.support.idle_node import StillRuntime
 
 
 class Lists(StillRuntime):

@@ -13,7 +13,7 @@ from mcpd.rpc.alerts import AlertMethods
 from monitor.alerts.dispatch import Dispatcher
 from monitor.watch import Monitor, Settings
 from protos.mcp import v1 as wire
-from tests.still import StillIntent, StillRuntime
+from tests.support.idle_node import StillIntent, StillRuntime
 
 OPS = Caller("ops", Role.ADMIN)
 # Sooner than the policy looks by itself (30 s), and long enough for a busy machine.

@@ -23,9 +23,8 @@ from mcpd.registry.store import Registry
 from mcpd.restored import compared
 from mcpd.snapshots.restore import rehearse, restore
 from mcpd.snapshots.take import Snapshot, examine, listed, prune, take
-from tests.waiting import until
-
-from .make import NOW, component, container, recorded, recorded_service, service
+from tests.support.builders import NOW, component, container, recorded, recorded_service, service
+from tests.support.waiting import until
 
 SNAPSHOTS = int(os.environ.get("MCP_SNAPSHOTS", "100"))
 

@@ -19,8 +19,8 @@ from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.space import Room, Space, judge, rooms, tell
 from monitor.alerts.model import Alert, AlertKind
-from tests.unit.make import NOW
-from tests.waiting import DEADLINE_S
+from tests.support.builders import NOW
+from tests.support.waiting import DEADLINE_S
 
 GIB = 2**30
 A_MINUTE_S = 60.5

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import example, given
 
 from protos.spec import MAX_COMPONENTS, Component, Heal, Service, examine_service, find_cycle
-
-from .make import component, definition, service
-from .strategies import components, plain, plain_services, services
+from tests.support.builders import component, definition, service
+from tests.support.strategies import components, plain, plain_services, services
 
 FULL = {
     "name": "metacrypt",

@@ -12,8 +12,7 @@ from mcpd.config import Config
 from protos import grammar, strict
 from protos.spec import Service
 from protos.strict import Invalid, Problem, Rule, checked, examine
-
-from .strategies import plain, plain_configs, plain_services
+from tests.support.strategies import plain, plain_configs, plain_services
 
 
 class Color(StrEnum):

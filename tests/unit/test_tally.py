@@ -8,8 +8,7 @@ import pytest
 
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.tally import MINUTE_S, MOST_KINDS, OTHERS, Tally
-
-from .make import NOW
+from tests.support.builders import NOW
 
 
 class Clock:

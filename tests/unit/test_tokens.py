@@ -14,8 +14,7 @@ from mcpd.errors import ConfigError, ConflictError, InvalidRequestError, NotFoun
 from mcpd.identity import tokens
 from mcpd.identity.tokens import TokenFile
 from mcpd.model import Caller, Role
-
-from .make import NOW
+from tests.support.builders import NOW
 
 
 def caller_of(file: TokenFile, token: str, now: datetime) -> Caller:

@@ -30,7 +30,7 @@ from mcpd.registry.store import Registry
 from monitor.model import Desired, Observed
 from protos.mcp import v1
 from tests.fixtures.registry import make
-from tests.unit.agent_double import WEB, Node, Run
+from tests.support.agent import WEB, Node, Run
 
 FIXTURES = Path(make.__file__).parent
 VERSIONS = range(1, schema.VERSION + 1)

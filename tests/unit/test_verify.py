@@ -24,8 +24,7 @@ from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from monitor.ports import Ran
 from protos.spec import Component, Health
-
-from .make import component
+from tests.support.builders import component
 
 PROBE = Health(cmd=("ask",), interval=timedelta(seconds=10), retries=3, start_period=timedelta(seconds=60))
 

@@ -7,8 +7,7 @@ import pytest
 from mcpd.model import LAST, NEXT
 from mcpd.view import from_registry, live, undeclared
 from monitor.model import Desired, Observed
-
-from .make import NOW, component, container, recorded, recorded_service
+from tests.support.builders import NOW, component, container, recorded, recorded_service
 
 EARLIER = NOW - timedelta(minutes=5)
 

@@ -15,7 +15,7 @@ from monitor.model import Observed, Sighting
 from monitor.ports import Ran, Target
 from monitor.watch import Monitor, Settings
 from protos.spec import Health
-from tests.still import StillIntent, StillRuntime
+from tests.support.idle_node import StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # No process can have it (proc(5): at most 2^22), so its run has ended as soon as it is watched.

@@ -22,7 +22,7 @@ from grpclib.server import Server
 
 from mcpd import pki
 from protos.mcp import v1
-from tests.waiting import DEADLINE_S, free_port
+from tests.support.waiting import DEADLINE_S, free_port
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOST = "127.0.0.1"

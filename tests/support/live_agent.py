@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from protos.mcp import v1
-from tests.unit.agent_double import Agent, Node
+from tests.support.agent import Agent, Node
 
 STARTED = timedelta(hours=3)
 

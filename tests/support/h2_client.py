@@ -15,7 +15,7 @@ from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, TrailersReceived
 from hpack import Encoder
 
-from .conftest import Daemon
+from tests.daemon.conftest import Daemon
 
 ANSWER_S = 20.0
 _Headers = list[tuple[str, str]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from protos import atomic
-from tests.waiting import DEADLINE_S, accepts, free_port, until
+from tests.support.waiting import DEADLINE_S, accepts, free_port, until
 
 HOST = "127.0.0.1"
 PASSWORD = "correct horse battery staple"
@@ -44,7 +44,15 @@ class Mcias:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.standin.mcias", "--folder", str(self.folder), "--port", str(self.port)],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.support.mcias_server",
+                    "--folder",
+                    str(self.folder),
+                    "--port",
+                    str(self.port),
+                ],
                 cwd=_PROJECT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -96,7 +104,7 @@ class Mcias:
         atomic.write(path, json.dumps([*kept, made]).encode(), mode=atomic.PRIVATE)
 
     def mood(self, mood: str = "") -> None:
-        """How it answers from now on (`tests.standin.mcias` has the list); empty: well."""
+        """How it answers from now on (`tests.support.mcias_server` has the list); empty: well."""
         atomic.write(self.folder / "mood", mood.encode(), mode=atomic.PUBLIC)
 
     def requests(self, path: str) -> int:

@@ -1,6 +1,6 @@
 """A stand-in for an MCIAS server: a real process over TLS, for tests and demonstrations. Never for anything else.
 
-    python -m tests.standin.mcias --folder DIR --port PORT [--address 127.0.0.1]
+    python -m tests.support.mcias_server --folder DIR --port PORT [--address 127.0.0.1]
 
 Everything of it is in DIR. It makes ``ca.pem``, ``cert.pem``, ``key.pem`` and ``signing.pem`` when they are missing,
 and reads, at each request:
@@ -328,7 +328,7 @@ def make_certificate(folder: Path, address: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.standin.mcias")
+    parser = argparse.ArgumentParser(prog="python -m tests.support.mcias_server")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--address", default="127.0.0.1")
