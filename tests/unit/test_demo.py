@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -364,7 +365,9 @@ def test_what_is_started_has_a_session_a_log_and_a_pid_file_of_its_own(node: Nod
 def test_what_ignores_sigterm_gets_sigkill_and_only_after_its_time(node: Node) -> None:
     with started(node, sys.executable, "-c", STUBBORN) as pid:
         until(lambda: (node.folder / "x.log").read_text())
+        start = time.monotonic()
         processes.end([pid], lenient, 0.05)
+        assert time.monotonic() - start >= 0.05
         assert not processes.is_running(pid)
 
 
