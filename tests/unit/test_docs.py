@@ -19,7 +19,7 @@ from tests.documents import blocks, configuration, reference
 from tests.documents.__main__ import REPOSITORY, generated
 
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
-PAGES = [REPOSITORY / "SECURITY.md", REPOSITORY / "ARCHITECTURE.md", *DOCUMENTS]
+PAGES = [*(REPOSITORY / f"{name}.md" for name in ("SECURITY", "ARCHITECTURE", "CONTRIBUTING")), *DOCUMENTS]
 GENERATED = generated()
 PROGRAMS = {each.name: each for each in reference.programs()}
 WRITTEN = [path for path in DOCUMENTS if path.relative_to(REPOSITORY) not in GENERATED]
