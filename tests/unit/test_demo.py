@@ -26,7 +26,7 @@ from contrib.demonstration.images import root_file_system
 from contrib.demonstration.node import MARKER, VENV, Node, claim, node_at, require_unclaimed, write_once
 from contrib.demonstration.output import Failure
 from contrib.demonstration.settings import Options, Settings
-from tests.waiting import until
+from tests.support.waiting import until
 
 HERE = {"PATH": os.environ["PATH"]}
 FOUND = Settings("n1", "127.0.0.1:9444")
