@@ -89,8 +89,8 @@ class Auth(msgspec.Struct, frozen=True):
 
     ``token_path``: the file with the token, which only you may read. ``MCP_TOKEN`` in the environment overrides it.
     ``username``: the user that `mcpctl login` logs in.
-    ``password_file``: the file with the password, with which any command logs in by itself, for unattended use (audit
-        S3); needs ``username`` and [mcias].
+    ``password_file``: the file with the password, for unattended use (audit S3): any command then logs in by itself.
+        Needs ``username`` and [mcias].
     """
 
     token_path: FilePath = Path("token")

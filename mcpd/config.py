@@ -184,14 +184,14 @@ class Monitor(msgspec.Struct, frozen=True):
     ``alert_command``: the program that notifies you, its absolute path first; run without a shell. Empty: alerts are
         only in `mcpctl alerts list`.
     ``alert_timeout``: how long the command may take; then mcpd kills it and tries again.
-    ``cooldown``: how long after an alert the same alert for the same component is not sent again.
+    ``cooldown``: how long mcpd does not repeat an alert for the same component.
     ``drift_grace``: how long a component that something will repair may be down before mcpd raises an alert.
     ``flap_threshold``: how many failures within ``flap_window`` are a flap, 1 to 1000.
     ``flap_window``: see ``flap_threshold``.
     ``resync_interval``: how often mcpd lists all of podman's containers, in addition to podman's events.
     ``retention``: how long events, closed alerts, operations and the audit log are kept.
     ``heal``: what mcpd does when a component should run but has ended or is unhealthy; a definition can override it.
-    ``disk_free_warning``: mcpd raises an alert below this much free space; 0%: never.
+    ``disk_free_warning``: the free space below which mcpd raises an alert; 0%: never.
     """
 
     alert_command: Annotated[tuple[str, ...], Rule(_argv, (list, str))] = ()

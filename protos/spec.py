@@ -62,8 +62,8 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
     """Limits; 0 means none.
 
     ``memory``: the most that all processes of the container may use together; above that, the kernel kills one.
-    ``cpus``: how many of the node's CPUs, 0.01 to 4096.
-    ``pids``: how many processes and threads.
+    ``cpus``: how many of the node's CPUs it may use, 0.01 to 4096.
+    ``pids``: how many processes and threads it may have.
     """
 
     memory: Size = 0
@@ -80,7 +80,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     ``interval``: the time from one probe to the next.
     ``timeout``: how long one probe may take.
     ``retries``: how many consecutive failures make the container unhealthy, 1 to 1000.
-    ``start_period``: how long after a start failures do not count.
+    ``start_period``: how long failures do not count after a start.
     """
 
     cmd: tuple[Argument, ...] = ()
