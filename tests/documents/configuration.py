@@ -146,7 +146,7 @@ _HEAD = """\
 
 All of them are TOML. An unknown key, or a value of the wrong type or out of range, is an error. The error names the
 file, the key, the value found and the values allowed; all errors of a file are reported at once. Nothing changes until
-the file is correct. `mcpctl service list` checks the definitions; `mcpd check` checks mcpd's configuration and the machine.
+the file is correct. `mcpctl service list` checks the definitions, `mcpd check` mcpd's configuration and the machine.
 """
 
 
