@@ -48,9 +48,7 @@ NOTATIONS = {
     "http_url": Notation("URL", "`http://HOST[:PORT]/PATH`, or https."),
     "_https_url": Notation("https URL", "`https://HOST[:PORT]`"),
     "_words": Notation("string", ""),
-    "_argv": Notation(
-        "argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'
-    ),
+    "_argv": Notation("argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'),
     "_threshold": Notation("integer", ""),
     "_count": Notation("integer", ""),
     "_retries": Notation("integer", ""),
