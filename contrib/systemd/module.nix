@@ -18,22 +18,22 @@ in
     enable = lib.mkEnableOption "mcpd, which keeps this node's containers running as declared";
     package = lib.mkOption {
       type = lib.types.package;
-      description = "The package with bin/mcpd.";
+      description = "What has bin/mcpd.";
     };
     uid = lib.mkOption {
       type = lib.types.ints.between 1 999;
       default = 964;
-      description = "The UID of the user mcp. Fixed, because the unit has to name /run/user/UID.";
+      description = "The number of the user mcp. Fixed, since the unit has to name /run/user/UID.";
     };
     subIdStart = lib.mkOption {
       type = lib.types.ints.positive;
       default = 100000;
-      description = "The first of its 65536 subordinate user and group ids, which no other user may have (audit S4).";
+      description = "The first of its 65536 subordinate user and group ids, which must be nobody else's (audit S4).";
     };
     keep = lib.mkOption {
       type = lib.types.ints.positive;
       default = 14;
-      description = "The number of nightly snapshots of the registry to keep.";
+      description = "As many nightly snapshots of the registry are kept.";
     };
   };
 
