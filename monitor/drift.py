@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Desired, Observed, Seen, Wanted
 from protos import naming
 

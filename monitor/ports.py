@@ -8,8 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Sighting, SourceState, Wanted
+from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Sighting, SourceState, Wanted
 from protos.spec import Health
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)

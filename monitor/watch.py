@@ -7,7 +7,7 @@ monitor
 ├─ resync           lists everything now and then
 ├─ intent           what is wanted has changed; what operations have started
 ├─ reducer          the one task that applies observations and judges what follows
-├─ keeper           writes again what could not be written
+├─ writer           writes again what could not be written
 └─ dispatcher       runs the operator's command
 """
 
@@ -25,20 +25,31 @@ import trio
 from monitor import probes
 from monitor.alerts import policy
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Verdict
 from monitor.drift import drift
-from monitor.heal import Healing
-from monitor.keeper import Keeper
-from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Ours, Probed, Reprobed, Seen, SourceState
+from monitor.healing import Healing
+from monitor.model import (
+    NOT_SEEN_YET,
+    AlertKind,
+    Fact,
+    Known,
+    Observation,
+    Observed,
+    Ours,
+    Probed,
+    Reprobed,
+    Seen,
+    SourceState,
+)
 from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target, hushing
 from monitor.reducer import observe
 from monitor.sources.events import EventsWatcher
 from monitor.sources.exits import ExitWatcher, Run
-from monitor.sources.eyes import Eyes
 from monitor.sources.health import HealthPoller, Patient
+from monitor.sources.inspector import Inspector
 from monitor.sources.resync import Resync
 from monitor.sources.tasks import Tasks
+from monitor.writer import Writer
 from protos.spec import Health
 
 # More than every container of a node changing at once; a source that meets a full channel waits.
@@ -73,7 +84,7 @@ class Monitor:
         self._intent = intent
         self._ledger = ledger
         self._dispatcher = dispatcher
-        self._keeper = Keeper(node, ledger, dispatcher)
+        self._writer = Writer(node, ledger, dispatcher)
         self._settings = settings
         self._known: dict[str, Known] = {}
         self._targets: dict[Key, Target] = {}
@@ -102,7 +113,7 @@ class Monitor:
     @property
     def sources(self) -> tuple[SourceState, ...]:
         """How every source is, and the ledger."""
-        return (*self._sources.values(), self._keeper.state)
+        return (*self._sources.values(), self._writer.state)
 
     @property
     def transitions(self) -> Mapping[Key, int]:
@@ -119,11 +130,13 @@ class Monitor:
         send = self._send
         await self._remember()
         async with trio.open_nursery() as nursery:
-            eyes = Eyes(self._runtime, send)
-            resync = Resync(eyes, send, lambda: self._known, self._reporter("resync"), self._settings.resync_interval)
-            events = EventsWatcher(self._runtime, eyes, self._reporter("events"), resync.poke)
-            exits = Tasks(nursery, ExitWatcher(eyes, send, resync.poke).watch, ends_itself=True)
-            health = Tasks(nursery, HealthPoller(self._runtime, eyes, send).poll)
+            inspector = Inspector(self._runtime, send)
+            resync = Resync(
+                inspector, send, lambda: self._known, self._reporter("resync"), self._settings.resync_interval
+            )
+            events = EventsWatcher(self._runtime, inspector, self._reporter("events"), resync.poke)
+            exits = Tasks(nursery, ExitWatcher(inspector, send, resync.poke).watch, ends_itself=True)
+            health = Tasks(nursery, HealthPoller(self._runtime, inspector, send).poll)
 
             async def await_intent() -> NoReturn:
                 while True:
@@ -139,11 +152,11 @@ class Monitor:
                 health.keep(_patients(self._known.values(), self._targets))
 
             def settle(service: str) -> None:
-                nursery.start_soon(self._settle, service, eyes, send)
+                nursery.start_soon(self._settle, service, inspector, send)
 
             self._after_work = settle
             await nursery.start(self._dispatcher.run)
-            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._writer.run)
             nursery.start_soon(self._reduce, follow, nursery)
             nursery.start_soon(await_intent)
             nursery.start_soon(await_started)
@@ -185,7 +198,7 @@ class Monitor:
             memory = self._memories.get(key, Memory())
             self._memories[key] = msgspec.structs.replace(memory, open=memory.open | {AlertKind.DRIFT})
             news.append(NewAlert(*key, AlertKind.DRIFT, "running", "exited", why, now, 0, "told by the reboot alert"))
-        await self._keeper.record((), (), news, now)
+        await self._writer.record((), (), news, now)
 
     async def _remember(self) -> None:
         """What an earlier daemon knew: no fact is told twice, and no alert opened again."""
@@ -237,7 +250,7 @@ class Monitor:
         try:
             self._targets = {_key(each): each for each in await self._intent.targets()}
         except OutsideError:
-            if self._keeper.state.ok:
+            if self._writer.state.ok:
                 raise
             return  # what was wanted is wanted still; nobody can change it now
         await self._let_go()
@@ -274,7 +287,7 @@ class Monitor:
                     NewAlert(*key, AlertKind.RECOVERED, "ignore", "removed", "no longer declared", now, 0, rule)
                 )
         if over:
-            await self._keeper.record((), (), over, now)
+            await self._writer.record((), (), over, now)
 
     def _apply(self, batch: Iterable[Observation]) -> tuple[list[Fact], list[Known], list[Known]]:
         """The facts to keep, what is known anew, and of that what is worth keeping."""
@@ -324,7 +337,7 @@ class Monitor:
     async def _conclude(self, facts: list[Fact], news: list[Known], keys: list[Key], nursery: trio.Nursery) -> None:
         """Judges components, commits everything that is new in one transaction, and then acts."""
         now = datetime.now(UTC)
-        silences = await self._keeper.silences(now) if keys else ()
+        silences = await self._writer.silences(now) if keys else ()
         alerts: list[NewAlert] = []
         heals: list[Key] = []
         for key in keys:
@@ -333,7 +346,7 @@ class Monitor:
             if verdict.heal:
                 heals.append(key)
         if facts or news or alerts:
-            await self._keeper.record(facts, news, alerts, now)
+            await self._writer.record(facts, news, alerts, now)
             self._kept_facts.update(dict.fromkeys(each.key for each in facts))
             keys_of_facts = {each.key: (each.service, each.component) for each in facts}
             self._transitions.update(key for key in keys_of_facts.values() if key in self._targets)
@@ -374,14 +387,14 @@ class Monitor:
             self._after_work(service)
         return service in self._worked_on or service in self._settling
 
-    async def _settle(self, service: str, eyes: Eyes, send: trio.MemorySendChannel[Message]) -> None:
+    async def _settle(self, service: str, inspector: Inspector, send: trio.MemorySendChannel[Message]) -> None:
         """Looks at a service's containers after an operation, so that it is not judged by what it was before."""
         try:
-            _, listed = await eyes.list()
+            _, listed = await inspector.list()
             present = {each.container for each in listed if each.service == service}
             remembered = {each.container for each in self._known.values() if each.service == service}
             for container in sorted(present | remembered):
-                await eyes.look(container)
+                await inspector.look(container)
         except OutsideError:
             pass  # the resync looks when podman is back
         self._settling.discard(service)

@@ -2,7 +2,7 @@
 
 What can fail without touching what runs comes first: conflicts, pulls, networks. Then each component's replacement is
 created beside the old container, which is stopped and kept until every component has taken over. When any step fails,
-everything is put back as it was (`mcpd.changes.restore`), and what ran before runs again.
+everything is put back as it was (`mcpd.changes.rollback`), and what ran before runs again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import msgspec
 import structlog
 import trio
 
-from mcpd.changes import advice, ports
+from mcpd.changes import podman_hints, ports
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
-from mcpd.changes.restore import restore, retire
+from mcpd.changes.rollback import retire, roll_back
 from mcpd.changes.survey import survey, taken_ports
 from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
@@ -149,7 +149,7 @@ class Deploy:
                     async for line in lines:
                         self._operation.report(component, Step.PULL, line)
             except PodmanError as error:
-                raise RefusedError(advice.about_pull(image, str(error))) from error
+                raise RefusedError(podman_hints.about_pull(image, str(error))) from error
 
     async def _have_network(self, network: str, component: str) -> None:
         with _failing_at(component, Step.NETWORK):
@@ -264,7 +264,7 @@ class Deploy:
                 # First of all: a daemon that goes on with it after a kill says so, too.
                 await self._operation.take_anyhow("", Step.CANCEL, cancelled(by))
             try:
-                left = await restore(self._podman, plan, self._operation)
+                left = await roll_back(self._podman, plan, self._operation)
             except McpdError as error:
                 left = [str(error)]
         return left
@@ -294,7 +294,7 @@ class Deploy:
             try:
                 yield
             except PodmanError as error:
-                raise RefusedError(advice.about_step(plan.component.image, str(error))) from error
+                raise RefusedError(podman_hints.about_step(plan.component.image, str(error))) from error
 
 
 async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from mcpd.changes import advice, ports
+from mcpd.changes import podman_hints, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
@@ -136,7 +136,7 @@ class Lifecycle:
         try:
             return await act(component, container)
         except PodmanError as error:
-            words = advice.about_step(component.spec.image, str(error))
+            words = podman_hints.about_step(component.spec.image, str(error))
             return Outcome(component.spec.name, Result.FAILED, words)
         except McpdError as error:
             return Outcome(component.spec.name, Result.FAILED, str(error))

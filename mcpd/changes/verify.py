@@ -12,7 +12,7 @@ from mcpd.errors import McpdError, RefusedError
 from mcpd.runtime.answers import Inspected
 from mcpd.runtime.podman import Podman
 from monitor import pidfd, probes
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict

@@ -13,7 +13,8 @@ import trio
 from mcpd.errors import ExhaustedError, InvalidRequestError
 from mcpd.files import ids
 from mcpd.files.beneath import Parts, Tree
-from mcpd.files.looking import Download, Found, listing
+from mcpd.files.download import Download
+from mcpd.files.listing import Found, listing
 from mcpd.files.upload import Incoming, Upload, put_folder
 
 T = TypeVar("T")

@@ -14,8 +14,7 @@ from mcpd.errors import NotFoundError
 from mcpd.model import Target
 from mcpd.registry import schema
 from mcpd.registry.store import Registry, add_event, from_us, to_us
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Observed, SourceState
+from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Observed, SourceState
 from monitor.ports import NewAlert, Silence, hushing
 
 # As much of an alert command's output as helps to see why it failed.

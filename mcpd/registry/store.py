@@ -17,7 +17,7 @@ import trio
 
 from mcpd.errors import DamagedRegistryError, RegistryError
 from mcpd.model import Event, RecordedComponent, RecordedService
-from mcpd.registry import schema, trouble
+from mcpd.registry import health, schema
 from monitor.model import Desired, Observed, SourceState
 from protos.fingerprint import definition_hash
 from protos.spec import Component, Service
@@ -45,7 +45,7 @@ class Registry:
         self._writer = writer
         self._reader = reader
         self._path = Path(writer.execute("PRAGMA database_list").fetchone()[2])
-        self._trouble = trouble.Trouble()
+        self._health = health.DatabaseHealth()
         # One transaction at a time on each connection; waiting callers queue here, in order. A question about a long
         # past may take a second, and nothing that happens meanwhile waits for it.
         self._turn = trio.CapacityLimiter(1)
@@ -78,17 +78,17 @@ class Registry:
     @property
     def state(self) -> SourceState:
         """Whether it can be written, with SQLite's words and the remedy when it cannot."""
-        return self._trouble.state
+        return self._health.state
 
     async def until(self, *, ok: bool) -> None:
         """Waits until it can be written, or cannot."""
-        await self._trouble.until(ok=ok)
+        await self._health.until(ok=ok)
 
     async def attempt(self) -> None:
         """Tries whether it can be written again, with room for more. Raises RegistryError when it cannot."""
 
         def fill(db: sqlite3.Connection) -> None:
-            if self._trouble.is_damage:
+            if self._health.is_damage:
                 (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(verdict)
@@ -97,7 +97,7 @@ class Registry:
 
         await self._run(fill)
         await self._run(lambda db: db.execute("DELETE FROM facts_of_node WHERE name = ?", (_TRIAL,)))
-        self._trouble.is_over()
+        self._health.is_over()
 
     # -- intent
 
@@ -268,9 +268,9 @@ class Registry:
 
         A cancelled caller still waits for it, so that nobody has to wonder whether a commit happened.
         """
-        if self._trouble.is_damage and self._trouble.error:
+        if self._health.is_damage and self._health.error:
             await trio.lowlevel.checkpoint()
-            raise DamagedRegistryError(str(self._trouble.error))
+            raise DamagedRegistryError(str(self._health.error))
         return await self._run(transaction, changes_services=changes_services, durable=durable)
 
     async def _run(
@@ -284,7 +284,7 @@ class Registry:
                 self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 with self._writer:
                     result = transaction(self._writer)
-            except trouble.FAILURES:
+            except health.FAILURES:
                 # Rolled back: what was known is so still, and may be all that can be answered from.
                 self._known = known
                 raise
@@ -292,7 +292,7 @@ class Registry:
 
         try:
             result, events = await trio.to_thread.run_sync(work, limiter=self._turn)
-        except trouble.FAILURES as error:
+        except health.FAILURES as error:
             raise self._failure(error) from error
         self._publish(events)
         return result
@@ -302,12 +302,12 @@ class Registry:
         query = "SELECT * FROM events WHERE id > ? ORDER BY id"
         try:
             return self._writer.execute(query, (self._newest_event,)).fetchall()
-        except trouble.FAILURES:
+        except health.FAILURES:
             return []
 
     def _failure(self, error: Exception) -> RegistryError:
-        found = trouble.failure(self._path, error)
-        self._trouble.note(found)
+        found = health.failure(self._path, error)
+        self._health.note(found)
         return found
 
     def _publish(self, events: list[sqlite3.Row]) -> None:
@@ -330,11 +330,11 @@ class Registry:
         """
         try:
             return await trio.to_thread.run_sync(question, self._reader, limiter=self._question)
-        except trouble.SENSELESS as error:
-            found = trouble.failure(self._path, error)
+        except health.SENSELESS as error:
+            found = health.failure(self._path, error)
             # A question that has to wait for a lock says nothing of what can be written.
             if isinstance(found, DamagedRegistryError):
-                self._trouble.note(found)
+                self._health.note(found)
             raise found from error
 
 
@@ -352,8 +352,8 @@ def _open(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         reader.execute("PRAGMA query_only = ON")
     except BaseException as error:
         writer.close()
-        if isinstance(error, trouble.FAILURES):  # UnicodeDecodeError: SQLite's own words may quote damaged bytes
-            raise trouble.failure(path, error) from error
+        if isinstance(error, health.FAILURES):  # UnicodeDecodeError: SQLite's own words may quote damaged bytes
+            raise health.failure(path, error) from error
         raise
     return writer, reader
 
@@ -377,7 +377,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise DamagedRegistryError(f"{path} is damaged: {trouble.in_one_line(verdict)}; {trouble.RESTORE}")
+        raise DamagedRegistryError(f"{path} is damaged: {health.in_one_line(verdict)}; {health.RESTORE}")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > schema.VERSION:
         raise RegistryError(

@@ -17,7 +17,7 @@ from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
 from mcpd.registry.monitoring import AlertRecord
 from mcpd.runtime.usage import Usage
-from mcpd.view import ComponentView
+from mcpd.status.components import ComponentView
 from monitor.model import Desired, Observed, SourceState
 from monitor.ports import Silence, covers
 from protos import naming

@@ -22,12 +22,12 @@ from mcpd import errors
 from mcpd.identity.roles import REQUIRED_ROLE, allows
 from mcpd.model import Caller, Role
 from mcpd.registry.audit import AuditEntry
+from mcpd.rpc.anonymous_calls import AnonymousCalls
 from mcpd.rpc.attempts import Attempts
 from mcpd.rpc.bridge import in_trio
-from mcpd.rpc.calls import SHOWN_CHARS, Call
+from mcpd.rpc.call import SHOWN_CHARS, Call
 from mcpd.rpc.messages import Message, demand_message, received, send_all, streamed
 from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, CallStream
-from mcpd.rpc.tally import Tally
 from protos.mcp import v1 as wire
 
 log = structlog.get_logger()
@@ -94,7 +94,7 @@ class Gate:
         self._authenticator = authenticator
         self._audit = audit
         self._attempts = Attempts()
-        self._tally = Tally()
+        self._anonymous = AnonymousCalls()
         # Those that were let in with a token and go on.
         self._open: set[Call] = set()
         self._in_flight = 0
@@ -252,12 +252,12 @@ class Gate:
             status=call.status.name,
             duration=timedelta(seconds=time.monotonic() - call.started),
         )
-        if call.caller or self._tally.is_first(entry, _address(call.peer)):
+        if call.caller or self._anonymous.is_first(entry, _address(call.peer)):
             self._tell(entry)
 
     def tell_counted(self, *, all_of_them: bool = False) -> None:
         """Tells of the strangers' calls of the minutes that are over."""
-        for entry in self._tally.due(all_of_them=all_of_them):
+        for entry in self._anonymous.due(all_of_them=all_of_them):
             self._tell(entry)
 
     def _tell(self, entry: AuditEntry) -> None:

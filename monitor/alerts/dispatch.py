@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from monitor.alerts.execute import execute as execute_command
-from monitor.alerts.model import NOT_KEPT, Alert, Delivery, Execution
+from monitor.model import NOT_KEPT, Alert, Delivery, Execution
 from monitor.ports import AlertLedger, OutsideError
 
 log = structlog.get_logger()

@@ -20,7 +20,7 @@ import msgspec
 import trio
 from trio.lowlevel import FdStream
 
-from monitor.alerts.model import Alert, Execution
+from monitor.model import Alert, Execution
 from monitor.pidfd import wait_exit
 
 # Where the command and what it calls are looked for: the PATH that systemd gives to a service, whatever ours is.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.standin.running import Mcias
 from tests.waiting import free_port
 

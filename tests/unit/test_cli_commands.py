@@ -21,7 +21,7 @@ import pytest
 from mcpctl import __main__ as program
 from mcpctl import __version__, client
 from mcpctl.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
-from mcpd import pki
+from mcpd.setup import pki
 
 DEADLINE_S = 30.0
 CONFIG = """\

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.unit.agent_double import WEB, of_a_shell
 from tests.waiting import DEADLINE_S
 

@@ -28,7 +28,7 @@ from mcpctl import mcias as client
 from mcpctl import render, session
 from mcpctl.credentials import Account, Lifetime, Server, lifetime
 from mcpctl.session import Step, step
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.standin.running import PASSWORD, Mcias
 from tests.unit.agent_double import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped

@@ -17,7 +17,7 @@ from grpclib.exceptions import GRPCError
 
 from mcpctl import client, config, fanout, trust
 from mcpctl.errors import SilentError
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.unit.agent_double import AT, HOST, WEB, Agent, Node, Run, stripped
 from tests.waiting import DEADLINE_S, free_port

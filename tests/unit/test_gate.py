@@ -6,7 +6,7 @@ import pytest
 from grpclib import Status
 
 from mcpd.errors import NotFoundError
-from mcpd.rpc.calls import Call
+from mcpd.rpc.call import Call
 from mcpd.rpc.gate import _status_of, _target
 from protos.mcp import v1 as wire
 

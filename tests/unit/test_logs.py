@@ -10,13 +10,13 @@ import pytest
 
 SCRIPT = """
 import logging, os, sys
-from mcpd import logs
+from mcpd.node import daemon_log
 if sys.argv[1] == "journal":
     stream = os.fstat(2)
     os.environ["JOURNAL_STREAM"] = f"{stream.st_dev}:{stream.st_ino}"
 elif sys.argv[1] == "another":
     os.environ["JOURNAL_STREAM"] = "1:1"
-logs.set_up()
+daemon_log.set_up()
 import structlog
 log = structlog.get_logger()
 log.info("began", node="rift")

@@ -1,0 +1,78 @@
+"""What monitor asks of the daemon: what should run, what is being done about it, and to start what died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+import trio
+
+from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation, Operations
+from mcpd.errors import BusyError, McpdError
+from mcpd.model import OURSELVES, Result, Target
+from mcpd.status.components import wanted_of
+from monitor import ports
+from monitor.model import Sighting
+
+log = structlog.get_logger()
+
+# A healing that failed may have come as far as to end what was ill.
+_TOUCHED = (Result.STARTED, Result.RESTARTED, Result.FAILED)
+
+
+class NodeIntent:
+    """Satisfies `monitor.ports.Intent`."""
+
+    def __init__(self, node: Node, operations: Operations, started: trio.MemoryReceiveChannel[Sighting]) -> None:
+        self._node = node
+        self._operations = operations
+        self._started = started
+        self._changes = 0
+        # Those of our healings that end what runs.
+        self._restarts: set[Operation] = set()
+        self.is_booting = False
+
+    async def targets(self) -> Sequence[ports.Target]:
+        return [
+            ports.Target(wanted_of(each, self._node.heal), each.container, each.spec.health)
+            for service in await self._node.registry.services()
+            for each in service.components
+        ]
+
+    def is_busy(self, service: str) -> bool:
+        """Not while we start what died: whether that helps is to be judged. A restart of ours ends something, though.
+
+        All are busy until a boot has started them.
+        """
+        at_work = (each for each in self._operations.running if each.kind != "heal" or each in self._restarts)
+        return self.is_booting or any(each.target.service == service for each in at_work)
+
+    async def changed(self) -> None:
+        self._changes = await self._operations.change_after(self._changes)
+
+    async def started(self) -> Sighting:
+        return await self._started.receive()
+
+    async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
+        """Heals it as an operation, so that it meets no other; a service that is busy is left to who is at work."""
+
+        async def body(operation: Operation) -> None:
+            if ill:
+                self._restarts.add(operation)
+            await Lifecycle(self._node, operation).heal(ill)
+
+        operation: Operation | None = None
+        try:
+            operation = await self._operations.start("heal", Target(service, component), OURSELVES, body, anyhow=True)
+            outcomes = await operation.finished()
+            return any(each.result in _TOUCHED for each in outcomes)
+        except BusyError:
+            return False
+        except McpdError as error:
+            log.warning("a component could not be healed", service=service, component=component, error=str(error))
+            return False
+        finally:
+            if operation:
+                self._restarts.discard(operation)
