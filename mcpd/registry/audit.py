@@ -13,7 +13,8 @@ import structlog
 import trio
 
 from mcpd.errors import RegistryError
-from mcpd.registry.store import Registry, from_us, to_us
+from mcpd.registry.schema import from_us, to_us
+from mcpd.registry.store import Registry
 
 log = structlog.get_logger()
 

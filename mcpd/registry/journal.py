@@ -16,7 +16,10 @@ import msgspec
 
 from mcpd.errors import NotFoundError
 from mcpd.model import Outcome, Progress, Report, Result, Step, Target
-from mcpd.registry.store import Registry, add_event, from_us, put_service, to_us
+from mcpd.registry.events import add_event
+from mcpd.registry.schema import from_us, to_us
+from mcpd.registry.services import put_service
+from mcpd.registry.store import Registry
 from protos.spec import Service
 
 

@@ -13,7 +13,9 @@ import msgspec
 from mcpd.errors import NotFoundError
 from mcpd.model import Target
 from mcpd.registry import schema
-from mcpd.registry.store import Registry, add_event, from_us, to_us
+from mcpd.registry.events import add_event
+from mcpd.registry.schema import from_us, to_us
+from mcpd.registry.store import Registry
 from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Observed, SourceState
 from monitor.ports import NewAlert, Silence, hushing
 
