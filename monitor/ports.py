@@ -109,6 +109,21 @@ class NewAlert(NamedTuple):
     transitions: int
     suppressed_by: str
 
+    def numbered(self, number: int, node: str) -> Alert:
+        """The alert that it becomes under an id."""
+        return Alert(
+            id=number,
+            node=node,
+            service=self.service,
+            component=self.component,
+            kind=self.kind,
+            desired=self.desired,
+            observed=self.observed,
+            reason=self.reason,
+            since=self.since,
+            transitions=self.transitions,
+        )
+
 
 class Silence(NamedTuple):
     """Alerts of a service (``component`` empty: all of it) are kept quiet until a time."""

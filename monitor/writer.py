@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from monitor.alerts.dispatch import Dispatcher
-from monitor.model import NOT_KEPT, Alert, AlertKind, Fact, Known, SourceState
+from monitor.model import NOT_KEPT, AlertKind, Fact, Known, SourceState
 from monitor.ports import Ledger, NewAlert, OutsideError, Silence
 
 log = structlog.get_logger()
@@ -128,7 +128,7 @@ class Writer:
             number = None
             if not new.suppressed_by:
                 number = self._last_id = self._last_id - 1
-                self._dispatcher.submit(self._alert(number, new))
+                self._dispatcher.submit(new.numbered(number, self._node))
             self._alerts.append(_Held(new, now, number))
 
     async def _write(self) -> None:
@@ -168,18 +168,4 @@ class Writer:
     def _tell(self, kind: AlertKind, observed: str, reason: str, since: datetime) -> None:
         """Tells something of the ledger itself, which has no row of it."""
         news = NewAlert("", "", kind, "writable", observed, reason, since, 0, "")
-        self._dispatcher.submit(self._alert(NOT_KEPT, news))
-
-    def _alert(self, number: int, new: NewAlert) -> Alert:
-        return Alert(
-            id=number,
-            node=self._node,
-            service=new.service,
-            component=new.component,
-            kind=new.kind,
-            desired=new.desired,
-            observed=new.observed,
-            reason=new.reason,
-            since=new.since,
-            transitions=new.transitions,
-        )
+        self._dispatcher.submit(news.numbered(NOT_KEPT, self._node))

@@ -22,7 +22,8 @@ from mcpd.errors import RegistryError
 from mcpd.metrics.counts import Counts, Durations
 from mcpd.model import RecordedComponent, RecordedService
 from mcpd.node.disk_space import Room, Space
-from mcpd.registry.monitoring import AlertCounts, MonitorLedger
+from mcpd.registry.alerts import AlertCounts
+from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.runtime.link import PodmanLink
 from mcpd.status import components

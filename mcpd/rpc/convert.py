@@ -13,9 +13,9 @@ from mcpd.changes.adopt import Adoption
 from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
 from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.registry.alerts import AlertRecord
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
-from mcpd.registry.monitoring import AlertRecord
 from mcpd.runtime.usage import Usage
 from mcpd.status.components import ComponentView
 from monitor.model import Desired, Observed, SourceState

@@ -19,7 +19,8 @@ from trio.testing import MockClock
 
 from mcpd.model import Event
 from mcpd.registry import schema
-from mcpd.registry.monitoring import AlertRecord, MonitorLedger
+from mcpd.registry.alerts import AlertRecord
+from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
 from monitor.drift import drift
