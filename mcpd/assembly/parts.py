@@ -26,8 +26,8 @@ from mcpd.registry.audit import AuditLog
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
+from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.certificate import Certificate
-from mcpd.rpc.gate import Authenticator
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
 from mcpd.status.summary import sentence

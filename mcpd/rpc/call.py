@@ -40,6 +40,11 @@ class Call:
         self.ending: McpdError | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def address(self) -> str:
+        """The peer without its port, which every connection has another of."""
+        return self.peer.rpartition(":")[0]
+
     def begin(self, task: asyncio.Task[None]) -> None:
         self._task = task
 

@@ -21,7 +21,7 @@ from mcpd.changes.sync import Sync, pending
 from mcpd.errors import ConflictError, McpdError, NotFoundError, RefusedError
 from mcpd.model import Caller, Outcome, RecordedService, Result, Role, Target
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from monitor.model import Desired
 from protos.mcp import v1 as wire
 from protos.spec import Service

@@ -12,7 +12,7 @@ from mcpd.errors import NotFoundError
 from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from mcpd.runtime.logfile import LogLine
 from mcpd.runtime.logs import LogSource, open_log
 from mcpd.runtime.podman import NoSuchError, Podman

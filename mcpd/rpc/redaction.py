@@ -15,7 +15,7 @@ from betterproto import Message
 
 from mcpd.identity.roles import REQUIRED_ROLE
 from mcpd.model import Caller, Role
-from mcpd.rpc.gate import FromMemory, Method
+from mcpd.rpc.methods import FromMemory, Method
 from protos import printed
 
 # Fields that hold sentences, which may quote what a program printed.

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from mcpd.model import Caller
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from mcpd.snapshots.take import take
 from protos.mcp import v1 as wire
 

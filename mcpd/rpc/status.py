@@ -16,7 +16,7 @@ from mcpd.errors import NotFoundError, UnavailableError
 from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
-from mcpd.rpc.gate import FromMemory, Method
+from mcpd.rpc.methods import FromMemory, Method
 from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
 from mcpd.runtime.usage import Usage, measure

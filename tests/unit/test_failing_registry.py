@@ -32,7 +32,8 @@ from mcpd.registry.audit import AuditEntry, AuditLog
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.rpc import gate
+from mcpd.rpc.call import Call
+from mcpd.rpc.statuses import status_of
 from mcpd.runtime.podman import Podman
 from mcpd.snapshots import take
 from monitor import writer
@@ -183,8 +184,8 @@ def test_every_error_of_the_disk_has_a_remedy_and_a_status(tmp_path: Path) -> No
         assert not isinstance(found, DamagedRegistryError)
         assert str(found).startswith(f"{tmp_path}/mcp.db cannot be written: words of SQLite's; ")
     for kind in (UnwritableError, DamagedRegistryError):
-        call = gate.Call("/mcp.v1.AgentService/Deploy", "")
-        assert gate._status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
+        call = Call("/mcp.v1.AgentService/Deploy", "")
+        assert status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
 
 
 async def test_that_a_registry_is_missing_beside_its_snapshots_is_said(
