@@ -25,8 +25,8 @@ from mcpd.changes.survey import survey, taken_ports
 from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
+from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec, own_network
-from mcpd.runtime.podman import PodmanError
 from protos.printed import headline, with_sequel
 from protos.spec import Component, Service
 

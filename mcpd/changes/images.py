@@ -13,7 +13,7 @@ from mcpd.changes.operations import Operations
 from mcpd.errors import BusyError, McpdError, UnavailableError
 from mcpd.model import Caller, Container, RecordedService
 from mcpd.runtime.answers import Image
-from mcpd.runtime.podman import NoSuchError
+from mcpd.runtime.api import NoSuchError
 from monitor.model import Desired
 
 # As many of a repository's images as a node keeps when nobody says how many: the present one, and two ways back.

@@ -14,9 +14,9 @@ from mcpd.changes.node import Node
 from mcpd.changes.plan import ComponentPlan, DeployPlan
 from mcpd.errors import RefusedError
 from mcpd.model import Container
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
-from mcpd.runtime.podman import NoSuchError
 
 # Of what a refusal lists: an error travels in one header of HTTP/2. A plan lists everything.
 _MOST_LISTED = 20

@@ -18,7 +18,8 @@ from mcpd.changes.node import Node
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import Container, RecordedService
 from mcpd.runtime import network, sockets
-from mcpd.runtime.podman import Podman, PodmanError
+from mcpd.runtime.api import PodmanError
+from mcpd.runtime.podman import Podman
 from mcpd.runtime.sockets import EVERY_ADDRESS, Owner, Socket
 from monitor.model import Desired
 from protos import grammar

@@ -9,8 +9,8 @@ from mcpd.changes.plan import ordered
 from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec, own_network
-from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
 from protos.printed import headline
 

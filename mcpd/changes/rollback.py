@@ -16,8 +16,9 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Step
+from mcpd.runtime.api import NoSuchError, PodmanError
 from mcpd.runtime.create import own_network
-from mcpd.runtime.podman import NoSuchError, Podman, PodmanError
+from mcpd.runtime.podman import Podman
 
 log = structlog.get_logger()
 

@@ -13,9 +13,10 @@ from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.methods import Method
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import LogLine
 from mcpd.runtime.logs import LogSource, open_log
-from mcpd.runtime.podman import NoSuchError, Podman
+from mcpd.runtime.podman import Podman
 from protos.mcp import v1 as wire
 
 # While nothing is printed: how soon a new line is seen, and how soon a new container of a component is.

@@ -14,8 +14,9 @@ from typing import Protocol
 
 import trio
 
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import MAX_LINE_BYTES, LogFile, LogLine
-from mcpd.runtime.podman import NoSuchError, Podman
+from mcpd.runtime.podman import Podman
 
 # How often podman is asked for what is new.
 _ASK_INTERVAL_S = 1.0
