@@ -29,7 +29,8 @@ from mcpd.runtime.link import PodmanLink
 from mcpd.status import components
 from monitor.drift import drift
 from monitor.model import AlertKind, Delivery, Desired, Known, Observed, Seen, SourceState
-from monitor.watch import Key, Monitor
+from monitor.state import Key
+from monitor.watch import Monitor
 
 # The text format that every Prometheus reads (prometheus.io, "Exposition formats").
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -68,12 +68,6 @@ def insert_alert(db: sqlite3.Connection, node: str, new: NewAlert, now: datetime
     return None if new.suppressed_by else new.numbered(cursor.lastrowid or 0, node)
 
 
-def insert_news(db: sqlite3.Connection, node: str, kind: AlertKind, reason: str, now: datetime) -> tuple[Alert, ...]:
-    """Keeps an alert of the node as a whole; returns what is to be sent."""
-    told = insert_alert(db, node, NewAlert("", "", kind, "", "", reason, now, 0, ""), now)
-    return (told,) if told else ()
-
-
 def read_open(db: sqlite3.Connection, node: str) -> list[tuple[Alert, bool]]:
     """The open alerts, oldest first, each with whether it was suppressed."""
     rows = db.execute("SELECT * FROM alerts WHERE closed_at IS NULL ORDER BY id").fetchall()

@@ -57,13 +57,22 @@ class MonitorLedger:
             observations.insert_facts(db, facts)
             for state in states:
                 observations.put_state(db, state, now)
-            return tuple(filter(None, [alert_rows.insert_alert(db, self._node, each, now) for each in alerts]))
+            return tuple(filter(None, [self._insert(db, each, now) for each in alerts]))
 
         # What was seen of a run would be seen again after a loss of power, under the same key. An alert's id would be
         # given to another one, which its receiver then takes for a repeat.
         sent = await self._registry.transact(write, changes_services=bool(states), durable=bool(alerts))
         self._outcomes.update((each.kind, Delivery.SUPPRESSED) for each in alerts if each.suppressed_by)
         return sent
+
+    def _insert(self, db: sqlite3.Connection, new: NewAlert, now: datetime) -> Alert | None:
+        """Keeps one alert; returns it when it is to be sent."""
+        return alert_rows.insert_alert(db, self._node, new, now)
+
+    def _insert_news(self, db: sqlite3.Connection, kind: AlertKind, reason: str, now: datetime) -> tuple[Alert, ...]:
+        """Keeps an alert of the node as a whole; returns what is to be sent."""
+        told = self._insert(db, NewAlert("", "", kind, "", "", reason, now, 0, ""), now)
+        return (told,) if told else ()
 
     async def remembered(self) -> tuple[Sequence[Known], Sequence[tuple[Alert, bool]]]:
         """The last states, and the open alerts, each with whether it was suppressed."""
@@ -177,7 +186,7 @@ class MonitorLedger:
             if not node_facts.is_news_of_certificate(db, serial):
                 return ()
             add_event(db, "", "", "certificate", reason, "", now)
-            return alert_rows.insert_news(db, self._node, AlertKind.EXPIRY, reason, now)
+            return self._insert_news(db, AlertKind.EXPIRY, reason, now)
 
         return await self._registry.transact(write)
 
@@ -197,7 +206,7 @@ class MonitorLedger:
                 node_facts.forget_full_disk(db, filesystem)
                 return ()
             node_facts.put_full_disk(db, filesystem, reason)
-            return alert_rows.insert_news(db, self._node, AlertKind.DISK, reason, now)
+            return self._insert_news(db, AlertKind.DISK, reason, now)
 
         return await self._registry.transact(write)
 
