@@ -1,4 +1,4 @@
-"""The whole life of mcpd: what outlives what is the nesting below.
+"""The whole life of mcpd. What is nested below ends before what surrounds it.
 
     parts        MCIAS client, the database's lock, registry, podman client (`mcpd.assembly.parts`)
     └─ links        the podman link, housekeeping, the certificate, room on disks, the monitor (see `monitor.watch`)

@@ -1,4 +1,4 @@
-"""Which services an operation is at work on, or was a moment ago: they are not judged by what was seen before."""
+"""Which services are busy: an operation is, or just was, at work on them, so that they are not judged by old news."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drift: how desired and observed disagree, in an operator's words. A pure function of the two."""
+"""Drift: how desired and observed state disagree, in an operator's words. A pure function of the two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exit status says, in words: a pure function of it."""
+"""What an exit status means, in words. A pure function."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a component is healed: at once, then with ever longer pauses, so that one that cannot be healed stays cheap."""
+"""When to heal a component: at once, then with growing pauses, so that a hopeless one stays cheap."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes one picture of what several sources observe, whatever order, doubling or gap they deliver it with.
+"""Reduces what several sources observe to one state, in whatever order, how often and with what gaps it comes.
 
 `observe` is the whole of it: a pure function from what is known of a container and one observation to what is known
 then and the facts that are new. Three ideas make the order of arrival not matter:

@@ -1,4 +1,4 @@
-"""What the reducer has decided, kept: in the ledger, or in memory for as long as the ledger cannot be written.
+"""Writes what the reducer decided to the ledger, and holds it in memory while the ledger cannot be written.
 
 A full disk must hide no death. Meanwhile alerts are told under an id of no row (see `monitor.model.Alert`), and
 when the ledger can be written again it gets them, and how telling them went, in the order in which they were raised.
@@ -93,10 +93,10 @@ class Writer:
         while True:
             await self._ledger.until(ok=False)
             state = self._ledger.state
-            log.error("the registry cannot be written; what is observed is held in memory", why=state.detail)
+            log.error("the registry cannot be written; observations are held in memory", why=state.detail)
             self._tell(AlertKind.REGISTRY, "unwritable", state.detail, state.since)
             await self._until_written(pause)
-            log.info("the registry can be written again, and has what was held")
+            log.info("the registry can be written again; what was held is written")
             self._tell(AlertKind.RECOVERED, "writable", "the registry can be written again", datetime.now(UTC))
             with trio.move_on_after(_CALM_S) as calm:
                 await self._ledger.until(ok=False)

@@ -1,1 +1,1 @@
-"""How the daemon's parts are built and joined. `mcpd.daemon` starts them, and shows which outlives which."""
+"""Builds the daemon's parts and joins them. `mcpd.daemon` starts them, and shows which outlives which."""

@@ -1,4 +1,4 @@
-"""What answers from outside: the gRPC server with its methods, and the metrics."""
+"""Builds what clients reach: the gRPC server with its methods, and the metrics endpoint."""
 
 from __future__ import annotations
 

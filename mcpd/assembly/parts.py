@@ -1,4 +1,4 @@
-"""The parts that live as long as the daemon, and those that need its operations."""
+"""Builds what lives as long as the daemon, and what needs its operations: the monitor, its intent, supervision."""
 
 from __future__ import annotations
 

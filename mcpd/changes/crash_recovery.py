@@ -1,4 +1,4 @@
-"""At start: finishes or takes back what a daemon that was killed left open in the journal, by looking at podman.
+"""At start: finishes or reverts what a killed daemon left open in the journal, by looking at podman.
 
 Every such operation holds its service until that is done, as the operation that it is: it can be listed and followed,
 and nobody is alerted about what it does.
@@ -51,7 +51,7 @@ class _Continuation:
                 await self._go_on(operation)
                 return
             except UnavailableError as error:
-                log.warning("podman is needed to go on with an operation", operation=operation.id, error=str(error))
+                log.warning("an operation waits for podman", operation=operation.id, error=str(error))
             await trio.sleep(_RETRY_S)
 
     async def _go_on(self, operation: Operation) -> None:

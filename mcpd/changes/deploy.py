@@ -1,4 +1,4 @@
-"""Carries a deploy plan out: all of it, or none of it.
+"""Carries out a deploy plan: all of it, or none of it.
 
 What can fail without touching what runs comes first: conflicts, pulls, networks. Then each component's replacement is
 created beside the old container, which is stopped and kept until every component has taken over. When any step fails,

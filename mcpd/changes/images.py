@@ -1,4 +1,4 @@
-"""Images: which of them nothing needs, and their removal. Nothing here runs unless an operator asks for it."""
+"""Images: finds those that nothing needs, and removes them. Nothing here runs unless an operator asks for it."""
 
 from __future__ import annotations
 

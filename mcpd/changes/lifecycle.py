@@ -1,4 +1,4 @@
-"""Start, stop, restart and undeploy: each component by itself, in dependency order, with an outcome of its own."""
+"""Start, stop, restart and undeploy: components in dependency order, each with an outcome of its own."""
 
 from __future__ import annotations
 

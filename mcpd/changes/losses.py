@@ -1,4 +1,4 @@
-"""What a change would drop: settings of adopted containers that no definition can say (audit E4).
+"""What a change would drop: settings of adopted containers that no definition can express (audit E4).
 
 Only a container that mcpd has not made has any, and only while it is that one: what replaces it is made from its
 declaration.

@@ -1,4 +1,4 @@
-"""Operations: what changes the node, one at a time per service, each with a life of its own.
+"""Operations: what changes the node. A service has one at a time, and each has a life of its own.
 
 An operation belongs to the daemon, not to the call that asked for it: a client that disconnects, is interrupted or
 passes its deadline only stops watching. Nothing has to be unlocked by hand.
@@ -94,7 +94,12 @@ class Operation:
         try:
             await self.take(component, step, message)
         except RegistryError as error:
-            log.error("a step could not be journalled, and is taken", operation=self.id, step=message, error=str(error))
+            log.error(
+                "a step could not be journalled; it is taken all the same",
+                operation=self.id,
+                step=message,
+                error=str(error),
+            )
 
     async def take_back(self, component: str, message: str) -> None:
         await self.take_anyhow(component, Step.REVERT, message)
@@ -251,7 +256,9 @@ class Operations:
                 self._release(operation)
                 raise
             operation.is_kept = False
-            log.warning("an operation is not journalled, and goes on", kind=kind, target=str(target), error=str(error))
+            log.warning(
+                "an operation could not be journalled; it goes on", kind=kind, target=str(target), error=str(error)
+            )
         except BaseException:
             self._release(operation)
             raise

@@ -1,4 +1,4 @@
-"""What a deploy would do: decided from the definition and from what podman has, with no I/O."""
+"""What a deploy would do, decided from the definition and from what podman has. No I/O."""
 
 from __future__ import annotations
 

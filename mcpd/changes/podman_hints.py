@@ -1,4 +1,4 @@
-"""What an operator can do about an error of podman's: podman says what is wrong, seldom what mends it."""
+"""Hints for podman's errors: podman says what is wrong, and seldom how to fix it."""
 
 from __future__ import annotations
 

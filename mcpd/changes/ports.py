@@ -1,4 +1,4 @@
-"""Host ports: who has one that a component needs, told before anything is touched; and what to do when one is lost.
+"""Host ports: who holds one that a component needs, found before anything is touched, and what to do about a lost one.
 
 A container that is started on a port which another container has does not only fail: netavark, taking down what it
 had set up for it, removes the other's forwarding rules as well, and that one runs on without being reachable.
@@ -267,7 +267,7 @@ async def _holders(podman: Podman, container: str) -> list[Container]:
     try:
         every = await podman.containers()
     except McpdError as error:
-        log.warning("who has a port that was taken cannot be found out", container=container, error=str(error))
+        log.warning("the holder of a taken port could not be found", container=container, error=str(error))
         return []
     mine = [claim.port for each in every if container in (each.id, each.name) for claim in claims_of([each])]
     return [

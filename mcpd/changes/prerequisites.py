@@ -1,4 +1,4 @@
-"""What a container needs of its node beside an image and ports: secrets, and folders that it mounts."""
+"""What a container needs of its node besides an image and ports: secrets, and folders to mount."""
 
 from __future__ import annotations
 

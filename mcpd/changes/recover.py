@@ -1,4 +1,4 @@
-"""Recover: makes anew, from what the registry holds and the images that are here, the containers that podman lost."""
+"""Recover: makes containers that podman lost again, from the registry and the images on this node."""
 
 from __future__ import annotations
 

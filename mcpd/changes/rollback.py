@@ -1,4 +1,4 @@
-"""Takes a deploy back, or tidies up after it, by looking at what podman has: however far it had come.
+"""Reverts a deploy, or tidies up after it, however far it came: it looks at what podman has.
 
 The deploy that failed a moment ago and the one that a killed daemon left behind are put right by the same code.
 """

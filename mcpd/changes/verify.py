@@ -1,4 +1,4 @@
-"""Whether a container that was just started comes up and stays up, and if not, what it died of."""
+"""Whether a container that was just started comes up and stays up; if not, what it died of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans for those who may not know the values of environment variables: nothing of such a plan depends on a guess."""
+"""Plans for viewers, who may not know the values of environment variables: such a plan confirms no guess."""
 
 from __future__ import annotations
 

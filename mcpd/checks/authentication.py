@@ -1,4 +1,4 @@
-"""Who is let in: the token file, or the MCIAS server that is asked."""
+"""Who is let in: checks the token file, or the MCIAS server."""
 
 from __future__ import annotations
 

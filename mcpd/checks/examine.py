@@ -1,4 +1,4 @@
-"""All looks at once, each with its deadline; one that fails is a finding too."""
+"""Runs all checks at once, each with its deadline. A check that fails to run is a finding too."""
 
 from __future__ import annotations
 

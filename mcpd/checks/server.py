@@ -1,4 +1,4 @@
-"""The gRPC server as clients will find it: its address, its certificate and the key."""
+"""Checks the gRPC server as clients will find it: its address, its certificate and its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One file on its way out, in pieces. Everything here blocks."""
+"""One file on its way out, read in chunks. Everything here blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a folder below ROOT/<service>/, by name and in pages. Everything here blocks."""
+"""The entries of a folder below ROOT/<service>/, sorted by name, in pages. Everything here blocks."""
 
 from __future__ import annotations
 

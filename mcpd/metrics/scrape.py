@@ -1,4 +1,4 @@
-"""What Prometheus is told when it asks: the node's state, read at that moment, and what was counted until then.
+"""The answer to a scrape: the node's state at that moment, and what was counted until then.
 
 An idle daemon does nothing for it. Series of components that are forgotten are gone with the next scrape. No label and
 no value has anything of an environment, a message or what a program printed.

@@ -1,4 +1,4 @@
-"""The daemon's log: one line per thing that an operator would want to know, on stderr, which journald keeps."""
+"""The daemon's log: a line for everything that an operator would want to know, on stderr, which journald keeps."""
 
 from __future__ import annotations
 

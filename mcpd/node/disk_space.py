@@ -1,4 +1,4 @@
-"""Room on the disks: looked at every minute, and told of once when there is little. Nothing is ever removed here."""
+"""Free disk space: checked every minute, reported once when there is little. Nothing is ever removed here."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def watch(
             await space.find_storage()
             await tell(await space.look(), least(), node, ledger, messenger, datetime.now(UTC))
         except RegistryError as error:
-            log.error("what room the disks have could not be told; it is tried again", error=str(error))
+            log.error("free disk space could not be recorded; trying again", error=str(error))
         await trio.sleep(_POLL_S)
 
 
@@ -107,9 +107,9 @@ async def tell(
             continue
         reason = why_full(room, least, node) if is_full else why_not(room, least)
         if is_full:
-            log.warning("little room on a filesystem", filesystem=room.filesystem, free=room.free, total=room.total)
+            log.warning("a filesystem is nearly full", filesystem=room.filesystem, free=room.free, total=room.total)
         else:
-            log.info("room again on a filesystem", filesystem=room.filesystem, free=room.free, total=room.total)
+            log.info("a filesystem has room again", filesystem=room.filesystem, free=room.free, total=room.total)
         for alert in await ledger.record_disk(room.filesystem, is_full=is_full, reason=reason, now=now):
             messenger.submit(alert)
 

@@ -1,4 +1,4 @@
-"""Keeps the database from growing without end: what is past its retention goes."""
+"""Removes from the database what is past its retention, so that it does not grow without end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def run(ledgers: Collection[Prunable], retention: Callable[[], timedelta])
         try:
             before = datetime.now(UTC) - retention()
             if removed := sum([await each.prune(before) for each in ledgers]):
-                log.info("removed what is past its retention", rows=removed, days=retention().days)
+                log.info("removed rows past their retention", rows=removed, days=retention().days)
         except RegistryError as error:
-            log.error("nothing was pruned", error=str(error))
+            log.error("old rows could not be removed", error=str(error))
         await trio.sleep(_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""What monitor asks of the daemon: what should run, what is being done about it, and to start what died."""
+"""The monitor's view of the daemon: what should run, what operations are at work on, and how to heal what died."""
 
 from __future__ import annotations
 

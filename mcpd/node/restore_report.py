@@ -1,4 +1,4 @@
-"""After a restore: how the registry that was put back and podman compare, told once. Nothing is done about it."""
+"""After a restore: compares the restored registry with podman, and reports it once. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def tell_of_restore(node: Node, ledger: MonitorLedger) -> None:
             await ledger.record_restore(f"from {source}: {found}", datetime.now(UTC))
             return
     except RegistryError as error:
-        log.error("what a restore led to could not be told", error=str(error))
+        log.error("the restore could not be reported", error=str(error))
 
 
 def compared(services: Collection[RecordedService], containers: Collection[Container], now: datetime) -> str:

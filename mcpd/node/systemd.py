@@ -1,4 +1,4 @@
-"""What systemd is told of the daemon: sd_notify(3), a sentence for `systemctl status`, and the watchdog.
+"""Notifies systemd: sd_notify(3), a status sentence for `systemctl status`, and the watchdog.
 
 Without NOTIFY_SOCKET in the environment nothing of this happens.
 """
@@ -39,7 +39,7 @@ class Manager:
 
     def __init__(self, address: str = "", watchdog: float | None = None) -> None:
         if address and address[0] not in "/@":
-            log.warning("NOTIFY_SOCKET is no Unix socket; systemd is told nothing", address=address)
+            log.warning("NOTIFY_SOCKET is not a Unix socket; systemd is not notified", address=address)
             address = ""
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self.watchdog = watchdog if self._address else None
@@ -70,7 +70,7 @@ class Manager:
                 end.connect(self._address)
                 end.send("".join(lines).encode(errors="replace"))
         except OSError as error:
-            log.warning("systemd could not be told", fields=sorted(fields), error=str(error))
+            log.warning("systemd could not be notified", fields=sorted(fields), error=str(error))
 
 
 class Supervision:
@@ -129,7 +129,7 @@ class Supervision:
         while True:
             began = trio.current_time()
             if why := await self._why_stuck(period):
-                log.error("the watchdog is not told that all is well", reason=why)
+                log.error("the watchdog was not notified", reason=why)
             elif not self._was_ready:
                 self._manager.tell(EXTEND_TIMEOUT_USEC=int(_EXTEND_ROUNDS * period * 1e6))
             elif watchdog:

@@ -1,4 +1,4 @@
-"""The registry of containers that were adopted: what their labels would say, had mcpd made them."""
+"""Adopted containers: the labels that they would have, had mcpd made them."""
 
 from __future__ import annotations
 

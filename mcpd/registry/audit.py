@@ -82,7 +82,7 @@ class AuditLog:
                 await self._insert(batch)
             except RegistryError as error:
                 if not self._is_late:
-                    log.error("calls are not in the audit table yet; this log has them", error=str(error))
+                    log.error("the audit table cannot be written yet; this log has the calls", error=str(error))
                 self._is_late = True
                 return  # with the next call it is tried again
             for _ in batch:

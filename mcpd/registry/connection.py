@@ -1,4 +1,4 @@
-"""Opening the database: checked, brought up to date, with a connection that writes and one that only reads."""
+"""Opens the database: checks it, migrates it, and makes one connection that writes and one that only reads."""
 
 from __future__ import annotations
 

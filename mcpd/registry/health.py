@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for the node, what mends them, and whether the database can be written at present."""
+"""Whether the database can be written, and what SQLite's errors mean for the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal: every operation that changes the node, and every step of it, kept before it is taken.
+"""The journal: every operation that changes the node, and each of its steps, recorded before it is taken.
 
 What a killed daemon left open here, the next one finishes or takes back (`mcpd.changes.crash_recovery`). Nobody waits
 for a step to reach the disk. A loss of power ends every container as well; it may lose the last steps, but never what

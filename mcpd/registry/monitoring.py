@@ -1,4 +1,4 @@
-"""The registry as the monitor and its operators use it: facts, states, alerts, silences, and what the node remembers.
+"""The registry for the monitor and its operators: facts, states, alerts, silences, and what the node remembers.
 
 Here are the transactions; the SQL is in `observations`, `alerts`, `silences` and `node_facts`.
 """

@@ -1,4 +1,4 @@
-"""The SQL of what is remembered of the node itself: its last boot, a restore, and what was told of it last."""
+"""The SQL of what the node remembers of itself: its last boot, a restore, and what it told operators last."""
 
 from __future__ import annotations
 

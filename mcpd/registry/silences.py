@@ -1,4 +1,4 @@
-"""The SQL of silences: those in force keep alerts quiet, those that have ended stay until they are pruned."""
+"""The SQL of silences. Those in force keep alerts quiet; those that ended stay until they are pruned."""
 
 from __future__ import annotations
 

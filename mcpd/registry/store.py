@@ -1,4 +1,4 @@
-"""The registry: SQLite with one writer and one reader, in worker threads, so that no disk ever stops the event loop.
+"""The registry: SQLite with one writer and one reader, in worker threads, so that no disk stops the event loop.
 
 Here are its transactions, and what is answered from memory; the SQL is in `services` and `events`.
 """

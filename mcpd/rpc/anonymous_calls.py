@@ -1,4 +1,4 @@
-"""Calls of strangers, counted: what anybody can make at any rate must not fill the log and the audit table."""
+"""Counts calls without a known token: anybody can make them at any rate, and they must not fill the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A line in the daemon's log and a row in the audit table for every call (audit S5); those of strangers are counted."""
+"""Logs every call: a line in the daemon's log and a row in the audit table (audit S5). Anonymous calls are counted."""
 
 from __future__ import annotations
 

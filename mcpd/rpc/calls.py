@@ -1,4 +1,4 @@
-"""The calls of a connection, from the first byte of their headers on: each is answered, released and told of."""
+"""The calls of one connection, from the first byte of their headers: each is answered, released and logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The server's certificate: served, read again when its files are replaced, and told of before it expires."""
+"""The server's certificate: loads it, loads it again when its files are replaced, and warns before it expires."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def watch(certificate: Certificate, ledger: MonitorLedger, messenger: Mess
         try:
             await tell_of_expiry(certificate, ledger, messenger, datetime.now(UTC))
         except RegistryError as error:
-            log.error("the certificate's expiry could not be told; it is tried again", error=str(error))
+            log.error("the certificate's expiry could not be recorded; trying again", error=str(error))
         await trio.sleep(_POLL_S)
         certificate.load_if_replaced()
 

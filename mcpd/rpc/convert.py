@@ -1,4 +1,4 @@
-"""The one place where wire messages become our types and back. No generated message travels further in."""
+"""Turns wire messages into our types and back, here and nowhere else. No generated message travels further in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The RPC that makes room."""
+"""The RPC that removes images."""
 
 from __future__ import annotations
 

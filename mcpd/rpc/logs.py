@@ -1,4 +1,4 @@
-"""What components print: the lines of one component or of all of a service, in the order of their times."""
+"""The RPC of components' logs: the lines of one component or of a whole service, in the order of their times."""
 
 from __future__ import annotations
 

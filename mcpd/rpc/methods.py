@@ -1,4 +1,4 @@
-"""What a method of ours is to the gate: a function of a request and its caller."""
+"""The type of an RPC's method: a function of a request and its caller."""
 
 from __future__ import annotations
 

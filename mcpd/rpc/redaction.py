@@ -1,4 +1,4 @@
-"""What a viewer's answers do not show: what programs printed, and hashes by which a guess of a value can be confirmed.
+"""What viewers are not shown: what programs printed, and hashes that would confirm a guess of a secret value.
 
 Every answer to a viewer passes through here, whatever method made it, and field by field: a message that gets another
 field with text in it must have that named below (a test compares with the contract).

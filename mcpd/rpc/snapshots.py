@@ -1,4 +1,4 @@
-"""The RPC that brings a snapshot of the registry to whoever may have all of it."""
+"""The RPC that sends a snapshot of the registry, to callers who may have all of it."""
 
 from __future__ import annotations
 

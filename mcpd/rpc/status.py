@@ -1,4 +1,4 @@
-"""The RPCs that look and change nothing."""
+"""The RPCs that only read: services, components, events, the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gRPC status of every failure, and its message: the one table for that."""
+"""Maps every failure to a gRPC status and a message, in one table."""
 
 from __future__ import annotations
 

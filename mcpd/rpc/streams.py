@@ -1,4 +1,4 @@
-"""One call's part of an HTTP/2 connection: what it holds for us, and whether its client moves."""
+"""One call's HTTP/2 stream: what it buffers, its limits, and whether its client stalls."""
 
 from __future__ import annotations
 

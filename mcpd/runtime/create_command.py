@@ -1,4 +1,4 @@
-"""What was asked for when a container was made: its command line, which podman keeps, as options. Pure functions.
+"""The command line that made a container, which podman keeps, as options. Pure functions.
 
 An inspection shows what a container came to. Some options leave nothing there, and some look like podman's defaults;
 for those the command line is read, by the rules of podman-run(1): options end at the first word that is none.

@@ -1,4 +1,4 @@
-"""What a container that somebody else made would be declared as: the inverse of `mcpd.runtime.create`. Pure functions.
+"""Describes a container that somebody else made as a component: the inverse of `mcpd.runtime.create`. Pure functions.
 
 What podman shows of a container (podman-inspect(1)) is more than was asked for when it was made: the image's own
 settings and podman's defaults are in it. They are taken off here, so that a definition says what a person would write.

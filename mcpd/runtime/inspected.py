@@ -1,4 +1,4 @@
-"""A container and an image as podman describes each when asked about it alone: what `mcpd.runtime.describe` reads.
+"""podman's inspection of one container or image, as types that `mcpd.runtime.describe` reads.
 
 Only what tells how a container was made. podman leaves out, or sets to null, what is empty; the names are podman's
 (podman-inspect(1), podman-image-inspect(1)).

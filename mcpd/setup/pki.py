@@ -1,4 +1,4 @@
-"""A private certificate authority and a server certificate, for people who have neither."""
+"""A private certificate authority and a server certificate, for operators who have neither."""
 
 from __future__ import annotations
 

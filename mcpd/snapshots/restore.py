@@ -1,4 +1,4 @@
-"""Puts a snapshot in the place of the registry. Containers are not touched: the next start tells how they compare.
+"""Restores a snapshot as the registry. Containers are not touched: the next start reports how they compare.
 
 At every moment of it there is a whole database under the registry's name, the old one or the restored one, and the old
 one stays beside it.

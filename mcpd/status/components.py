@@ -1,4 +1,4 @@
-"""Joins what the registry wants with what podman has: one row a component, with its drift. Pure functions."""
+"""Joins what the registry wants with what podman has: a row for each component, with its drift. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a node is, in one sentence: what `systemctl status` shows."""
+"""The node's state in one sentence, for `systemctl status`."""
 
 from __future__ import annotations
 

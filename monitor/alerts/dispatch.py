@@ -1,4 +1,4 @@
-"""Takes alerts from the ledger and has the operator's command run for each: at least once, in order per component.
+"""Runs the operator's command for each alert in the ledger: at least once, in order per component.
 
 An alert is committed to the ledger before it comes here, and its delivery after the command was run. A daemon that is
 killed between the two runs the command again for the same id; whatever else happens, nothing is lost or sent twice.
@@ -204,7 +204,7 @@ class Dispatcher:
                 await self._ledger.record_attempt(alert.id, *attempt)
                 return
             except OutsideError as error:
-                log.warning("how an alert was told is recorded later", alert=alert.id, error=str(error))
+                log.warning("an alert's delivery could not be recorded; trying again", alert=alert.id, error=str(error))
         self._unrecorded.setdefault(alert.id, []).append(attempt)
         while len(self._unrecorded) > _MAX_UNRECORDED:
             del self._unrecorded[next(iter(self._unrecorded))]

@@ -1,4 +1,4 @@
-"""What deserves an alert, and when: pure functions of what is known of a component, what was told before, and the time.
+"""The alert policy: pure functions of what is known of a component, what was told before, and the time.
 
 Times here are seconds of a clock that only moves forwards, so that a wall clock stepped by hours neither fires an
 alert nor hides one.

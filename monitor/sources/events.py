@@ -1,4 +1,4 @@
-"""The events watcher: podman's stream says where to look. It is resumed after any break, and never trusted alone."""
+"""The events watcher: podman's stream says where to look. It resumes after any break, and is never trusted alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exit watcher: one pidfd per container. The kernel tells of a death at once; conmon's exit file has the code."""
+"""The exit watcher: a pidfd for each container. The kernel tells of a death, and conmon's exit file has the code."""
 
 from __future__ import annotations
 

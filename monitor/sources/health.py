@@ -1,4 +1,4 @@
-"""The health poller: every component's own probe, each in a task of its own, so that none can delay another."""
+"""The health poller: runs every component's probe, each in a task of its own, so that none delays another."""
 
 from __future__ import annotations
 

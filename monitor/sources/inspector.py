@@ -1,4 +1,4 @@
-"""Asking podman about containers: every question is numbered, so that answers can be put in order."""
+"""Asks podman about containers, and numbers the questions, so that answers can be put in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resync: lists everything now and then, and looks at what is not as it was known; what the streams missed."""
+"""The resync: lists everything now and then, and inspects what differs from what is known: what the streams missed."""
 
 from __future__ import annotations
 

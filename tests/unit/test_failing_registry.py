@@ -234,7 +234,7 @@ async def test_calls_wait_for_the_audit_table_and_are_said_to_once(
 
     await until_so(all_are_there)
     out = capsys.readouterr().out
-    assert out.count("not in the audit table yet") == 1
+    assert out.count("the audit table cannot be written yet") == 1
     assert out.count("caught up") == 1
 
 
