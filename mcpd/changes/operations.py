@@ -94,12 +94,7 @@ class Operation:
         try:
             await self.take(component, step, message)
         except RegistryError as error:
-            log.error(
-                "a step could not be journalled; it is taken all the same",
-                operation=self.id,
-                step=message,
-                error=str(error),
-            )
+            log.error("taking a step that could not be journalled", operation=self.id, step=message, error=str(error))
 
     async def take_back(self, component: str, message: str) -> None:
         await self.take_anyhow(component, Step.REVERT, message)
@@ -256,9 +251,7 @@ class Operations:
                 self._release(operation)
                 raise
             operation.is_kept = False
-            log.warning(
-                "an operation could not be journalled; it goes on", kind=kind, target=str(target), error=str(error)
-            )
+            log.warning("an operation runs without its journal", kind=kind, target=str(target), error=str(error))
         except BaseException:
             self._release(operation)
             raise
