@@ -43,11 +43,11 @@ _CHANNEL_SIZE = 10_000
 # Observations that are applied, and written, together: one commit instead of many when a whole node dies.
 _BATCH = 500
 
-# A time that is sooner may be no time at all: adding the rest of a wait to a large number may not move it.
+# A shorter wait may be none: added to a large clock value, it may leave it unchanged.
 _SOONEST_S = 0.001
 
-# What the reducer is sent: an observation; None, when intent may have changed, or a silence has ended; or what it sets
-# once it has come round.
+# What the reducer receives: an observation; None when intent may have changed, or a silence has ended; or an event that
+# it sets when it has dealt with everything before it.
 Message = Observation | trio.Event | None
 
 
@@ -79,7 +79,7 @@ class Monitor:
         self._send, self._receive = trio.open_memory_channel[Message](_CHANNEL_SIZE)
 
     def follow_rules(self, settings: Settings) -> None:
-        """Judges by these from now on; only the resync keeps the interval that it began with."""
+        """Uses these settings from now on. Only the resync keeps its interval."""
         self._settings = settings
 
     @property
@@ -89,7 +89,7 @@ class Monitor:
 
     @property
     def sources(self) -> tuple[SourceState, ...]:
-        """How every source is, and the ledger."""
+        """The state of every source, and of the ledger."""
         return (*self._sources.values(), self._writer.state)
 
     @property
@@ -150,7 +150,7 @@ class Monitor:
         await round_done.wait()
 
     async def look_again(self) -> None:
-        """Has every component judged anew: a rule that kept alerts quiet has ended."""
+        """Has every component judged again, since a rule that kept alerts quiet has ended."""
         await self._send.send(None)
 
     def drifts(self) -> dict[Key, str]:
@@ -158,7 +158,7 @@ class Monitor:
         return self._state.drifts()
 
     async def tell_of_reboot(self, lost: Mapping[Key, str]) -> None:
-        """Tells once of all that a reboot has ended and that did not come back; each is then known to be down."""
+        """Raises one alert for all components that did not come back after a reboot; each counts as alerted then."""
         if not lost:
             return
         now = datetime.now(UTC)
@@ -228,7 +228,7 @@ class Monitor:
         await self._let_go()
 
     async def _let_go(self) -> None:
-        """Forgets what is no longer declared; what was open of it is over."""
+        """Forgets components that are no longer declared, and closes their alerts."""
         now = datetime.now(UTC)
         over: list[NewAlert] = []
         declared = self._state.targets.keys()
@@ -322,13 +322,13 @@ class Monitor:
             nursery.start_soon(self._intent.heal, *key)
 
     async def _restart(self, key: Key, ill: Known) -> None:
-        """Restarts what is ill. Where only its end came of that, it is healed on: nobody stopped it by hand."""
+        """Restarts an unhealthy container. If that only ended it, healing goes on: nobody stopped it by hand."""
         if await self._intent.heal(*key, ill=ill.container):
             await self._send.send(Ours(ill.container, ill.started_at))
 
 
 def _hidden(health: Health | None, grace: float) -> float:
-    """Seconds that a component may be ill from its start on before it is healed for that."""
+    """Seconds after its start in which a component may be unhealthy before it is healed."""
     if health is None:
         return 0.0
     return (health.start_period + health.retries * (health.interval + health.timeout)).total_seconds() + grace

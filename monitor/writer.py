@@ -20,9 +20,9 @@ from monitor.ports import Ledger, NewAlert, OutsideError, Silence
 
 log = structlog.get_logger()
 
-# Between two trials. Somebody who frees space sees it work at once; a disk that stays full is not asked for ever.
+# Pauses between trials: short at first, since somebody may be freeing space, and longer for a disk that stays full.
 _FIRST_S, _LONGEST_S = 1.0, 30.0
-# A disk that was full a moment ago is at its limit: it is tried at long intervals, so that it is told seldom.
+# A disk that was full a moment ago is near its limit: long pauses keep it from being reported again and again.
 _CALM_S = 600.0
 # A day of a node whose components all restart every hour; some ten MiB.
 _FACTS_HELD = 10_000
@@ -60,7 +60,7 @@ class Writer:
     async def record(
         self, facts: Sequence[Fact], states: Sequence[Known], alerts: Sequence[NewAlert], now: datetime
     ) -> None:
-        """Keeps it, and has told what is to be told. A ledger that cannot be written is no error here."""
+        """Writes it, and submits the alerts to be sent. A ledger that cannot be written is no error here."""
         # 1. What was held is written first: a recovered must not come before what it closes.
         if self._is_behind or not self._ledger.state.ok:
             self._hold(facts, states, alerts, now)
@@ -88,7 +88,7 @@ class Writer:
         return [each for each in self._silences if each.until > now]
 
     async def run(self) -> NoReturn:
-        """Says when the ledger cannot be written and when it can again, and writes what was held. Until cancelled."""
+        """Until cancelled: reports when the ledger cannot be written, and when it can again; writes what was held."""
         pause = _FIRST_S
         while True:
             await self._ledger.until(ok=False)
@@ -132,7 +132,7 @@ class Writer:
             self._alerts.append(_Held(new, now, number))
 
     async def _write(self) -> None:
-        """Writes all that is held, and what is held meanwhile. Raises OutsideError; then the rest is held on."""
+        """Writes everything that is held, also what comes meanwhile. Raises OutsideError, and then keeps the rest."""
         self._is_writing = True
         try:
             while self._facts or self._states or self._alerts:
@@ -166,6 +166,6 @@ class Writer:
     # -- telling
 
     def _tell(self, kind: AlertKind, observed: str, reason: str, since: datetime) -> None:
-        """Tells something of the ledger itself, which has no row of it."""
+        """Sends an alert about the ledger itself, which has no row for it."""
         news = NewAlert("", "", kind, "writable", observed, reason, since, 0, "")
         self._dispatcher.submit(news.numbered(NOT_KEPT, self._node))

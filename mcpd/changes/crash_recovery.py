@@ -30,7 +30,7 @@ _CUT_OFF = "mcpd ended in the middle of it"
 
 
 async def take_up_what_was_left(node: Node, operations: Operations) -> None:
-    """Starts going on with every open operation; returns when each of them holds its service."""
+    """Resumes every open operation; returns when each of them holds its service."""
     for left in await node.journal.open():
         log.warning(
             "going on with what an earlier mcpd left", operation=left.id, kind=left.kind, target=str(left.target)
@@ -39,7 +39,7 @@ async def take_up_what_was_left(node: Node, operations: Operations) -> None:
 
 
 class _Continuation:
-    """What is left to do of one operation, as the body of an operation."""
+    """The rest of one operation, as the body of another."""
 
     def __init__(self, node: Node, left: OperationRecord) -> None:
         self._node = node

@@ -83,14 +83,14 @@ class Operation:
         self._error: McpdError | None = None
 
     async def take(self, component: str, step: Step, message: str) -> None:
-        """Journals and tells which step is being taken, before it is taken. Raises RegistryError."""
+        """Journals and reports a step before it is taken. Raises RegistryError."""
         progress = Progress(datetime.now(UTC), component, step, message)
         if self.is_kept:
             await self._journal.take(self.id, progress)
         self._publish(progress)
 
     async def take_anyhow(self, component: str, step: Step, message: str) -> None:
-        """The same for a step that ends what was begun, or takes it back: whether or not it can be written down."""
+        """As `take`, for a step that finishes or reverts something, and is taken even if it cannot be journalled."""
         try:
             await self.take(component, step, message)
         except RegistryError as error:
@@ -100,11 +100,11 @@ class Operation:
         await self.take_anyhow(component, Step.REVERT, message)
 
     def report(self, component: str, step: Step, message: str) -> None:
-        """Tells how a step is getting on."""
+        """Reports the progress of a step."""
         self._publish(Progress(datetime.now(UTC), component, step, message))
 
     async def conclude(self, *outcomes: Outcome) -> None:
-        """Tells how the operation ended for some components, and journals it."""
+        """Reports how the operation ended for some components, and journals it."""
         try:
             if self.is_kept:
                 await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
@@ -140,7 +140,7 @@ class Operation:
             raise CancelledError(cancelled(self.cancelled_by))
 
     def is_committed(self) -> None:
-        """From now on it counts: called with no checkpoint after `revocable`, so that no `cancel` comes between."""
+        """The commit point. Call it with no checkpoint after `revocable`, so that no `cancel` comes between."""
         self._irrevocable = _COMMITTED
 
     def goes_back(self) -> None:
@@ -259,7 +259,7 @@ class Operations:
         return operation
 
     def take_up(self, left: OperationRecord, caller: Caller, body: Body) -> None:
-        """Goes on with an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
+        """Resumes an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
         operation = Operation(left.id, left.kind, left.target, caller, left.started_at, self._journal)
         operation.is_taken_up()
         self._running[left.target.service] = operation
@@ -342,7 +342,7 @@ class Operations:
             self._unrecorded.pop(number, None)
 
     async def _record_ends_later(self) -> None:
-        """Whoever begins the next operation may be quicker; nothing is lost when mcpd ends before: see `recovery`."""
+        """Another operation may begin before that. Nothing is lost when mcpd ends first: see `crash_recovery`."""
         while self._unrecorded:
             await self._journal.until_writable()
             try:

@@ -46,7 +46,7 @@ class Published(NamedTuple):
     protocol: str
 
     def meets(self, other: Published) -> bool:
-        """Whether no two can have both."""
+        """Whether the two exclude each other."""
         if self.protocol != other.protocol or self.last < other.first or other.last < self.first:
             return False
         return _addresses_meet(self.ip, other.ip)
@@ -121,7 +121,7 @@ def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
 
 
 def conflicts(wanted: Iterable[Need], claims: Sequence[Claim]) -> tuple[str, ...]:
-    """A sentence for each need that somebody else's claim meets; of several claims the first is told."""
+    """A sentence for each need that conflicts with somebody else's claim; of several claims it names the first."""
     found = []
     for need in wanted:
         claim = next((each for each in claims if each.port.meets(need.port)), None)
@@ -207,7 +207,7 @@ async def check_free(node: Node, service: str, component: Component, container: 
 
 
 async def _held_by_others(wanted: Sequence[Need], containers: Sequence[Container]) -> list[tuple[Socket, Owner]]:
-    """Other processes' sockets; what podman still holds for a container that is gone, it lets go of soon."""
+    """Other processes' sockets. Waits for podman to release those of containers that are gone."""
     numbers = {(number, each.port.protocol) for each in wanted for number in range(each.port.first, each.port.last + 1)}
     found: list[tuple[Socket, Owner]] = []
     with trio.move_on_after(_PATIENCE_S):
@@ -280,7 +280,7 @@ async def _holders(podman: Podman, container: str) -> list[Container]:
 
 
 async def _mended(holder: Container) -> str:
-    """Sets up again what the failed start may have taken from ``holder``; in words what came of it."""
+    """Restores the network that the failed start may have taken from ``holder``; returns in words how that went."""
     name = f"{holder.service}/{holder.component}" if holder.service else holder.name
     problem = await network.reload(holder.id)
     if not problem:

@@ -99,7 +99,7 @@ class _Restoration:
             await self._podman.remove_own_network(name, {LABEL_NODE: self._plan.service.node})
 
     async def _attempt(self, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]) -> None:
-        """One step back; what is not there any more needs none."""
+        """One step back. What is no longer there needs none."""
         with contextlib.closing(action):
             await self._operation.take_back(plan.component.name, words)
             try:
@@ -111,7 +111,7 @@ class _Restoration:
 
 
 async def retire(podman: Podman, plan: DeployPlan, operation: Operation) -> None:
-    """Removes the old containers of a deploy that counts. What cannot be removed now, the next deploy removes."""
+    """Removes the old containers of a committed deploy. The next deploy removes what cannot be removed now."""
     replaced = {each.container + LAST: each.component.name for each in plan.components if each.action is Action.REPLACE}
     for name, component in (dict.fromkeys(plan.leftovers, "") | replaced).items():
         await operation.take_anyhow(component, Step.REMOVE, f"removing {name}")

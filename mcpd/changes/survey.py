@@ -43,7 +43,7 @@ async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Conta
 
 
 async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
-    """What containers that are made anew need of the node and it does not have."""
+    """What new containers need of the node and it lacks."""
     new = [each.component for each in plan.components if each.is_made_anew]
     found: tuple[str, ...] = ()
     if any(each.secrets for each in new):
@@ -82,7 +82,7 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
 
 
 async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> list[str]:
-    """Secrets that changed since a container that stays was made, or that a next one would not find."""
+    """Secrets that changed after a container was made that stays, or that its successor would not find."""
     if not any(each.component.secrets for each in kept):
         return []
     here, found = await node.podman.secrets(), []

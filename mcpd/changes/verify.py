@@ -90,7 +90,7 @@ def settle_s(component: Component, *, is_new: bool = False) -> float:
 async def _judged(
     podman: Podman, name: str, seen: Inspected, health: Health | None, grace: timedelta, settle: float
 ) -> Verdict | None:
-    """What its probe says, and not before it has run ``settle`` seconds from now on; None when it ended before."""
+    """The probe's verdict, at the earliest after ``settle`` seconds; None when the container ended before."""
     verdict: Verdict | None = None
     async with trio.open_nursery() as nursery:
 

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 _POLL_S = 60.0
 # statvfs(2) answers from memory; what takes longer hangs.
 _LOOK_S = 2.0
-# There is room again when there is so much more than the threshold: what swings around it is told of once.
+# A full filesystem counts as free at this multiple of the threshold, so that one that swings is reported once.
 _HYSTERESIS = 1.1
 
 
@@ -60,9 +60,9 @@ class Space:
         self._looking = trio.CapacityLimiter(1)
 
     async def look(self) -> tuple[Room, ...]:
-        """Every filesystem once; as they were last seen, when one hangs.
+        """Looks at every filesystem. When one hangs, returns what was last seen.
 
-        One that cannot be looked at is left out; so is podman's, until it has answered.
+        Leaves out a filesystem that cannot be read, and podman's until podman has said where it is.
         """
         # A network filesystem that hangs holds up one thread of ours, and neither who asks nor the daemon's end.
         with trio.move_on_after(_LOOK_S):
@@ -85,7 +85,7 @@ class Space:
 async def watch(
     space: Space, least: Callable[[], FreeSpace], node: str, ledger: MonitorLedger, messenger: Messenger
 ) -> NoReturn:
-    """Runs until cancelled; ``least`` is asked each time."""
+    """Checks every minute until cancelled; ``least`` is read each time."""
     while True:
         try:
             await space.find_storage()
@@ -98,7 +98,7 @@ async def watch(
 async def tell(
     found: tuple[Room, ...], least: FreeSpace, node: str, ledger: MonitorLedger, messenger: Messenger, now: datetime
 ) -> None:
-    """Tells what has changed since it was told last. Raises RegistryError."""
+    """Records and sends what has changed since the last report. Raises RegistryError."""
     told = await ledger.full_disks()
     for room in found:
         was_full = room.filesystem in told
@@ -115,7 +115,7 @@ async def tell(
 
 
 def judge(room: Room, least: FreeSpace, *, was_full: bool) -> bool:
-    """Whether it has too little room; with what was, so that it is not told twice of what swings around the limit."""
+    """Whether it has too little room. One that ``was_full`` must be well above the limit to count as free again."""
     limit = least.of(room.total)
     return room.free < (limit * _HYSTERESIS if was_full else limit)
 

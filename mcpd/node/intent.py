@@ -18,7 +18,7 @@ from monitor.model import Sighting
 
 log = structlog.get_logger()
 
-# A healing that failed may have come as far as to end what was ill.
+# A heal that failed may have stopped the container all the same.
 _TOUCHED = (Result.STARTED, Result.RESTARTED, Result.FAILED)
 
 
@@ -30,7 +30,7 @@ class NodeIntent:
         self._operations = operations
         self._started = started
         self._changes = 0
-        # Those of our healings that end what runs.
+        # Heals that restart a running container.
         self._restarts: set[Operation] = set()
         self.is_booting = False
 
@@ -42,9 +42,10 @@ class NodeIntent:
         ]
 
     def is_busy(self, service: str) -> bool:
-        """Not while we start what died: whether that helps is to be judged. A restart of ours ends something, though.
+        """Whether an operation is at work on it. Until a boot has started everything, every service is busy.
 
-        All are busy until a boot has started them.
+        A heal that starts what died does not count, so that the monitor judges whether it helps. One that restarts a
+        container does, since it ends one.
         """
         at_work = (each for each in self._operations.running if each.kind != "heal" or each in self._restarts)
         return self.is_booting or any(each.target.service == service for each in at_work)
@@ -56,7 +57,7 @@ class NodeIntent:
         return await self._started.receive()
 
     async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
-        """Heals it as an operation, so that it meets no other; a service that is busy is left to who is at work."""
+        """Heals a component as an operation, so that no other is at work on its service. Leaves a busy service be."""
 
         async def body(operation: Operation) -> None:
             if ill:

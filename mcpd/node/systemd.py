@@ -1,6 +1,6 @@
 """Notifies systemd: sd_notify(3), a status sentence for `systemctl status`, and the watchdog.
 
-Without NOTIFY_SOCKET in the environment nothing of this happens.
+Does nothing without NOTIFY_SOCKET in the environment.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ log = structlog.get_logger()
 
 # systemd reads at once; when it does not, it is not worth more of the daemon's time.
 _SEND_S = 1.0
-# How often the sentence is made anew. A person looks at it.
+# How often the status sentence is refreshed, for people to read.
 _STATUS_EVERY_S = 15.0
-# How often a start that takes long asks for more time, when no watchdog sets the pace.
+# How often a slow start asks systemd for more time, when no watchdog sets the pace.
 _EXTEND_EVERY_S = 10.0
 # A server that has just begun to listen answers in milliseconds; one that does not is asked again.
 _READY_WITHIN_S = 10.0
@@ -32,9 +32,9 @@ Probe = Callable[[], Awaitable[None]]
 
 
 class Manager:
-    """The service manager at ``address``, a path or "@" and an abstract name; empty: there is none to tell.
+    """The service manager at ``address``: a path, or "@" and an abstract name. Empty: there is none.
 
-    ``watchdog``: the seconds within which it wants to hear of us again; None: it does not.
+    ``watchdog`` is its timeout in seconds; None: there is no watchdog.
     """
 
     def __init__(self, address: str = "", watchdog: float | None = None) -> None:
@@ -46,9 +46,9 @@ class Manager:
 
     @classmethod
     def from_environment(cls, environment: MutableMapping[str, str]) -> Manager:
-        """Takes the variables away (sd_notify(3), sd_watchdog_enabled(3)).
+        """Reads the variables and removes them (sd_notify(3), sd_watchdog_enabled(3)).
 
-        They are for us alone: podman would speak for itself, and hand the socket on to containers.
+        They are for us alone: podman would notify systemd itself, and pass the socket on to containers.
         """
         address = environment.pop("NOTIFY_SOCKET", "")
         microseconds = environment.pop("WATCHDOG_USEC", "")
@@ -97,7 +97,7 @@ class Supervision:
             nursery.start_soon(self._keep_status)
 
     async def ready(self, answers: Probe) -> None:
-        """Says so once ``answers`` has returned, which is asked again for the watchdog from now on."""
+        """Says READY once ``answers`` returns; the watchdog asks it again from now on."""
         if not self._manager:
             return
         # From here on a server that does not answer gets no more time from systemd, which then starts us again.

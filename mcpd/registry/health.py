@@ -77,7 +77,7 @@ def _remedy(path: Path, code: int) -> str:
 
 
 class DatabaseHealth:
-    """Whether the database can be written: it cannot from the first failure on, until a trial has gone well."""
+    """Whether the database can be written: not from the first failure until a trial succeeds."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
@@ -103,8 +103,8 @@ class DatabaseHealth:
         since = self._now() if self._state.ok else self._state.since
         self._set(SourceState(NAME, False, str(error), since))
 
-    def is_over(self) -> None:
-        """Takes note that a trial has gone well."""
+    def recovered(self) -> None:
+        """A trial has succeeded."""
         self.error = None
         if not self._state.ok:
             self._set(SourceState(NAME, True, "", self._now()))

@@ -83,7 +83,7 @@ class Registry:
 
         await self._run(fill)
         await self._run(lambda db: db.execute("DELETE FROM facts_of_node WHERE name = ?", (_TRIAL,)))
-        self._health.is_over()
+        self._health.recovered()
 
     # -- intent
 

@@ -10,7 +10,7 @@ import msgspec
 
 from mcpd.registry.audit import AuditEntry
 
-# The first of its kind is told at once, all others within it as one.
+# The first call of its kind is logged at once, all others within this time as one.
 MINUTE_S = 60.0
 # Of one peer: an RPC and how it ended. Above that, peers are counted together, so that whoever has many addresses
 # writes no more than this a minute, and then a line for each RPC and status.
@@ -19,7 +19,7 @@ OTHERS = "other addresses"
 
 
 class _Window:
-    """The calls of one kind since ``began``, the one that was told at once not among them."""
+    """The calls of one kind since ``began``, without the first, which was logged at once."""
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -36,7 +36,7 @@ class AnonymousCalls:
         self._windows: dict[tuple[str, str, str], _Window] = {}
 
     def is_first(self, entry: AuditEntry, address: str) -> bool:
-        """Whether this call is to be told now; else it is counted."""
+        """Whether this call is to be logged now; if not, it is counted."""
         kind = (address, entry.method, entry.status)
         window = self._windows.get(kind)
         if window is None and len(self._windows) >= MOST_KINDS:
@@ -51,7 +51,7 @@ class AnonymousCalls:
         return False
 
     def due(self, *, all_of_them: bool = False) -> list[AuditEntry]:
-        """What was counted in the minutes that are over; a kind that goes on is told of once in each."""
+        """What was counted in the minutes that are over: an entry for each kind and minute."""
         now = self._clock()
         found = []
         for kind, window in list(self._windows.items()):

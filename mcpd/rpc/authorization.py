@@ -16,7 +16,7 @@ from mcpd.model import Caller, Role
 from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.call import Call
 
-# How often it is looked whether the tokens of open calls are still good. Most answers are in memory.
+# How often the tokens of open calls are checked again. Most answers come from memory.
 LOOK_AGAIN_S = 1.0
 
 
@@ -33,7 +33,7 @@ def refusal(caller: Caller, need: Role) -> errors.ForbiddenError | None:
 
 
 class OpenCalls:
-    """The calls that go on: those that were let in with a token are cut off when it is not good any more."""
+    """The calls that go on. Those that were let in with a token are cut off when it is no longer valid."""
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
@@ -46,7 +46,7 @@ class OpenCalls:
         self._open.discard(call)
 
     async def look_again(self) -> None:
-        """In Trio: cuts off the open calls whose token is not good any more, or not for what they do."""
+        """In Trio: cuts off the open calls whose token is no longer valid, or no longer has the role that they need."""
         by_token: defaultdict[str, list[Call]] = defaultdict(list)
         for call in self._open:
             if call.token:

@@ -49,14 +49,14 @@ class Call:
         self._task = task
 
     def end(self) -> None:
-        """Tells of it, once: before the client has the last of its answer, or when there is none."""
+        """Logs it, once: before the client has the end of its answer, or when there is no answer."""
         self._task = None  # which holds the call: a circle is freed late
         ended, self._ended = self._ended, None
         if ended:
             ended(self)
 
     def cut(self, why: McpdError) -> None:
-        """Ends it with ``why``, wherever it is; what it has set going is as when a client leaves."""
+        """Ends it with ``why``, wherever it is. What it started goes on as after a client that left."""
         self.ending = why
         if self._task:
             self._task.cancel()

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Calls(AbstractHandler):
-    """Of one connection. ``ended`` is told of each exactly once, also of one that was reset before it began.
+    """The calls of one connection. ``ended`` is called once for each, also for one that was reset before it began.
 
-    It is among ``busy`` while it has any.
+    The connection is in ``busy`` while it has calls.
     """
 
     def __init__(

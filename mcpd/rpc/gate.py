@@ -180,7 +180,7 @@ async def _answer(
 
 
 def _of(stream: Stream[Any, Any]) -> CallStream:
-    """What our `Processor` made for grpclib's."""
+    """Our stream behind grpclib's."""
     return cast(CallStream, stream._stream)
 
 

@@ -44,7 +44,7 @@ Execute = Callable[[tuple[str, ...], Alert, float], Awaitable[Execution]]
 
 
 class _Attempt(NamedTuple):
-    """How an attempt went that the ledger does not have yet."""
+    """The outcome of an attempt that the ledger does not have yet."""
 
     execution: Execution
     delivery: Delivery
@@ -187,7 +187,7 @@ class Dispatcher:
                 await trio.sleep(_BACKOFF_S[attempts - 1])
 
     async def _is_hushed(self, alert: Alert) -> bool:
-        """What cannot be asked is told: rather once too often."""
+        """Sends when the ledger cannot be asked: rather once too often."""
         if not alert.is_kept:
             return False
         try:

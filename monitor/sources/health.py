@@ -65,7 +65,7 @@ class HealthPoller:
             await trio.sleep(health.interval.total_seconds())
 
     async def _ask(self, health: Health, patient: Patient, *, was_well: bool) -> probes.Verdict | None:
-        """None: podman cannot be asked, or says that it does not run, of which a probe says nothing."""
+        """None: podman cannot be asked, or says that the container does not run, of which a probe says nothing."""
         try:
             verdict = await probes.ask(health, patient.container, self._executor)
         except OutsideError:
