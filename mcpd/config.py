@@ -1,4 +1,4 @@
-"""`mcpd.toml`: what the daemon is told by its operator, checked as a whole before anything starts."""
+"""`mcpd.toml`: the daemon's configuration, checked as a whole before anything starts."""
 
 from __future__ import annotations
 

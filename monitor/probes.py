@@ -1,4 +1,4 @@
-"""The component's own probe: asked once, with a verdict and its words. Intervals and retries are the caller's."""
+"""A component's own probe: runs it once, and gives a verdict in words. Intervals and retries are the caller's."""
 
 from __future__ import annotations
 

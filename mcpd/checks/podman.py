@@ -1,4 +1,4 @@
-"""podman: whether it answers where mcpd would ask it, and what it says of itself."""
+"""Checks podman: whether it answers where mcpd would ask it, and what it says of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often a peer may fail to authenticate: a bounded table, by address."""
+"""Limits failed authentications: a bounded table, by peer address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two event loops, typed: grpclib lives in a trio-asyncio loop, everything of ours in Trio."""
+"""The bridge between the two event loops: grpclib runs in a trio-asyncio loop, everything of ours in Trio."""
 
 from __future__ import annotations
 

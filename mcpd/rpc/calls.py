@@ -1,11 +1,9 @@
-"""The calls of a connection, from the first byte of their headers on: each is answered, released and told of."""
+"""The calls of one connection, from the first byte of their headers: each is answered, released and logged."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,73 +12,19 @@ from grpclib.const import Handler
 from grpclib.protocol import AbstractHandler
 from grpclib.server import _abort, request_handler
 
-from mcpd.errors import McpdError, UnavailableError
-from mcpd.model import Caller, Role
+from mcpd.errors import UnavailableError
+from mcpd.rpc.call import SHOWN_CHARS, UNKNOWN, Call, Headers
+from mcpd.rpc.streams import CallStream
 
 if TYPE_CHECKING:
     from grpclib.encoding.base import CodecBase
     from grpclib.events import _DispatchServerEvents
 
-    from mcpd.rpc.streams import CallStream
-
-Headers = list[tuple[str, str]]
-
-# What the audit log and the metrics call an RPC that no contract has: a stranger chooses no name there.
-UNKNOWN = "unknown"
-SHOWN_CHARS = 120
-
-
-class Call:
-    """What is known of one call, for its log line, and what ends it early."""
-
-    def __init__(self, method: str, peer: str, ended: Callable[[Call], None] | None = None) -> None:
-        self._ended = ended
-        self.method = method
-        self.peer = peer
-        self.at = datetime.now(UTC)
-        self.started = time.monotonic()
-        self.caller: Caller | None = None
-        self.target = ""
-        # As the client was told, or as it would have been.
-        self.status = Status.CANCELLED
-        self.is_answered = False
-        # With what it was let in: looked at again while it lasts.
-        self.token = ""
-        self.need: Role | None = None
-        # Why it is cut off.
-        self.ending: McpdError | None = None
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self, task: asyncio.Task[None]) -> None:
-        self._task = task
-
-    def end(self) -> None:
-        """Tells of it, once: before the client has the last of its answer, or when there is none."""
-        self._task = None  # which holds the call: a circle is freed late
-        ended, self._ended = self._ended, None
-        if ended:
-            ended(self)
-
-    def cut(self, why: McpdError) -> None:
-        """Ends it with ``why``, wherever it is; what it has set going is as when a client leaves."""
-        self.ending = why
-        if self._task:
-            self._task.cancel()
-
-    def answered(self, headers: Headers) -> None:
-        """Notes what the client is told."""
-        self.is_answered = True
-        told = dict(headers)
-        if "grpc-status" in told:
-            self.status = Status(int(told["grpc-status"]))
-        elif told.get(":status") == "405":  # to what is no POST (grpc's doc/http-grpc-status-mapping.md)
-            self.status = Status.UNKNOWN
-
 
 class Calls(AbstractHandler):
-    """Of one connection. ``ended`` is told of each exactly once, also of one that was reset before it began.
+    """The calls of one connection. ``ended`` is called once for each, also for one that was reset before it began.
 
-    It is among ``busy`` while it has any.
+    The connection is in ``busy`` while it has calls.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The server's connections: how many there may be, what each may ask of us, and when one has been idle for too long."""
+"""The server's connections: how many there may be, what each may ask of us, and when an idle one is closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an accepted socket to an HTTP/2 connection: the TLS handshake, and who waits in it."""
+"""From an accepted socket to an HTTP/2 connection: the TLS handshake, and limits for those that wait in it."""
 
 from __future__ import annotations
 

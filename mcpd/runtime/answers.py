@@ -1,4 +1,4 @@
-"""podman's answers: the JSON of its API (version 4.0.0) as typed values, and what becomes of them here. Pure."""
+"""podman's answers: the JSON of its API (version 4.0.0) as typed values, and those as ours. Pure functions."""
 
 from __future__ import annotations
 

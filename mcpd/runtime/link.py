@@ -1,4 +1,4 @@
-"""The podman link: a socket that answers. A configured one is watched; otherwise mcpd runs the API service itself."""
+"""The podman link: watches a configured socket, or runs podman's API service itself."""
 
 from __future__ import annotations
 

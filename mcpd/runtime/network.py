@@ -1,4 +1,4 @@
-"""What podman can do about a container's network, and its REST API cannot."""
+"""Mends a container's network through podman's command line, where the REST API cannot."""
 
 from __future__ import annotations
 

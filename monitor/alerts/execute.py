@@ -1,4 +1,4 @@
-"""Runs the operator's command for one alert: an argv array, no shell anywhere, and nothing of it outlives its time.
+"""Runs the alert command once: an argv array, no shell, and nothing of it outlives its timeout.
 
 Audit finding S1. What a container is called, or says of itself, reaches the command as data only: in the ``MCP_*``
 variables of execve(2) and in a JSON document on stdin.
@@ -20,7 +20,7 @@ import msgspec
 import trio
 from trio.lowlevel import FdStream
 
-from monitor.alerts.model import Alert, Execution
+from monitor.model import Alert, Execution
 from monitor.pidfd import wait_exit
 
 # Where the command and what it calls are looked for: the PATH that systemd gives to a service, whatever ours is.

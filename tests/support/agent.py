@@ -20,7 +20,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.support.waiting import DEADLINE_S, free_port
 

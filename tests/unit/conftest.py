@@ -15,8 +15,8 @@ from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from mcpctl import __main__ as program
-from mcpd import pki
 from mcpd.registry.store import Registry
+from mcpd.setup import pki
 from tests.support.agent import HOST, Node, Program, Ran, Run
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")

@@ -21,7 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from monitor.alerts import execute as module
 from monitor.alerts.execute import execute
-from monitor.alerts.model import Alert, AlertKind, Execution
+from monitor.model import Alert, AlertKind, Execution
 from monitor.pidfd import wait_exit
 from tests.support.waiting import until
 
@@ -518,7 +518,7 @@ AUDITED = """
 import json, sys, trio
 from datetime import UTC, datetime
 from monitor.alerts.execute import execute
-from monitor.alerts.model import Alert, AlertKind
+from monitor.model import Alert, AlertKind
 
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty")
 seen = []

@@ -281,7 +281,7 @@ async def test_strangers_calls_are_counted_and_those_of_somebody_are_all_told_of
             ("ListServices", "OK"): 20,
             ("ListServices", "UNAUTHENTICATED"): 1,
         }
-        rig.gate.tell_counted(all_of_them=True)
+        rig.gate.log.tell_counted(all_of_them=True)
         counted = {(each.method, each.peer): each.calls for each in rig.told[-2:]}
         assert counted == {("Check", "10.0.0.1"): 19, ("ListServices", "10.0.0.1"): 19}
 
@@ -474,11 +474,11 @@ async def test_an_open_stream_ends_with_its_token(answer: Caller | Exception, st
         rig.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
         push = rig.headers(AGENT + "PushFile", BEARER)
         await rig.exchange()
-        await rig.gate.look_again()
+        await rig.gate.open_calls.look_again()
         await rig.exchange()
         assert (rig.status(stream), rig.status(push)) == ("", "")
         rig.tokens.answer = answer
-        await rig.gate.look_again()
+        await rig.gate.open_calls.look_again()
         await rig.exchange()
         assert (rig.status(stream), rig.status(push)) == (status, status)
         assert {each.caller for each in rig.told} == {"ops"}
@@ -489,6 +489,6 @@ async def test_a_viewers_stream_goes_on_when_an_admin_becomes_a_viewer() -> None
         stream = rig.call(AGENT + "WatchEvents", BEARER)
         await rig.exchange()
         rig.tokens.answer = Caller("ops", Role.VIEWER, None)
-        await rig.gate.look_again()
+        await rig.gate.open_calls.look_again()
         await rig.exchange()
         assert rig.status(stream) == ""

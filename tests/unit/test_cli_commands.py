@@ -22,7 +22,7 @@ from mcpctl import __main__ as program
 from mcpctl import __version__
 from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
 from mcpctl.nodes import client
-from mcpd import pki
+from mcpd.setup import pki
 
 DEADLINE_S = 30.0
 CONFIG = """\

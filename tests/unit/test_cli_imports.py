@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.support.agent import WEB, of_a_shell
 from tests.support.waiting import DEADLINE_S
 

@@ -29,7 +29,7 @@ from mcpctl.auth import session
 from mcpctl.auth.credentials import Account, Lifetime, Server, lifetime
 from mcpctl.auth.session import Step, step
 from mcpctl.ui import render
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.support.agent import AT, HOSTILE, WEB, Node, Program, Run, of_a_shell, stripped
 from tests.support.mcias_process import PASSWORD, Mcias

@@ -19,7 +19,7 @@ from mcpctl import config
 from mcpctl.auth import tls
 from mcpctl.errors import SilentError
 from mcpctl.nodes import client, fanout
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.support.agent import AT, HOST, WEB, Agent, Node, Run, stripped
 from tests.support.waiting import DEADLINE_S, free_port

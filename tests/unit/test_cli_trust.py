@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mcpctl.auth import tls
-from mcpd import pki
+from mcpd.setup import pki
 
 
 def refused(folder: Path, authority: pki.Authority, server: pki.Pem, name: str) -> str:

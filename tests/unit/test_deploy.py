@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mcpd.changes import declare
+from mcpd.changes import sync
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.losses import check_accepted
 from mcpd.changes.node import Node
@@ -199,7 +199,7 @@ async def test_a_deploy_that_would_lose_something_touches_nothing_until_that_is_
     # It gets as far as the journal, which is full.
     with pytest.raises(RevertedError, match="disk is full"):
         await deploy.run(wanted, selected, accept_losses=True)
-    (pending,) = await declare.pending(node, wanted)
+    (pending,) = await sync.pending(node, wanted)
     assert "needs --accept-loss, since no definition can say --cap-add CAP_NET_ADMIN" in pending.reason
 
 

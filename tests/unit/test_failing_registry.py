@@ -17,31 +17,32 @@ import trio
 from grpclib.const import Status
 
 from mcpd.changes.adopt import Adopt
-from mcpd.changes.declare import Purge, Sync
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations, RevertedError
-from mcpd.changes.recreate import Recreate
+from mcpd.changes.purge import Purge
+from mcpd.changes.recover import Recover
+from mcpd.changes.sync import Sync
 from mcpd.errors import DamagedRegistryError, McpdError, RegistryError, UnwritableError
 from mcpd.model import Caller, Container, Result, Role, Target
-from mcpd.registry import trouble
+from mcpd.node.restore_report import tell_of_missing
+from mcpd.registry import health
 from mcpd.registry.audit import AuditEntry, AuditLog
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.restored import tell_of_missing
-from mcpd.rpc import gate
+from mcpd.rpc.call import Call
+from mcpd.rpc.statuses import status_of
 from mcpd.runtime.podman import Podman
 from mcpd.snapshots import take
-from monitor import keeper
+from monitor import writer
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.keeper import Keeper
-from monitor.model import Desired, Fact, Known, Observed, Sighting, Wanted
+from monitor.model import Alert, AlertKind, Delivery, Desired, Execution, Fact, Known, Observed, Sighting, Wanted
 from monitor.ports import NewAlert
 from monitor.ports import Target as Declared
 from monitor.watch import Monitor, Settings
+from monitor.writer import Writer
 from protos.fingerprint import spec_hash
 from protos.spec import Service
 from tests.support.builders import component, container, service
@@ -175,16 +176,16 @@ async def test_bytes_that_mcpd_never_wrote_are_damage(registry: Registry, tmp_pa
 
 
 def test_every_error_of_the_disk_has_a_remedy_and_a_status(tmp_path: Path) -> None:
-    for code in trouble._UNWRITABLE:
+    for code in health._UNWRITABLE:
         error = sqlite3.OperationalError("words of SQLite's")
         error.sqlite_errorcode = code | 1 << 8
-        found = trouble.failure(tmp_path / "mcp.db", error)
+        found = health.failure(tmp_path / "mcp.db", error)
         assert isinstance(found, UnwritableError)
         assert not isinstance(found, DamagedRegistryError)
         assert str(found).startswith(f"{tmp_path}/mcp.db cannot be written: words of SQLite's; ")
     for kind in (UnwritableError, DamagedRegistryError):
-        call = gate.Call("/mcp.v1.AgentService/Deploy", "")
-        assert gate._status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
+        call = Call("/mcp.v1.AgentService/Deploy", "")
+        assert status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
 
 
 async def test_that_a_registry_is_missing_beside_its_snapshots_is_said(
@@ -233,7 +234,7 @@ async def test_calls_wait_for_the_audit_table_and_are_said_to_once(
 
     await until_so(all_are_there)
     out = capsys.readouterr().out
-    assert out.count("not in the audit table yet") == 1
+    assert out.count("the audit table cannot be written yet") == 1
     assert out.count("caught up") == 1
 
 
@@ -279,8 +280,8 @@ class Command:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_FIRST_S", 0.05)
-    monkeypatch.setattr(keeper, "_LONGEST_S", 0.1)
+    monkeypatch.setattr(writer, "_FIRST_S", 0.05)
+    monkeypatch.setattr(writer, "_LONGEST_S", 0.1)
 
 
 class Watched:
@@ -408,11 +409,11 @@ async def test_memory_is_bounded_and_the_newest_facts_stay(
     monkeypatch: pytest.MonkeyPatch,
     quick: None,  # noqa: ARG001
 ) -> None:
-    monkeypatch.setattr(keeper, "_FACTS_HELD", 10)
-    monkeypatch.setattr(keeper, "_ALERTS_HELD", 4)
+    monkeypatch.setattr(writer, "_FACTS_HELD", 10)
+    monkeypatch.setattr(writer, "_ALERTS_HELD", 4)
     ledger, command = MonitorLedger(registry, "n1"), Command()
     dispatcher = Dispatcher(ledger, lambda: ("notify",), 10.0, command.execute)
-    kept = Keeper("n1", ledger, dispatcher)
+    kept = Writer("n1", ledger, dispatcher)
     await nursery.start(dispatcher.run)
     nursery.start_soon(kept.run)
     with read_only(registry):
@@ -448,7 +449,7 @@ async def test_what_was_held_is_written_before_anything_else_and_a_failure_in_th
         return Fact(f"k{number}", "web", "api", "c1", Observed.EXITED, NOW, f"{number}")
 
     ledger = Refusing(registry, "n1")
-    kept = Keeper("n1", ledger, Dispatcher(ledger, tuple, 10.0))
+    kept = Writer("n1", ledger, Dispatcher(ledger, tuple, 10.0))
     with read_only(registry):
         await kept.record([fact(0)], (), (), NOW)
     await kept.record([fact(1)], (), (), NOW)
@@ -468,7 +469,7 @@ async def test_what_the_ledger_refuses_is_a_bug_and_not_held_for_ever(registry: 
             raise RegistryError("UNIQUE constraint failed")
 
     ledger = Refusing(registry, "n1")
-    kept = Keeper("n1", ledger, Dispatcher(ledger, tuple, 10.0))
+    kept = Writer("n1", ledger, Dispatcher(ledger, tuple, 10.0))
     with pytest.raises(RegistryError, match="UNIQUE"):
         await kept.record([Fact("k", "web", "api", "c1", Observed.EXITED, NOW)], (), (), NOW)
 
@@ -532,7 +533,7 @@ async def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGener
     async def stays_up(*_: object, **__: object) -> None:
         await trio.lowlevel.checkpoint()
 
-    for module in ("lifecycle", "recreate", "deploy"):
+    for module in ("lifecycle", "recover", "deploy"):
         monkeypatch.setattr(f"mcpd.changes.{module}.comes_up", stays_up)
     async with Registry.open(tmp_path / "full.db") as opened:
         opened.__class__ = Full
@@ -550,7 +551,7 @@ CHANGES: dict[str, Act] = {
     "undeploy": lambda node, operation: Lifecycle(node, operation).undeploy(),
     "sync": lambda node, operation: Sync(node, operation).run(service(component("db", image="db:v2"), API)),
     "purge": lambda node, operation: Purge(node, operation).run(()),
-    "recover": lambda node, operation: Recreate(node, operation).run(),
+    "recover": lambda node, operation: Recover(node, operation).run(),
     "deploy": lambda node, operation: Deploy(node, operation).run(
         service(component("db", image="db:v2"), component("api", image="api:v2", depends_on=("db",))),
         frozenset({"db", "api"}),
@@ -615,7 +616,7 @@ async def test_wherever_it_fails_what_ran_runs_or_was_to_be_stopped(changed: Cha
 
 
 async def test_what_died_is_started_again_though_nothing_of_that_can_be_kept(changed: Changed) -> None:
-    from mcpd.watching import NodeIntent
+    from mcpd.node.intent import NodeIntent
 
     await changed.podman.stop("web-db", NOW - NOW)
     changed.registry.limit(0)

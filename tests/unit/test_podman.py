@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from mcpd.runtime.answers import Frames, Inspected, split
+from mcpd.runtime.api import Api
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed
 
@@ -95,7 +96,7 @@ async def test_a_command_that_prints_much_ends_as_it_ended(frames: int) -> None:
     session = Session(frames)
     async with httpx.AsyncClient(transport=httpx.MockTransport(session.answer), base_url="http://podman") as client:
         with trio.fail_after(30):
-            ran = await Podman(client, Path("podman.sock")).run_inside("c1", ("ask",))
+            ran = await Podman(Api(client, Path("podman.sock"))).run_inside("c1", ("ask",))
     assert (ran.status, session.left) == (1, 0)
     assert len(ran.output) <= 64 * 1024
     assert ran.output.endswith("0 no database\n" if frames else "")

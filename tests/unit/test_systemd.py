@@ -13,10 +13,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from mcpd.node.systemd import Manager, Supervision
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.probe import answers
-from mcpd.systemd import Manager, Supervision, sentence
+from mcpd.status.summary import sentence
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import SourceState
 from monitor.ports import Silence

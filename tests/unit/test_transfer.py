@@ -26,8 +26,8 @@ from mcpd.errors import (
 )
 from mcpd.files import ids, transfer, upload
 from mcpd.files.beneath import Parts, Tree
+from mcpd.files.download import CHUNK_BYTES, Download
 from mcpd.files.ids import IdMap, IdRange, Ids, Owner
-from mcpd.files.looking import CHUNK_BYTES, Download
 from mcpd.files.transfer import MAX_TRANSFERS, Transfers
 from mcpd.files.upload import Incoming, Upload
 from mcpd.model import Caller, Role
