@@ -216,7 +216,7 @@ SUCCESSES = {
     "whoami": "whoami",
 }
 WITHOUT_JSON = {"node-add", "node-remove", "node-set-state"}
-# Their documents are looked at where MCIAS is: test_cli_login.py.
+# Their documents are looked at where MCIAS is: login/test_login_command.py.
 WITH_MCIAS = {"login", "logout"}
 
 
