@@ -27,6 +27,7 @@ from tests.support.waiting import DEADLINE_S, free_port
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOST = "127.0.0.1"
 HOSTILE = "\x1b[2J\x9b31m one\r\ntwo\u2028three"
+JSON = ("--output", "json")
 WEB = 'name = "web"\nnode = "rift"\n[[components]]\nname = "api"\nimage = "x:v1"\n'
 
 
@@ -477,3 +478,6 @@ class Program:
         self._reader.join(DEADLINE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+Launch = Callable[..., Program]

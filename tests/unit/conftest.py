@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,10 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from mcpctl import __main__ as program
 from mcpd import pki
 from mcpd.registry.store import Registry
-from tests.support.agent import HOST, Node, Program, Ran, Run
+from tests.support.agent import HOST, WEB, Launch, Node, Program, Ran, Run
+from tests.support.changes import outcome, reports, step
+from tests.support.nodes import StatusAgent
+from tests.support.terminal import OnTerminal, Open
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 settings.register_profile("unit", deadline=None, database=None, print_blob=True)
@@ -73,6 +76,31 @@ def alone(rift: Node, tmp_path: Path) -> Node:
 
 
 @pytest.fixture
+def both(rift: Node, orion: Node) -> tuple[Node, Node]:
+    """They say how they are."""
+    for each in (rift, orion):
+        each.cut(for_good=True)
+        each.agent = StatusAgent(each.agent.node)
+        each.listen()
+    return rift, orion
+
+
+@pytest.fixture
+def web(nodes: tuple[Node, Node], tmp_path: Path) -> Path:  # noqa: ARG001
+    """The definition of a service with one component, on rift."""
+    path = tmp_path / "services/web.toml"
+    path.write_text(WEB)
+    return path
+
+
+@pytest.fixture
+def deploying(rift: Node, web: Path) -> Node:  # noqa: ARG001
+    """A node on which a deploy works."""
+    rift.agent.prepared["DeployRequest"] = reports(step(), outcome())
+    return rift
+
+
+@pytest.fixture
 def plain_asyncio() -> Iterator[None]:
     """The loops that the program has when it runs by itself, without trio-asyncio in the process."""
     asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
@@ -107,9 +135,17 @@ def run(
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def launch(tmp_path: Path) -> Iterator[Launch]:
     """Runs the program in a process of its own, until the end of the test at the latest."""
     with contextlib.ExitStack() as stack:
         # A shell's background jobs ignore Ctrl-C, and so would what the tests start when they are one.
         stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         yield lambda *words: stack.enter_context(contextlib.closing(Program(tmp_path, *words)))
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path, launch: Launch) -> Iterator[Open]:  # noqa: ARG001
+    with contextlib.ExitStack() as stack:
+        yield lambda *words, **environment: stack.enter_context(
+            contextlib.closing(OnTerminal(tmp_path, *words, **environment))
+        )
