@@ -362,9 +362,12 @@ class Node:
         return len(self._server.transports) if self._server else 0
 
     def listen(self) -> None:
+        """Raises OSError when the port is taken."""
+
         async def listen() -> None:
-            self._server = Tracking(self.agent)
-            await self._server.start(HOST, self.port, ssl=self._tls)
+            server = Tracking(self.agent)
+            await server.start(HOST, self.port, ssl=self._tls)
+            self._server = server
 
         self._run(listen())
 
