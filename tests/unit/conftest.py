@@ -7,18 +7,24 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import trio
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from mcpctl import __main__ as program
 from mcpd import pki
 from mcpd.registry.store import Registry
+from protos.fingerprint import spec_hash
 from tests.support.agent import HOST, WEB, Launch, Node, Program, Ran, Run
+from tests.support.builders import NOW, container
 from tests.support.changes import outcome, reports, step
+from tests.support.failing_changes import API, DB, Changed, Full
+from tests.support.failing_changes import WEB as CHANGED_WEB
 from tests.support.nodes import StatusAgent
 from tests.support.terminal import OnTerminal, Open
 
@@ -31,6 +37,21 @@ settings.load_profile("unit")
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     async with Registry.open(tmp_path / "mcp.db") as opened:
         yield opened
+
+
+@pytest.fixture
+async def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Changed, None]:
+    async def stays_up(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    for module in ("lifecycle", "recreate", "deploy"):
+        monkeypatch.setattr(f"mcpd.changes.{module}.comes_up", stays_up)
+    async with Registry.open(tmp_path / "full.db") as opened:
+        opened.__class__ = Full
+        registry = cast(Full, opened)
+        await registry.put_service(CHANGED_WEB, {each.name: spec_hash(each) for each in CHANGED_WEB.components}, NOW)
+        await registry.services()
+        yield Changed(registry, container(DB), container(API))
 
 
 @pytest.fixture(scope="module")
