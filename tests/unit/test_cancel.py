@@ -27,8 +27,7 @@ from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.mcp import v1 as wire
 from tests.support.builders import component, container, service
-
-from .test_deploy import PretendedPodman
+from tests.support.pretended_podman import PretendedPodman
 
 OPS, KYLE = Caller("ops", Role.ADMIN), Caller("kyle", Role.ADMIN)
 WEB = Target("web")

@@ -36,8 +36,8 @@ from monitor.ports import NewAlert, Target
 from monitor.watch import Monitor, Settings
 from protos.fingerprint import spec_hash
 from tests.support.builders import NOW, component, recorded, recorded_service, service
+from tests.support.idle_node import Late
 from tests.support.waiting import DEADLINE_S, free_port
-from tests.unit.test_watch import Late
 
 HOST = "127.0.0.1"
 # Of samples: name and labels, as `mcp_component_up{component="api",service="web"}`.

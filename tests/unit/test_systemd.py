@@ -22,8 +22,8 @@ from monitor.alerts.dispatch import Dispatcher
 from monitor.model import SourceState
 from monitor.ports import Silence
 from monitor.watch import Monitor, Settings
+from tests.support.idle_node import Late
 from tests.support.waiting import free_port
-from tests.unit.test_watch import Late
 
 UP = SourceState("podman", True, "podman 4.3.1", datetime(2026, 1, 1, tzinfo=UTC))
 DOWN = SourceState("podman", False, "no such socket", datetime(2026, 1, 1, tzinfo=UTC))
