@@ -15,9 +15,9 @@ from mcpctl.auth import credentials
 from mcpctl.auth.credentials import Account, Server
 from mcpctl.auth.session import Session
 from mcpctl.errors import CliError, UsageError
-from protos import grammar, strict
+from protos import grammar, validation
 from protos.fields import FilePath, Name, NetworkAddress
-from protos.strict import Problem, checked
+from protos.validation import Problem, checked
 
 DEFAULT_PATH = Path("~/.config/mcp/mcp.toml")
 
@@ -225,20 +225,20 @@ def load(path: Path | None) -> Settings:
     """Reads ``path``, else what ``MCP_CONFIG`` names, else the default. Raises UsageError with every problem."""
     path = (path or Path(os.environ.get("MCP_CONFIG") or DEFAULT_PATH)).expanduser().absolute()
     try:
-        data = strict.read_toml(path)
+        data = validation.read_toml(path)
     except FileNotFoundError:
         raise UsageError(
             f"{path} does not exist; `mcpd init` on a node prints the lines that make it, or give --config FILE"
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except strict.Invalid as error:
+    except validation.Invalid as error:
         raise UsageError(str(error)) from None
-    config, problems = strict.examine(data, Config)
+    config, problems = validation.examine(data, Config)
     if config is not None:
         problems = [*_duplicates(config), *_unattended(config)]
     if config is None or problems:
-        raise UsageError(str(strict.Invalid(str(path), problems)))
+        raise UsageError(str(validation.Invalid(str(path), problems)))
     return Settings(path, config, Session(_account(path.parent, config)))
 
 

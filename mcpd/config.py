@@ -13,10 +13,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from mcpd.errors import ConfigError
-from protos import grammar, strict
+from protos import grammar, validation
 from protos.fields import Duration, FilePath, Name, PositiveDuration, Size
 from protos.spec import Heal
-from protos.strict import Problem, Rule, checked
+from protos.validation import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
@@ -236,19 +236,19 @@ class Config(msgspec.Struct, frozen=True):
 def load(path: Path) -> Config:
     """The configuration in ``path``; its relative paths start at its folder. Raises ConfigError with every problem."""
     try:
-        data = strict.read_toml(path)
+        data = validation.read_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; `mcpd init {path.parent}` writes one") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except strict.Invalid as error:
+    except validation.Invalid as error:
         raise ConfigError(str(error)) from None
-    config, problems = strict.examine(data, Config)
+    config, problems = validation.examine(data, Config)
     if config is not None:
         config = _anchored(config, path.absolute().parent)
         problems = _unusable(config)
     if config is None or problems:
-        raise ConfigError(str(strict.Invalid(str(path), problems)))
+        raise ConfigError(str(validation.Invalid(str(path), problems)))
     return config
 
 

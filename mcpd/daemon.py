@@ -20,9 +20,9 @@ import structlog
 import trio
 
 from mcpd import __version__
-from mcpd.assembly.front import metrics_endpoint, rpc_server
 from mcpd.assembly.parts import open_parts
 from mcpd.assembly.reload import reload
+from mcpd.assembly.servers import metrics_endpoint, rpc_server
 from mcpd.changes.crash_recovery import take_up_what_was_left
 from mcpd.changes.operations import Operations
 from mcpd.config import Config

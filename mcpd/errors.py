@@ -1,4 +1,4 @@
-"""Failures that a person can act on. `mcpd.rpc.statuses` maps each kind to a gRPC status, once."""
+"""Failures that a person can act on. `mcpd.rpc.grpc_status` maps each kind to a gRPC status, once."""
 
 from __future__ import annotations
 

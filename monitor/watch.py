@@ -24,7 +24,7 @@ import trio
 from monitor.alerts import policy
 from monitor.alerts.dispatch import Dispatcher
 from monitor.alerts.policy import Memory, Raised, Verdict
-from monitor.busy import BusyServices
+from monitor.busy_services import BusyServices
 from monitor.healing import Healing
 from monitor.model import AlertKind, Known, Observation, Observed, Ours, SourceState
 from monitor.ports import Intent, Ledger, NewAlert, OutsideError, Runtime, Silence, Target, hushing

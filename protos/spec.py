@@ -15,7 +15,7 @@ import msgspec
 
 from protos import grammar, naming
 from protos.fields import Argument, Duration, Image, Name, PositiveDuration, Size
-from protos.strict import Problem, Rule, checked, examine
+from protos.validation import Problem, Rule, checked, examine
 
 # As podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)

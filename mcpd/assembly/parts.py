@@ -28,8 +28,8 @@ from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.certificate import Certificate
-from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from mcpd.runtime.podman_service import PodmanLink
 from mcpd.status.summary import sentence
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Sighting

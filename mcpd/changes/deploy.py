@@ -27,7 +27,7 @@ from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec, own_network
-from protos.printed import headline, with_sequel
+from protos.program_output import headline, with_sequel
 from protos.spec import Component, Service
 
 log = structlog.get_logger()

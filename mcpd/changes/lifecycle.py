@@ -17,7 +17,7 @@ from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, Record
 from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import own_network
 from monitor.model import Desired, Observed
-from protos.printed import headline
+from protos.program_output import headline
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
 

@@ -12,7 +12,7 @@ from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, Record
 from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec, own_network
 from monitor.model import Desired, Observed
-from protos.printed import headline
+from protos.program_output import headline
 
 
 class Finding:

@@ -25,7 +25,7 @@ from mcpd.node.disk_space import Room, Space
 from mcpd.registry.alerts import AlertCounts
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.runtime.link import PodmanLink
+from mcpd.runtime.podman_service import PodmanLink
 from mcpd.status import components
 from monitor.drift import drift
 from monitor.model import AlertKind, Delivery, Desired, Known, Observed, Seen, SourceState

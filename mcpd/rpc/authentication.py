@@ -10,8 +10,8 @@ from grpclib.server import Stream
 
 from mcpd import errors
 from mcpd.model import Caller
-from mcpd.rpc.attempts import Attempts
-from mcpd.rpc.bridge import in_trio
+from mcpd.rpc.failures_by_peer import Attempts
+from mcpd.rpc.trio_bridge import in_trio
 
 
 class Authenticator(Protocol):

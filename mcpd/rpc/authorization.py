@@ -1,6 +1,6 @@
 """Where a role is demanded: when a call begins, and again and again while it lasts (audit S5).
 
-The table of roles is `mcpd.identity.roles`.
+The table of roles is `mcpd.identity.required_roles`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import trio
 
 from mcpd import errors
-from mcpd.identity.roles import REQUIRED_ROLE, allows
+from mcpd.identity.required_roles import REQUIRED_ROLE, allows
 from mcpd.model import Caller, Role
 from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.call import Call

@@ -22,7 +22,7 @@ from monitor.model import Desired, Observed, SourceState
 from monitor.ports import Silence, covers
 from protos import naming
 from protos.mcp import v1 as wire
-from protos.printed import headline
+from protos.program_output import headline
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 

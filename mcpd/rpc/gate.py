@@ -20,13 +20,13 @@ from mcpd.model import Caller
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.authentication import Authentication, Authenticator, bearer_token
 from mcpd.rpc.authorization import OpenCalls, refusal, required_role
-from mcpd.rpc.bridge import in_trio
 from mcpd.rpc.call import SHOWN_CHARS, Call
 from mcpd.rpc.call_log import CallLog, target_of
+from mcpd.rpc.grpc_status import status_of
 from mcpd.rpc.messages import Message, demand_message, received, send_all, streamed
 from mcpd.rpc.methods import FromMemory, Method
-from mcpd.rpc.statuses import status_of
 from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, CallStream
+from mcpd.rpc.trio_bridge import in_trio
 
 # Calls that end only when their caller has seen enough: a shutdown does not wait for them.
 _ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs"})

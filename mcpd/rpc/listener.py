@@ -15,8 +15,8 @@ import structlog
 import trio
 
 from mcpd.errors import ConfigError
-from mcpd.rpc.bridge import in_asyncio
 from mcpd.rpc.connections import MAX_HANDSHAKES, Connection, Connections
+from mcpd.rpc.trio_bridge import in_asyncio
 
 log = structlog.get_logger()
 

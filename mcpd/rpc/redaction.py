@@ -13,10 +13,10 @@ from typing import Any, cast
 
 from betterproto import Message
 
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Caller, Role
 from mcpd.rpc.methods import FromMemory, Method
-from protos import printed
+from protos import program_output
 
 # Fields that hold sentences, which may quote what a program printed.
 SENTENCES = frozenset({"message", "drift", "reason", "detail", "warning", "warnings", "losses"})
@@ -94,7 +94,7 @@ def _hold_back(message: Message) -> None:
 
 
 def _shown(name: str, text: str) -> str:
-    return text.partition("\n")[0] if name in FIRST_LINE else printed.without(text)
+    return text.partition("\n")[0] if name in FIRST_LINE else program_output.without(text)
 
 
 def _messages(value: Any) -> Iterator[Message]:

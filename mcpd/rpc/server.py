@@ -22,13 +22,13 @@ from grpclib.server import Server
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.authorization import LOOK_AGAIN_S, OpenCalls
-from mcpd.rpc.bridge import in_asyncio, open_loop
-from mcpd.rpc.calls import Calls
 from mcpd.rpc.connections import SWEEP_S, Connection, Connections
 from mcpd.rpc.gate import Gate
 from mcpd.rpc.listener import Reception, bind
 from mcpd.rpc.methods import FromMemory, Method
+from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import WINDOW_BYTES
+from mcpd.rpc.trio_bridge import in_asyncio, open_loop
 from protos.mcp.v1 import AgentServiceBase
 
 log = structlog.get_logger()

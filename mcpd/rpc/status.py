@@ -17,8 +17,8 @@ from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.methods import FromMemory, Method
-from mcpd.runtime.link import PodmanLink
 from mcpd.runtime.podman import Podman
+from mcpd.runtime.podman_service import PodmanLink
 from mcpd.runtime.usage import Usage, measure
 from mcpd.status import components
 from mcpd.status.components import ComponentView

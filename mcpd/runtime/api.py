@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from mcpd.errors import McpdError, UnavailableError
-from mcpd.runtime import answers
+from mcpd.runtime import api_types
 
 T = TypeVar("T")
 
@@ -126,8 +126,8 @@ def _raise_for(status: int, body: bytes) -> None:
     if status < httpx.codes.BAD_REQUEST:
         return
     try:
-        failure = msgspec.json.decode(body, type=answers.Failure)
+        failure = msgspec.json.decode(body, type=api_types.Failure)
     except msgspec.DecodeError:
-        failure = answers.Failure(body[:500].decode(errors="replace").strip())
+        failure = api_types.Failure(body[:500].decode(errors="replace").strip())
     message = failure.message or failure.cause or f"HTTP status {status}"
     raise (NoSuchError if status == httpx.codes.NOT_FOUND else PodmanError)(message, status)

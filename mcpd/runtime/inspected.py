@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mcpd.runtime.create_command import CreateCommand, parse
+from mcpd.runtime.original_command import CreateCommand, parse
 
 SIGTERM = 15
 

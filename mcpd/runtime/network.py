@@ -6,7 +6,7 @@ import subprocess
 
 import trio
 
-from mcpd.runtime.link import local_environment
+from mcpd.runtime.podman_service import local_environment
 
 # It waits for podman's locks and sets up a few rules.
 _DEADLINE_S = 15.0

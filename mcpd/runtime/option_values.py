@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from mcpd.runtime.create_command import CreateCommand
 from mcpd.runtime.inspected import Config, Details, Host, ImageDefaults, Probe, Rate
+from mcpd.runtime.original_command import CreateCommand
 
 # The labels by which a tool finds what it has made. They are its own affair, and ours.
 _LABELS_OF_TOOLS = ("mcp.", "com.docker.compose.", "io.podman.compose.")

@@ -19,7 +19,7 @@ import trio
 
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_SERVICE, Container
-from mcpd.runtime import answers
+from mcpd.runtime import api_types
 from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Sighting
@@ -75,11 +75,11 @@ class Podman:
 
     async def version(self) -> str:
         """Also the way to ask whether podman answers at all."""
-        return (await self._api.ask("GET", "/version", answers.Version, timeout=PING_S)).version
+        return (await self._api.ask("GET", "/version", api_types.Version, timeout=PING_S)).version
 
     async def graph_root(self) -> Path:
         """Where images and containers are kept."""
-        return Path((await self._api.ask("GET", "/info", answers.Info)).store.graph_root)
+        return Path((await self._api.ask("GET", "/info", api_types.Info)).store.graph_root)
 
     # -- containers
 
@@ -95,21 +95,21 @@ class Podman:
         if adopted:
             listed = {each.id: each for each in (*listed, *await self._list({"id": adopted}))}.values()
         return tuple(
-            sorted((answers.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
+            sorted((api_types.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
         )
 
-    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[answers.Listed]:
+    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[api_types.Listed]:
         params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
         return await self._api.ask(
-            "GET", "/containers/json", tuple[answers.Listed, ...], params=params, timeout=_LOOK_S
+            "GET", "/containers/json", tuple[api_types.Listed, ...], params=params, timeout=_LOOK_S
         )
 
-    def _labels(self, listed: answers.Listed) -> Mapping[str, str]:
+    def _labels(self, listed: api_types.Listed) -> Mapping[str, str]:
         labels = listed.labels or {}
         return {**labels, **self._adopted[listed.id]} if listed.id in self._adopted else labels
 
-    async def inspect(self, name: str) -> answers.Inspected:
-        found = await self._api.ask("GET", f"/containers/{name}/json", answers.Inspected, timeout=_LOOK_S)
+    async def inspect(self, name: str) -> api_types.Inspected:
+        found = await self._api.ask("GET", f"/containers/{name}/json", api_types.Inspected, timeout=_LOOK_S)
         return found.labelled(self._adopted[found.id]) if found.id in self._adopted else found
 
     async def details(self, name: str) -> Details:
@@ -140,16 +140,16 @@ class Podman:
         async with self._api.stream("GET", "/events", params=params, timeout=None) as response:
             async for line in response.aiter_lines():
                 if line.strip():
-                    yield answers.happening(msgspec.json.decode(line, type=answers.Event))
+                    yield api_types.happening(msgspec.json.decode(line, type=api_types.Event))
 
     async def shares_namespaces(self, pod: str) -> bool:
         """Whether the containers of a pod (its id) share any. Raises NoSuchError."""
-        found = await self._api.ask("GET", f"/pods/{pod}/json", answers.Pod, timeout=_LOOK_S)
+        found = await self._api.ask("GET", f"/pods/{pod}/json", api_types.Pod, timeout=_LOOK_S)
         return found.create_infra or bool(found.shared_namespaces)
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
-        return (await self._api.ask("POST", "/containers/create", answers.Id, json=spec, timeout=_SLOW_S)).id
+        return (await self._api.ask("POST", "/containers/create", api_types.Id, json=spec, timeout=_SLOW_S)).id
 
     async def start(self, name: str) -> None:
         await self._api.do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
@@ -197,12 +197,12 @@ class Podman:
                 frames += chunk
                 if len(frames) > _MAX_LOG_BYTES:
                     break
-        return list(answers.split(bytes(frames)))
+        return list(api_types.split(bytes(frames)))
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-        session = await self._api.ask("POST", f"/containers/{container}/exec", answers.Id, json=body)
+        session = await self._api.ask("POST", f"/containers/{container}/exec", api_types.Id, json=body)
         how = {"Detach": False, "Tty": False}
         try:
             # To the end, however much it prints: before that podman calls every exit code 0.
@@ -212,7 +212,7 @@ class Podman:
         except trio.Cancelled:
             # Whoever ran it waits no longer; one that hangs, asked again and again, would fill the container.
             with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
-                left = await self._api.ask("GET", f"/exec/{session.id}/json", answers.Session)
+                left = await self._api.ask("GET", f"/exec/{session.id}/json", api_types.Session)
                 if left.running and left.pid:
                     os.kill(left.pid, signal.SIGKILL)
             raise
@@ -221,7 +221,7 @@ class Podman:
         """Waits for the end of what has printed all: it may have closed its output long before."""
         pause = _ENDED_POLL_S
         while True:
-            ended = await self._api.ask("GET", f"/exec/{session}/json", answers.Session)
+            ended = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
             if not ended.running:
                 return ended.exit_code
             await trio.sleep(pause)
@@ -229,7 +229,7 @@ class Podman:
 
     async def secrets(self) -> Mapping[str, datetime]:
         """podman's secrets by name, each with the time when its value was last set. Values are never asked for."""
-        listed = await self._api.ask("GET", "/secrets/json", tuple[answers.Secret, ...], timeout=_LOOK_S)
+        listed = await self._api.ask("GET", "/secrets/json", tuple[api_types.Secret, ...], timeout=_LOOK_S)
         return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
 
     # -- images and networks
@@ -244,7 +244,7 @@ class Podman:
     async def image_id(self, reference: str) -> str | None:
         """The id of the image that a reference names on this node; None when there is none."""
         try:
-            return (await self._api.ask("GET", f"/images/{reference}/json", answers.Id)).id
+            return (await self._api.ask("GET", f"/images/{reference}/json", api_types.Id)).id
         except NoSuchError:
             return None
 
@@ -252,10 +252,10 @@ class Podman:
         """What an image sets for its containers. Raises NoSuchError."""
         return await self._api.ask("GET", f"/images/{reference}/json", ImageDefaults)
 
-    async def images(self) -> tuple[answers.Image, ...]:
+    async def images(self) -> tuple[api_types.Image, ...]:
         """Every image that is not just a layer of another, the oldest first."""
-        listed = await self._api.ask("GET", "/images/json", tuple[answers.ListedImage, ...])
-        return tuple(sorted((answers.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
+        listed = await self._api.ask("GET", "/images/json", tuple[api_types.ListedImage, ...])
+        return tuple(sorted((api_types.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
 
     async def remove_image(self, name: str) -> None:
         """Takes a name from an image, and removes the image with its last one; ``name`` may be an id.
@@ -271,7 +271,7 @@ class Podman:
             async for text in response.aiter_lines():
                 if not text.strip():
                     continue
-                line = msgspec.json.decode(text, type=answers.PullLine)
+                line = msgspec.json.decode(text, type=api_types.PullLine)
                 if line.error:
                     raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
                 if line.stream.strip():
@@ -296,7 +296,7 @@ class Podman:
     async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
         """Removes a network that carries ``labels`` and that no container uses; whether it did."""
         try:
-            network = await self._api.ask("GET", f"/networks/{name}/json", answers.Network)
+            network = await self._api.ask("GET", f"/networks/{name}/json", api_types.Network)
             if not labels.items() <= (network.labels or {}).items():
                 return False
             await self._api.do("DELETE", f"/networks/{name}")
@@ -308,7 +308,7 @@ class Podman:
 
 async def _printed(response: httpx.Response) -> str:
     """The end of what a process printed; returns when it has printed all."""
-    frames, tail = answers.Frames(), bytearray()
+    frames, tail = api_types.Frames(), bytearray()
     async for chunk in response.aiter_raw():
         for payload in frames.payloads(chunk):
             tail += payload

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from monitor.alerts.execute import execute as execute_command
+from monitor.alerts.command import execute as execute_command
 from monitor.model import NOT_KEPT, Alert, Delivery, Execution
 from monitor.ports import AlertLedger, OutsideError
 

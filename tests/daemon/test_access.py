@@ -12,9 +12,9 @@ import grpc
 import pytest
 
 from mcpd.identity import tokens
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Role
-from mcpd.rpc.attempts import MAX_FAILURES
+from mcpd.rpc.failures_by_peer import MAX_FAILURES
 from protos.fingerprint import definition_hash
 from protos.mcp import v1 as wire
 from protos.spec import Component

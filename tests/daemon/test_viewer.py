@@ -17,7 +17,7 @@ import trio
 from grpclib.const import Cardinality
 
 from mcpd.identity import tokens
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Role
 from protos.fingerprint import spec_hash
 from protos.mcp import v1

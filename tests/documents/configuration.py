@@ -17,7 +17,7 @@ import msgspec
 import mcpctl.config
 import mcpd.config
 from protos import spec
-from protos.strict import Rule
+from protos.validation import Rule
 from tests.documents.markdown import WRITTEN
 
 # A field's line in its type's docstring, with lines behind it that are indented further.
@@ -226,7 +226,7 @@ def notation(kind: Any) -> str:
 
 
 def _function(rule: Rule) -> Callable[..., object]:
-    """The function behind a rule, also behind one of `protos.strict.checked`."""
+    """The function behind a rule, also behind one of `protos.validation.checked`."""
     found: Callable[..., object] = inspect.getclosurevars(rule.parse).nonlocals.get("parse", rule.parse)
     return found
 

@@ -22,7 +22,7 @@ from mcpd.model import Caller, Progress, Role, Step, Target
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
 from mcpd.rpc.operations import OperationMethods
-from mcpd.runtime.answers import Inspected
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.mcp import v1 as wire

@@ -22,7 +22,7 @@ from mcpd.errors import RefusedError, RegistryError
 from mcpd.model import Caller, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
-from mcpd.runtime.answers import Inspected
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from monitor.ports import Ran

@@ -14,7 +14,7 @@ import pytest
 
 import mcpctl.config
 import mcpd.config
-from protos import spec, strict
+from protos import spec, validation
 from tests.documents import blocks, configuration, reference
 from tests.documents.__main__ import REPOSITORY, generated
 
@@ -134,7 +134,7 @@ def test_a_picture_is_small_shown_and_asks_nobody(path: Path) -> None:
 @pytest.mark.parametrize("document", configuration.DOCUMENTS, ids=lambda each: each.title)
 def test_the_example_is_right(document: configuration.Document) -> None:
     data = tomllib.loads(document.example)
-    examined: tuple[Any, Any] = strict.examine(data, document.type)
+    examined: tuple[Any, Any] = validation.examine(data, document.type)
     if document.type is spec.Service:
         examined = spec.examine_service(data)
     assert examined[1] == []

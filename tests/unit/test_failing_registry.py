@@ -26,7 +26,7 @@ from mcpd.registry.journal import State
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.call import Call
-from mcpd.rpc.statuses import status_of
+from mcpd.rpc.grpc_status import status_of
 from mcpd.snapshots import take
 from monitor import writer
 from monitor.alerts.dispatch import Dispatcher

@@ -8,7 +8,7 @@ from grpclib import Status
 from mcpd.errors import NotFoundError
 from mcpd.rpc.call import Call
 from mcpd.rpc.call_log import target_of
-from mcpd.rpc.statuses import status_of
+from mcpd.rpc.grpc_status import status_of
 from protos.mcp import v1 as wire
 
 WRITE_AFTER_CLOSE = AttributeError("'NoneType' object has no attribute '_write_appdata'")

@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2
 from mcpd.changes.plan import Action, plan_deploy
 from mcpd.changes.verify import _last_words
 from mcpd.changes.viewer_plan import NOT_COMPARED, warnings, without_guesses
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Caller, RecordedService, Role
 from mcpd.rpc import redaction
 from mcpd.runtime.podman import Podman
@@ -24,7 +24,7 @@ from monitor import probes
 from monitor.drift import drift
 from monitor.model import Desired, Observed, Seen, Wanted
 from monitor.ports import Executor, Ran
-from protos import printed
+from protos import program_output
 from protos.mcp import v1
 from protos.spec import Component, Heal, Health, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
@@ -78,24 +78,26 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 async def test_what_a_probe_prints_can_be_left_out_and_how_it_ended_stays() -> None:
     words = (await probes.ask(Health(cmd=("check", "it")), "c", Ends())).words
     assert "hunter2" in words
-    assert printed.without(words) == f"check exited 3 {printed.LEFT_OUT}"
+    assert program_output.without(words) == f"check exited 3 {program_output.LEFT_OUT}"
     unhealthy = drift(Wanted("web", "api", Desired.RUNNING, "x", ""), Seen(Observed.UNHEALTHY, words=words))
-    assert printed.without(f"{unhealthy}, 3rd time in 4m") == f"unhealthy: check exited 3 {printed.LEFT_OUT}"
+    assert (
+        program_output.without(f"{unhealthy}, 3rd time in 4m") == f"unhealthy: check exited 3 {program_output.LEFT_OUT}"
+    )
 
 
 async def test_what_a_component_sends_in_place_of_http_can_be_left_out(url: str) -> None:
     words = (await probes.ask(Health(http=url), "c", Ends())).words
-    told = printed.without(words)
+    told = program_output.without(words)
     assert told.startswith(f"{url}: ")
     assert "hunter2" not in told
-    assert told in (f"{url}: no HTTP {printed.LEFT_OUT}", f"{url}: HTTP status 500")
+    assert told in (f"{url}: no HTTP {program_output.LEFT_OUT}", f"{url}: HTTP status 500")
 
 
 async def test_the_last_lines_of_a_container_can_be_left_out() -> None:
     words = await _last_words(cast(Podman, Prints()), "c")
     assert "hunter2" in words
-    assert printed.without(f"exited 3 right after its start{words}") == (
-        f"exited 3 right after its start {printed.LEFT_OUT}"
+    assert program_output.without(f"exited 3 right after its start{words}") == (
+        f"exited 3 right after its start {program_output.LEFT_OUT}"
     )
 
 
@@ -108,7 +110,7 @@ async def test_the_last_lines_of_a_container_can_be_left_out() -> None:
     ],
 )
 def test_a_sentence_that_quotes_nobody_stays(sentence: str) -> None:
-    assert printed.without(sentence) == sentence
+    assert program_output.without(sentence) == sentence
 
 
 async def test_a_connection_that_ends_without_an_answer_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +119,7 @@ async def test_a_connection_that_ends_without_an_answer_is_told_as_it_is(monkeyp
 
     monkeypatch.setattr(probes, "_http", cut)
     words = (await probes.ask(Health(http="http://x/"), "c", Ends())).words
-    assert printed.without(words) == words == "http://x/: Server disconnected without sending a response."
+    assert program_output.without(words) == words == "http://x/: Server disconnected without sending a response."
 
 
 # ------------------------------------------------------------------------------------------- the way out, for a viewer
@@ -157,7 +159,7 @@ async def test_an_admin_is_told_all_and_a_viewer_less_by_one_and_the_same_method
         yield [v1.WatchEventsResponse(event=v1.EventInfo(message="check exited 1: x"))]
 
     told = redaction.redacted({"ListEvents": list_events, "WatchEvents": watch_events})
-    for caller, message in ((ADMIN, "check exited 1: x"), (VIEWER, f"check exited 1 {printed.LEFT_OUT}")):
+    for caller, message in ((ADMIN, "check exited 1: x"), (VIEWER, f"check exited 1 {program_output.LEFT_OUT}")):
         response = await told["ListEvents"](None, caller)  # type: ignore[misc]
         assert [each.message for each in response.events] == [message]  # type: ignore[attr-defined]
         one, (other,) = [each async for each in told["WatchEvents"](None, caller)]  # type: ignore[union-attr, misc]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpd.identity.roles import REQUIRED_ROLE
-from mcpd.rpc import anonymous_calls, attempts, certificate, connections, listener, streams
+from mcpd.identity.required_roles import REQUIRED_ROLE
+from mcpd.rpc import anonymous_calls, certificate, connections, failures_by_peer, listener, streams
 from mcpd.runtime import logfile
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +53,7 @@ def test_every_rpc_is_listed_with_its_role() -> None:
         ("a message", [streams.MAX_MESSAGE_BYTES / 1024 / 1024]),
         ("a message of a call that needs no token", [streams.MAX_STRANGERS_MESSAGE_BYTES / 1024]),
         ("audit rows of calls without a known token", [anonymous_calls.MOST_KINDS]),
-        ("failed authentications", [attempts.MAX_FAILURES]),
+        ("failed authentications", [failures_by_peer.MAX_FAILURES]),
         ("reading a log", [logfile.BLOCK_BYTES / 1024, logfile.MAX_LINE_BYTES / 1024]),
     ],
 )

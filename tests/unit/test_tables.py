@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl.actions import alerts, audit, events, nodes, operations
-from mcpctl.ui import tables, text_width
+from mcpctl.ui import table_layout, text_width
 from mcpctl.ui.output import View
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 
 YEAR = "2026-"
 WHEN = "2026-11-29 16:09:11"
@@ -24,11 +24,13 @@ def shown(
     *,
     whole: bool = False,
 ) -> list[str]:
-    layout = tables.laid_out(headers, rows, room, YEAR, fit or Fit(), whole=whole)
+    layout = table_layout.laid_out(headers, rows, room, YEAR, fit or Fit(), whole=whole)
     names = [headers[index] for index in layout.shown]
-    lines = [tables.padded(layout, names, lambda _, text: text)]
+    lines = [table_layout.padded(layout, names, lambda _, text: text)]
     for row in rows:
-        lines += [tables.padded(layout, each, lambda _, text: text) for each in tables.physical(layout, row, "…")]
+        lines += [
+            table_layout.padded(layout, each, lambda _, text: text) for each in table_layout.physical(layout, row, "…")
+        ]
     return lines
 
 
@@ -87,7 +89,7 @@ def test_what_a_container_printed_stays_in_lines_of_its_own() -> None:
 def test_a_text_has_an_end_unless_it_is_wanted_whole() -> None:
     rows = [("api", "\n".join(map(str, range(50))) + " x" * 80)]
     lines = shown(("COMPONENT", "DETAIL"), rows, 40)
-    assert len(lines) == 1 + tables._MOST_LINES
+    assert len(lines) == 1 + table_layout._MOST_LINES
     assert lines[-1].endswith("…")
     assert len(shown(("COMPONENT", "DETAIL"), rows, 40, whole=True)) > 50
 
@@ -129,11 +131,11 @@ def test_wrapping_loses_nothing_but_blanks(text: str, room: int) -> None:
 @given(ROWS, st.tuples(TEXT, TEXT, TEXT, TEXT), st.sampled_from([0, 80]))
 def test_a_later_row_fits_as_well(rows: list[tuple[str, ...]], later: tuple[str, ...], room: int) -> None:
     headers = ("WHAT", "NODE", "STATE", "DETAIL")
-    layout = tables.laid_out(headers, rows, room, YEAR, Fit()) if room else tables.unbound(headers, rows)
+    layout = table_layout.laid_out(headers, rows, room, YEAR, Fit()) if room else table_layout.unbound(headers, rows)
     later = tuple(map(text_width.one_line, later))
-    wider = tables.widened(layout, later)
+    wider = table_layout.widened(layout, later)
     assert wider.shown == layout.shown
-    for texts in tables.physical(wider, later, "…"):
-        line = tables.padded(wider, texts, lambda _, text: text)
-        if room and not any(map(tables.is_number, later)):
+    for texts in table_layout.physical(wider, later, "…"):
+        line = table_layout.padded(wider, texts, lambda _, text: text)
+        if room and not any(map(table_layout.is_number, later)):
             assert text_width.columns(line) <= room

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 
 from mcpd.config import Config
-from protos import grammar, strict
+from protos import grammar, validation
 from protos.spec import Service
-from protos.strict import Invalid, Problem, Rule, checked, examine
+from protos.validation import Invalid, Problem, Rule, checked, examine
 from tests.support.strategies import plain, plain_configs, plain_services
 
 
@@ -136,7 +136,7 @@ def test_the_whole_must_be_a_table(value: object) -> None:
 
 def test_convert_names_the_source_in_every_line() -> None:
     with pytest.raises(Invalid) as refusal:
-        strict.convert({"count": "x", "words": 1}, Outer, "a.toml")
+        validation.convert({"count": "x", "words": 1}, Outer, "a.toml")
     lines = str(refusal.value).splitlines()
     assert len(lines) == 3
     assert all(line.startswith("a.toml: ") for line in lines)
@@ -168,7 +168,7 @@ def test_any_plain_value_is_a_configuration_or_has_problems(value: Any) -> None:
 
 def refusal_of(path: Path) -> str:
     with pytest.raises(Invalid) as refusal:
-        strict.read_toml(path)
+        validation.read_toml(path)
     assert str(path) in str(refusal.value)
     return str(refusal.value)
 
@@ -176,7 +176,7 @@ def refusal_of(path: Path) -> str:
 def test_a_file_is_read_as_plain_values(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text('name = "ä"\n[table]\nk = 1\n')
-    assert strict.read_toml(path) == {"name": "ä", "table": {"k": 1}}
+    assert validation.read_toml(path) == {"name": "ä", "table": {"k": 1}}
 
 
 def test_a_file_of_5_mib_is_refused_with_its_size(tmp_path: Path) -> None:
@@ -212,4 +212,4 @@ def test_odd_toml_is_refused_and_nothing_worse(tmp_path: Path, text: str) -> Non
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        strict.read_toml(tmp_path / "a.toml")
+        validation.read_toml(tmp_path / "a.toml")

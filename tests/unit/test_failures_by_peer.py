@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mcpd.rpc import attempts
-from mcpd.rpc.attempts import MAX_FAILURES, WINDOW_S, Attempts
+from mcpd.rpc import failures_by_peer
+from mcpd.rpc.failures_by_peer import MAX_FAILURES, WINDOW_S, Attempts
 
 
 class Clock:
@@ -46,7 +46,7 @@ def test_another_peer_is_not_held_up(table: Attempts) -> None:
 
 
 def test_the_table_is_bounded_and_the_oldest_gives_way(table: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "_MAX_PEERS", 2)
+    monkeypatch.setattr(failures_by_peer, "_MAX_PEERS", 2)
     for peer in ("a", "b", "c"):
         fail(table, peer, MAX_FAILURES + 5)
     assert table.wait("a") == 0

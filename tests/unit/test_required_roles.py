@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpd.identity.roles import REQUIRED_ROLE, allows
+from mcpd.identity.required_roles import REQUIRED_ROLE, allows
 from mcpd.model import Role
 from protos.mcp.v1 import AgentServiceBase
 

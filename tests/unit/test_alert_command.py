@@ -19,8 +19,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from monitor.alerts import execute as module
-from monitor.alerts.execute import execute
+from monitor.alerts import command as module
+from monitor.alerts.command import execute
 from monitor.model import Alert, AlertKind, Execution
 from monitor.pidfd import wait_exit
 from tests.support.waiting import until

@@ -1,6 +1,6 @@
 """What happened, and what a container printed, in one message."""
 
-from protos.printed import PRINTED, headline, with_sequel
+from protos.program_output import PRINTED, headline, with_sequel
 
 DIED = f"deploy of web: api failed at verify: exited 1 right after its start{PRINTED}\n    no such file\n    bye"
 

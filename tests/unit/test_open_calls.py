@@ -24,12 +24,12 @@ from mcpd.errors import UnauthenticatedError, UnavailableError
 from mcpd.model import Caller, Role
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc import connections, streams
-from mcpd.rpc.bridge import in_asyncio, open_loop
 from mcpd.rpc.connections import IDLE_TALK_AT_ONCE, RESETS_AT_ONCE, Connection, Connections
 from mcpd.rpc.gate import Gate
 from mcpd.rpc.messages import Requests
 from mcpd.rpc.server import _make_server, _Server
 from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, STALL_S
+from mcpd.rpc.trio_bridge import in_asyncio, open_loop
 from protos.mcp import v1 as wire
 
 AGENT = "/mcp.v1.AgentService/"
