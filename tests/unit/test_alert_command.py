@@ -517,7 +517,7 @@ async def test_many_at_once_do_not_mix() -> None:
 AUDITED = """
 import json, sys, trio
 from datetime import UTC, datetime
-from monitor.alerts.execute import execute
+from monitor.alerts.command import execute
 from monitor.model import Alert, AlertKind
 
 WATCHED = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty")

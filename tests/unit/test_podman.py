@@ -62,7 +62,12 @@ def test_a_line_that_was_cut_off_is_not_taken_for_a_whole_one() -> None:
 
 def test_what_a_probe_leaves_behind_is_short_lived_wherever_podman_is_set_up() -> None:
     """podman before 4.4 takes no word from mcpd for it, so that the installer, the demo and the document say it too."""
-    places = ("mcpd/runtime/podman_service.py", "contrib/install", "contrib/demo", "docs/bootstrap.md")
+    places = (
+        "mcpd/runtime/podman_service.py",
+        "contrib/install",
+        "contrib/demonstration/podman.py",
+        "docs/bootstrap.md",
+    )
     said = [re.findall(r"exit_command_delay = (\d+)", (REPOSITORY / each).read_text()) for each in places]
     assert said == [["1"]] * len(places)
 
