@@ -6,12 +6,14 @@ import io
 import ipaddress
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
@@ -330,8 +332,12 @@ def test_down_touches_nothing_of_somebody_elses(node: Node) -> None:
     ("fault", "status"), [(Failure("podman does not work here", 1), 1), (SystemExit(143), 143)], ids=["fails", "TERM"]
 )
 def test_a_demonstration_that_does_not_end_well_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, status: int
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, fault: BaseException, status: int
 ) -> None:
+    # pytest's own folder may have a name that is too long for a socket.
+    folder = Path(tempfile.mkdtemp())
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+
     def up(node: Node, _: Options) -> None:
         claim(node)
         if isinstance(fault, SystemExit):
@@ -339,14 +345,14 @@ def test_a_demonstration_that_does_not_end_well_leaves_nothing(
         raise fault
 
     monkeypatch.setattr(tour, "up", up)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     before = signal.getsignal(signal.SIGTERM)
     try:
         ended = command.main([])
     except SystemExit as left:
         ended = int(str(left.code))
     assert ended == status
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
 
