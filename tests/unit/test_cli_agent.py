@@ -41,7 +41,7 @@ def test_open_alerts_are_a_row_each(run: Run, alone: Node) -> None:
     status, out, _ = run("alerts", "list")
     assert status == 0
     header, row = out.splitlines()
-    assert header.split() == ["ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON"]
+    assert header.split() == ["ID", "NODE", "ALERT", "TARGET", "OPENED", "CLOSED", "DELIVERY", "REASON"]
     assert stripped(row) == ["7", "rift", "drift", "web/api", render.moment(AT), "sent", "exited 137"]
 
 
@@ -82,9 +82,9 @@ def test_a_node_is_asked_for_the_alerts_that_are_wanted(
 def test_silences_are_a_table_of_their_own(run: Run, alone: Node) -> None:
     prepare_alerts(alone, silences=(v1.SilenceInfo(3, "web", "", AT, "moving", "kyle"),))
     _, out, err = run("alerts", "list")
-    assert err.splitlines()[-1] == "mcpctl: no alerts are open on rift"
+    assert err.splitlines()[-1] == "mcpctl: no open alerts on rift"
     header, row = out.splitlines()
-    assert header.split() == ["ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"]
+    assert header.split() == ["ID", "NODE", "TARGET", "UNTIL", "REASON", "BY"]
     assert stripped(row) == ["3", "rift", "web", render.moment(AT), "moving", "kyle"]
 
 
@@ -164,14 +164,14 @@ def test_an_alert_is_acked_on_the_only_node(run: Run, alone: Node) -> None:
     alone.agent.prepared["AckAlertRequest"] = acked()
     status, out, err = run("alerts", "ack", "7", "--note", "on it")
     assert (status, err) == (0, "")
-    assert out == "alert 7 on rift, drift of web/api, is acked by kyle\n"
+    assert out == "alert 7 on rift (drift, web/api) acknowledged by kyle\n"
     assert alone.agent.requests == [v1.AckAlertRequest(7, "on it")]
 
 
 def test_with_several_nodes_an_ack_says_that_it_needs_one(run: Run, rift: Node, orion: Node) -> None:
     status, out, err = run("alerts", "ack", "7")
     assert (status, out) == (2, "")
-    assert "(rift, orion): say --node NAME" in err
+    assert "(rift, orion); give --node NAME" in err
     assert rift.agent.requests + orion.agent.requests == []
 
 
@@ -202,7 +202,7 @@ def test_an_ack_of_an_alert_that_does_not_exist_is_one_line(run: Run, alone: Nod
 def test_what_is_no_id_is_not_sent(run: Run, alone: Node, number: str) -> None:
     status, _, err = run("alerts", "ack", number)
     assert status == 2
-    assert f"{number} is not the id of an alert" in err
+    assert f"{number} is not a valid alert ID" in err
     assert alone.agent.requests == []
 
 
@@ -219,7 +219,7 @@ def test_a_silence_goes_to_the_node_of_the_definition_and_says_its_end(
     (request,) = rift.agent.requests
     assert (request.service, request.component, request.reason) == ("web", "api", "moving")
     assert before + timedelta(hours=2) <= request.until <= datetime.now(UTC) + timedelta(hours=2)
-    assert out == f"alerts of web/api on rift are silent until {render.moment(request.until)}\n"
+    assert out == f"alerts of web/api on rift silenced until {render.moment(request.until)}\n"
     assert orion.agent.requests == []
 
 
@@ -238,16 +238,16 @@ def test_a_silence_can_end_at_a_time(run: Run, rift: Node) -> None:
     ("words", "part"),
     [
         (("web", "--for", "2h"), "--reason"),
-        (("web", "--for", "2h", "--reason", " "), "--reason: say why"),
-        (("web", "--reason", "x"), "either --for 2h or --until"),
-        (("web", "--reason", "x", "--for", "2h", "--until", "2099-01-01"), "either --for 2h or --until"),
+        (("web", "--for", "2h", "--reason", " "), "--reason must not be empty"),
+        (("web", "--reason", "x"), "--for 2h, or --until"),
+        (("web", "--reason", "x", "--for", "2h", "--until", "2099-01-01"), "--for 2h, or --until"),
         (("web", "--reason", "x", "--for", "0s"), "--for: '0s' must be longer than nothing"),
         (("web", "--reason", "x", "--for", "soon"), "--for: 'soon' is not a duration"),
         (("web", "--reason", "x", "--until", "soon"), "--until: 'soon' is not a time"),
         (("web", "--reason", "x", "--until", "0001-01-01"), "--until: '0001-01-01' is"),
-        (("web", "--reason", "x", "--until", "2020-01-01"), "--until: '2020-01-01' is over already"),
+        (("web", "--reason", "x", "--until", "2020-01-01"), "--until: '2020-01-01' is in the past"),
         (("wbe", "--reason", "x", "--for", "2h"), "did you mean web?"),
-        (("wbe", "--reason", "x", "--for", "2h"), "--node NAME says which node is meant"),
+        (("wbe", "--reason", "x", "--for", "2h"), "Without a definition, give --node NAME"),
         (("web/nobody", "--reason", "x", "--for", "2h"), "web has no component 'nobody'"),
         (("a/b/c", "--reason", "x", "--for", "2h"), "a/b/c"),
         (("web", "--reason", "x", "--for", "2h", "--node", "rfit"), "did you mean rift?"),
@@ -273,7 +273,7 @@ def test_with_a_node_a_silence_needs_no_definition(run: Run, orion: Node) -> Non
 
 def test_a_silence_is_ended_by_its_id(run: Run, alone: Node) -> None:
     status, out, err = run("alerts", "unsilence", "17")
-    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift is ended\n", [])
+    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift ended\n", [])
     assert alone.agent.requests == [v1.UnsilenceAlertRequest(id=17)]
 
 
@@ -292,8 +292,8 @@ def test_silences_of_a_component_are_ended_on_the_node_of_its_definition(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("17",), "each node counts its own silences, and there are 2 (rift, orion): say --node NAME"),
-        (("0", "--node", "rift"), "0 is not the id of an silence"),
+        (("17",), "each node numbers its own silences, and 2 nodes are active (rift, orion); give --node NAME"),
+        (("0", "--node", "rift"), "0 is not a valid silence ID"),
         (("wbe",), "did you mean web?"),
         (("web/nobody",), "web has no component 'nobody'"),
         (("a/b/c",), "a/b/c"),
@@ -325,13 +325,13 @@ def test_an_open_alert_that_is_silenced_says_until_when(run: Run, alone: Node) -
     [
         (("list",), "no services are deployed on rift"),
         (("status",), "no services are deployed on rift"),
-        (("events",), "there are no such events on rift"),
-        (("alerts", "list"), "no alerts are open on rift"),
-        (("alerts", "list", "--all"), "there are no alerts on rift"),
-        (("operations",), "there are no operations on rift"),
-        (("operations", "--running"), "nothing is being changed on rift"),
-        (("audit",), "there are no such calls on rift"),
-        (("timeline",), "no component is known in that time on rift"),
+        (("events",), "no events found on rift"),
+        (("alerts", "list"), "no open alerts on rift"),
+        (("alerts", "list", "--all"), "no alerts found on rift"),
+        (("operations",), "no operations found on rift"),
+        (("operations", "--running"), "no operations running on rift"),
+        (("audit",), "no calls found on rift"),
+        (("timeline",), "no component existed in that time on rift"),
         (("service", "list"), "services has no definitions"),
     ],
 )
@@ -367,7 +367,7 @@ def test_status_of_the_past_is_asked_for_and_said_to_be_the_past(run: Run, alone
     assert status == 0
     (request,) = alone.agent.asked(v1.GetStatusRequest)
     assert (request.service, request.at) == ("web", AT)
-    assert f"as it was at {render.moment(AT)}" in err
+    assert f"this is the state at {render.moment(AT)}" in err
     # How long it had been so, not how long ago that is.
     assert stripped(out.splitlines()[1]) == ["web", "api", "rift", "running", "running", "3h"]
 
@@ -434,7 +434,7 @@ def test_a_timeline_is_a_row_with_a_character_for_each_slice_of_time(run: Run, a
     status, out, _ = run("timeline", "web", *WIDTH)
     assert status == 0
     header, deploys, row, alerts, axis, *legend = out.splitlines()
-    assert header.split()[0] == "WHAT"
+    assert header.split()[0] == "TARGET"
     assert header.split()[-1] == "UPTIME"
     assert deploys == " " * 9 + " " * 36 + "v"
     assert row[:57] == "web/api  " + "=" * 24 + "XXx" + "=" * 17 + "...."
@@ -550,12 +550,12 @@ def test_a_timeline_of_the_nodes_that_answer_is_drawn_with_status_4(run: Run, ri
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--width", "29"), "--width: 29"),
-        (("--width", "1001"), "--width: 1001"),
+        (("--width", "29"), "--width must be 30 to 1000, not 29"),
+        (("--width", "1001"), "--width must be 30 to 1000, not 1001"),
         (("--since", "0s"), "--since: '0s'"),
         (("--since", "2099-01-01"), "--since: '2099-01-01'"),
         (("--since", ""), "--since: ''"),
-        (("web/api",), "takes a service"),
+        (("web/api",), "needs a service"),
     ],
 )
 def test_a_timeline_that_cannot_be_drawn_is_refused(run: Run, words: tuple[str, ...], part: str) -> None:
@@ -610,7 +610,7 @@ ONLY_RIFT = ("--node", "rift", "--output", "json")
 def test_what_happened_is_listed_and_then_what_happens(follow: Follow, rift: Node) -> None:
     rift.append(an_event(1, "running"), an_event(2, "exited", caller="kyle", message="why"))
     following = follow("--node", "rift")
-    assert following.line().split() == ["TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL"]
+    assert following.line().split() == ["TIME", "NODE", "TARGET", "EVENT", "BY", "DETAIL"]
     assert [following.line().split()[4] for _ in range(2)] == ["running", "exited"]
     rift.append(an_event(3, "unhealthy", message="a word " * 20), an_event(4, "running"))
     rows = [following.line() for _ in range(2)]
@@ -690,7 +690,7 @@ def test_a_stream_that_breaks_goes_on_after_the_last_event_seen(follow: Follow, 
     assert following.interrupt() == (130, [])
     (line,) = following.err.splitlines()
     assert line.startswith("mcpctl: node rift: ")
-    assert line.endswith("; it is tried again")
+    assert line.endswith("; retrying")
 
 
 def test_an_outage_is_said_once_however_often_it_is_tried(follow: Follow, rift: Node) -> None:
@@ -791,7 +791,7 @@ def test_a_node_that_refuses_to_be_followed_is_given_up(follow: Follow, rift: No
     following = follow(*ONLY_RIFT)
     assert following.ids(1) == [1]
     assert following.end() == (1, [])
-    assert following.err == "mcpctl: node rift: not for a stranger; it is not followed any more\n"
+    assert following.err == "mcpctl: node rift: not for a stranger; no longer followed\n"
 
 
 def test_when_no_node_answers_there_is_nothing_to_follow(follow: Follow, rift: Node, orion: Node) -> None:

@@ -74,13 +74,13 @@ REPLACED = v1.ComponentPlan(
 )
 PLANNED = a_plan(REPLACED, v1.ComponentPlan("db", "none", "as declared"), warnings=("web/old is left as it is",))
 PRINTED = """\
-web/api: replace image changed
+web/api: replace (image changed)
     image: x:v1 -> x:v2   (definition)
     + user: 0:0   (definition)
     - heal: restart   (node)
-web/db: none as declared
+web/db: unchanged (as declared)
 1 to replace, 1 unchanged
-plan p1; mcpctl deploy web --plan p1 does exactly this
+plan p1: `mcpctl deploy web --plan p1` applies exactly this
 """
 
 
@@ -102,7 +102,7 @@ def test_a_plan_lists_what_adopted_containers_would_lose(run: Run, rift: Node, w
     rift.agent.prepared["PlanRequest"] = v1.PlanResponse("p1", [REPLACED], losses=losses)
     lines = run(*words).out.splitlines()
     assert [line.strip() for line in lines[-3:-1]] == losses
-    assert lines[-1] == "plan p1; mcpctl deploy web --accept-loss --plan p1 does exactly this"
+    assert lines[-1] == "plan p1: `mcpctl deploy web --accept-loss --plan p1` applies exactly this"
     (document,) = json.loads(run(*words, *JSON).out)
     assert document["losses"] == losses
 
@@ -135,7 +135,10 @@ def test_on_a_terminal_actions_have_colours(run: Run, rift: Node, monkeypatch: p
     actions = {"create": 32, "replace": 33, "rename": 33, "update": 33, "stop": 31, "none": 90}
     rift.agent.prepared["PlanRequest"] = a_plan(*(v1.ComponentPlan("api", each, "") for each in actions))
     lines = run("plan", "web").out.splitlines()
-    assert lines[: len(actions)] == [f"web/api: \x1b[{code}m{each}\x1b[0m" for each, code in actions.items()]
+    words = {"none": "unchanged"}
+    assert lines[: len(actions)] == [
+        f"web/api: \x1b[{code}m{words.get(each, each)}\x1b[0m" for each, code in actions.items()
+    ]
 
 
 @pytest.mark.usefixtures("web")
@@ -144,7 +147,9 @@ def test_the_command_that_a_plan_names_does_what_was_planned(run: Run, rift: Nod
     rift.agent.prepared["PlanRequest"] = a_plan()
     rift.agent.prepared["PlanRequest"].plan_id = "p2"
     out = run("deploy", *words, "--dry-run").out
-    assert out.splitlines()[-1] == "plan p2; mcpctl deploy web/api --image x:v9 --force --plan p2 does exactly this"
+    assert (
+        out.splitlines()[-1] == "plan p2: `mcpctl deploy web/api --image x:v9 --force --plan p2` applies exactly this"
+    )
     (request,) = rift.agent.requests
     assert (request.component, request.force) == ("api", True)
     assert request.service.components[0].image == "x:v9"
@@ -332,7 +337,8 @@ def test_another_image_is_sent_and_what_the_file_says_is_said(
     status, _, err = run("deploy", target, "--image", "x:v2")
     assert status == 0
     assert err.splitlines()[0] == (
-        f"mcpctl: web/api: deploying x:v2; {web} says x:v1 until you edit it: the next deploy goes back to that"
+        f"mcpctl: web/api: deploying x:v2; {web} still says x:v1, and the next deploy goes back to it unless you edit "
+        "the file"
     )
     assert [each.image for each in deploying.agent.requests[0].service.components] == ["x:v2"]
     assert web.read_text() == WEB
@@ -353,7 +359,7 @@ def test_an_image_that_the_file_says_too_is_no_reason_to_warn(run: Run) -> None:
     ("words", "part"),
     [
         (("web/api", "--image", "X Y"), "--image: 'X Y' is not an image reference"),
-        (("web", "--image", "x:v2"), "web has api, db: say web/COMPONENT"),
+        (("web", "--image", "x:v2"), "web has api, db: give web/COMPONENT"),
         (("web/nobody", "--image", "x:v2"), "no component 'nobody'"),
     ],
 )
@@ -375,14 +381,15 @@ def test_a_stream_that_ends_early_says_how_to_follow_on(run: Run, deploying: Nod
     status, _, err = run("deploy", "web")
     assert status == 1
     assert err.splitlines()[2:] == [
-        "mcpctl: node rift: the connection ended before the deploy of web did",
-        "operation 12 ends there by itself, completed or undone: `mcpctl attach 12 --node rift` tells how",
+        "mcpctl: node rift: the connection closed before the deploy of web ended",
+        "operation 12 continues on the node until it completes or rolls back: "
+        "`mcpctl attach 12 --node rift` follows it",
     ]
 
 
 def test_with_one_node_it_needs_no_name(run: Run, alone: Node, web: Path) -> None:
     alone.agent.prepared["DeployRequest"] = reports(step(), completed=False)
-    assert "`mcpctl attach 12` tells how" in run("deploy", "web").err
+    assert "`mcpctl attach 12` follows it" in run("deploy", "web").err
     assert web.exists()
 
 
@@ -401,7 +408,7 @@ def test_a_connection_that_breaks_says_how_to_follow_on(launch: Launch, deployin
     deploying.cut()
     assert program.end() == (1, [])
     assert "the connection to" in program.err
-    assert "`mcpctl attach 12 --node rift` tells how" in program.err
+    assert "`mcpctl attach 12 --node rift` follows it" in program.err
 
 
 def test_ctrl_c_leaves_the_operation_and_says_how_to_follow_it(launch: Launch, deploying: Node) -> None:
@@ -410,8 +417,8 @@ def test_ctrl_c_leaves_the_operation_and_says_how_to_follow_it(launch: Launch, d
     until(lambda: "pulling" in program.err, "it deploys")
     assert program.interrupt() == (130, [])
     assert program.err.splitlines()[2:] == [
-        "mcpctl: interrupted; operation 12 goes on by itself on rift: `mcpctl attach 12 --node rift` follows it again, "
-        "`mcpctl cancel 12 --node rift` takes it back"
+        "mcpctl: interrupted; operation 12 continues on rift: `mcpctl attach 12 --node rift` follows it again, "
+        "`mcpctl cancel 12 --node rift` rolls it back"
     ]
 
 
@@ -420,7 +427,7 @@ def test_ctrl_c_before_anything_is_known_says_what_is(launch: Launch, deploying:
     program = launch("deploy", "web")
     until(lambda: deploying.agent.requests, "it is sent")
     assert program.interrupt() == (130, [])
-    assert program.err == "mcpctl: interrupted; what a node was doing ends there by itself\n"
+    assert program.err == "mcpctl: interrupted; an operation that a node has begun continues there\n"
 
 
 def test_a_reader_that_has_enough_is_not_taken_for_a_node_that_broke(deploying: Node, tmp_path: Path) -> None:
@@ -555,7 +562,7 @@ def test_ctrl_c_leaves_whole_lines_on_the_terminal(on_terminal: Open, deploying:
     assert "^C" in program.shown
     _, first, *rest = seen(program.shown)
     assert first.startswith("▸ api  pull ")
-    assert "".join(rest).startswith("mcpctl: interrupted; operation 12 goes on by itself on rift")
+    assert "".join(rest).startswith("mcpctl: interrupted; operation 12 continues on rift")
 
 
 def test_the_seconds_go_on_while_nothing_happens(on_terminal: Open, deploying: Node) -> None:
@@ -578,7 +585,7 @@ def test_each_node_is_told_all_of_its_own_definitions(run: Run, rift: Node, orio
     for name in ("web", "mail"):
         define(tmp_path, name)
     status, _, err = run("sync")
-    assert (status, err) == (0, "mcpctl: there was nothing to do\n")
+    assert (status, err) == (0, "mcpctl: nothing to do\n")
     assert [[each.name for each in request.services] for request in rift.agent.requests] == [["mail", "web"]]
     assert orion.agent.asked(v1.SyncRequest) == [v1.SyncRequest()]
     assert run("sync", "--dry-run", "--node", "rift").status == 0
@@ -598,9 +605,9 @@ def test_sync_lists_outcomes_and_what_a_deploy_would_change(run: Run, rift: Node
     assert stripped(second) == ["rift", "mail", "db", "replaced", "v1 -> v2"]
     assert rest == [
         "",
-        "a deploy would still change:",
-        "  web/api: replace, image changed",
-        "`mcpctl deploy web` does that",
+        "these components still need a deploy:",
+        "  web/api: replace (image changed)",
+        "run `mcpctl deploy web`",
     ]
 
 
@@ -652,7 +659,7 @@ def test_definitions_that_disagree_are_not_sent(run: Run, rift: Node, tmp_path: 
     define(tmp_path, "a-b").write_text(WEB.replace("web", "a-b").replace("api", "c"))
     status, _, err = run("sync")
     assert status == 2
-    assert err.count("its container would be called a-b-c") == 2
+    assert err.count("its container name a-b-c is also that of") == 2
     assert rift.agent.requests == []
 
 
@@ -811,7 +818,7 @@ def test_a_recovery_that_is_cut_off_is_said_beside_what_is_known(run: Run, rift:
     status, out, err = run("recover")
     assert status == 4
     assert "created" in out
-    assert "mcpctl: node rift: the connection ended before the recovery did (waited " in err
+    assert "mcpctl: node rift: the connection closed before the recovery ended (waited " in err
 
 
 def test_ctrl_c_leaves_a_recovery_and_says_where_to_look(launch: Launch, rift: Node, orion: Node) -> None:
@@ -820,7 +827,7 @@ def test_ctrl_c_leaves_a_recovery_and_says_where_to_look(launch: Launch, rift: N
     program = launch("recover")
     until(lambda: "rift: web/api" in program.err, "it recovers")
     assert program.interrupt() == (130, [])
-    assert "`mcpctl operations --running` lists it" in program.err
+    assert "`mcpctl operations --running` lists them" in program.err
 
 
 # -- operations
@@ -842,7 +849,7 @@ def test_operations_are_a_row_each(run: Run, alone: Node) -> None:
     status, out, _ = run("operations")
     assert status == 0
     header, first, second = map(stripped, out.splitlines())
-    assert header == ["NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY"]
+    assert header == ["NODE", "ID", "OPERATION", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/DETAIL"]
     assert first == ["rift", "11", "deploy", "web", "kyle", render.moment(AT), "1m5s", "reverted", "no image"]
     assert second == ["rift", "12", "deploy", "web/api", "kyle", render.moment(started), "2h", "running", "pull"]
 
@@ -924,14 +931,14 @@ def test_an_attach_that_is_cut_off_says_how_to_do_it_again(run: Run, alone: Node
     watched(alone, completed=False)
     status, _, err = run("attach", "12")
     assert status == 1
-    assert "the connection ended before operation 12 did" in err
-    assert "`mcpctl attach 12` tells how" in err
+    assert "the connection closed before operation 12 ended" in err
+    assert "`mcpctl attach 12` follows it" in err
 
 
 def test_with_several_nodes_attach_says_that_it_needs_one(run: Run, rift: Node, orion: Node) -> None:
     status, out, err = run("attach", "12")
     assert (status, out) == (2, "")
-    assert "each node counts its own operations, and there are 2 (rift, orion): say --node NAME" in err
+    assert "each node numbers its own operations, and 2 nodes are active (rift, orion); give --node NAME" in err
     watched(orion)
     assert run("attach", "12", "--node", "orion").status == 0
     assert (rift.agent.requests, len(orion.agent.requests)) == ([], 1)
@@ -941,7 +948,7 @@ def test_with_several_nodes_attach_says_that_it_needs_one(run: Run, rift: Node, 
 def test_what_is_no_id_of_an_operation_is_not_sent(run: Run, alone: Node, number: str) -> None:
     status, _, err = run("attach", number)
     assert status == 2
-    assert f"{number} is not the id of an operation" in err
+    assert f"{number} is not a valid operation ID" in err
     assert alone.agent.requests == []
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from mcpctl import __main__ as program
 from mcpctl import __version__
-from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, COMPLETION_COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
 from mcpctl.nodes import client
 from mcpd import pki
 
@@ -104,6 +104,7 @@ ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
 ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
 ALL |= {("service", name): entry for name, entry in SERVICE_COMMANDS.items()}
+COMPLETION = [("completion", name) for name in COMPLETION_COMMANDS]
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -142,6 +143,15 @@ def test_help_lists_every_command_with_its_summary(
     shown = run(*words, "--help").out
     for name in table:
         assert re.search(rf"^\W*{name}\s+\S", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [("version",), ("help", "deploy"), *ALL, *COMPLETION], ids=" ".join)
+def test_help_shows_only_defaults_that_tell_something(run: Run, words: tuple[str, ...]) -> None:
+    shown = " ".join(run(*words, "--help").out.replace("│", " ").split())
+    assert "Usage: mcpctl" in shown
+    assert not re.search(r"""\[default: (""|''|\(\)|\[\]|False|None|none|)\]""", shown)
+    # One that is said in words is not said again.
+    assert not re.search(r"\[default: [^]]*\] \[default: ", shown)
 
 
 def test_the_version_is_shown(run: Run) -> None:
@@ -190,7 +200,7 @@ def test_the_version_is_shown(run: Run) -> None:
         (("alerts", "silence", "web"), ("--reason",)),
         (("ps", "a/b/c"), ("a/b/c",)),
         (("ps", "--interval", "5"), ("--interval", "--watch")),
-        (("undeploy", "--foo", "web"), ("Usage: mcpctl undeploy [OPTIONS] WHAT", "See `mcpctl undeploy --help`.")),
+        (("undeploy", "--foo", "web"), ("Usage: mcpctl undeploy [OPTIONS] TARGET", "See `mcpctl undeploy --help`.")),
         (("node", "show"), ("Usage: mcpctl node show", "See `mcpctl node show --help`.")),
         (("ps", "Web!"), ("Web!", "lower-case")),
         (("deploy", "a/b/c"), ("a/b/c",)),
@@ -237,7 +247,7 @@ def test_nodes_are_listed(run: Run) -> None:
 
 
 def test_an_added_node_is_in_the_file_and_comments_are_kept(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node new, [::1]:9444, is added to {folder / 'mcp.toml'}\n"
+    said = f"mcpctl: added node new ([::1]:9444) to {folder / 'mcp.toml'}\n"
     assert run("node", "add", "new", "[::1]:9444", "--no-check") == (0, "", said)
     text = (folder / "mcp.toml").read_text()
     assert text == CONFIG.rstrip("\n") + '\n\n[[nodes]]\nname = "new"\naddress = "[::1]:9444"\n'
@@ -255,7 +265,7 @@ def test_a_first_node_is_added_to_a_file_without_any(run: Run, folder: Path, bef
 
 
 def test_a_removed_node_is_gone_and_the_others_are_as_they_were(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node rift is removed from {folder / 'mcp.toml'}; what runs there runs on\n"
+    said = f"mcpctl: removed node rift from {folder / 'mcp.toml'}; its services keep running\n"
     assert run("node", "remove", "rift") == (0, "", said)
     text = (folder / "mcp.toml").read_text()
     assert nodes(folder) == {"orion": ("127.0.0.2:1", "active")}
@@ -272,7 +282,7 @@ def test_the_last_node_can_be_removed_and_one_added_again(run: Run, folder: Path
 
 
 def test_a_state_is_changed_in_its_place(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node rift is down in {folder / 'mcp.toml'}: commands skip it\n"
+    said = f"mcpctl: node rift is now down in {folder / 'mcp.toml'}: commands skip it\n"
     assert run("node", "set-state", "rift", "down") == (0, "", said)
     expected = CONFIG.replace('state = "active" # since May', 'state = "down" # since May')
     assert (folder / "mcp.toml").read_text() == expected
@@ -341,7 +351,7 @@ def test_a_stop_that_cannot_reach_the_node_still_changes_the_definition(run: Run
     status, _, err = run("stop", "web")
     assert status == 1
     assert tomllib.loads(path.read_text())["active"] is False
-    assert f"{path} says active = false; `mcpctl sync` will settle it" in err
+    assert f"{path} now says active = false; when the node is back, `mcpctl sync` applies it" in err
 
 
 @pytest.mark.parametrize("command", ["plan", "deploy", "start", "stop", "restart", "undeploy"])
@@ -422,7 +432,7 @@ def test_a_server_that_is_no_agent_is_one_line_and_no_bug(run: Run, folder: Path
     status, _, err = run("ps", "--node", "rift")
     assert status == 4
     (line,) = err.splitlines()
-    assert line.startswith(f"mcpctl: node rift: the connection to 127.0.0.1:{stranger} broke: ")
+    assert line.startswith(f"mcpctl: node rift: the connection to 127.0.0.1:{stranger} failed: ")
 
 
 def test_a_node_that_takes_a_connection_and_is_silent_is_not_waited_for_an_hour(
@@ -446,8 +456,8 @@ def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.M
     status, out, err = run("ps")
     assert (status, out) == (1, "")
     assert err == (
-        "mcpctl: a bug of mcpctl: RuntimeError: surprise\n"
-        "Please report it where you found mcpctl; `--debug` shows what to send along.\n"
+        "mcpctl: a bug in mcpctl: RuntimeError: surprise\n"
+        "Please report it to the project; `--debug` shows the traceback to include.\n"
     )
 
 
@@ -499,7 +509,7 @@ def test_deploy_of_a_colliding_container_name_exits_with_2(folder: Path) -> None
         (folder / f"services/{service}.toml").write_text(text)
     status, out, err = run_process(folder, "-m", "mcpctl", "deploy", "a")
     assert (status, out) == (2, "")
-    assert "components[0].name: its container would be called a-b-c" in err
+    assert "components[0].name: its container name a-b-c" in err
 
 
 def test_what_a_file_says_cannot_move_the_cursor(run: Run, folder: Path) -> None:

@@ -204,7 +204,7 @@ def test_the_password_file_is_for_its_own_user_only(run: Run, unattended: Path, 
 def test_without_a_terminal_nobody_is_asked(run: Run, folder: Path, mcias: Mcias, words: tuple[str, ...]) -> None:
     status, out, err = run("login", *words)
     assert (status, out) == (2, "")
-    assert "stdin is no terminal" in err
+    assert "stdin is not a terminal" in err
     assert mcias.requests(LOGIN) == 0
     assert kept(folder) == ""
 
@@ -223,7 +223,7 @@ def test_a_token_in_the_environment_is_mentioned(run: Run, typed: list[str], mon
     monkeypatch.setenv("MCP_TOKEN", "other")
     typed.append(PASSWORD)
     status, _, err = run("login", "--username", "kyle")
-    assert (status, err) == (0, "mcpctl: MCP_TOKEN is set, and goes before the token file\n")
+    assert (status, err) == (0, "mcpctl: MCP_TOKEN is set and overrides the token file\n")
 
 
 def test_a_one_time_code_is_asked_for_when_mcias_wants_one(
@@ -263,7 +263,7 @@ def test_who_is_denied_reads_the_servers_words(run: Run, mcias: Mcias, typed: li
     typed.append(PASSWORD)
     status, _, err = run("login", "--username", "kyle")
     assert status == 1
-    assert f"MCIAS at {mcias.url} does not let kyle in: denied by policy" in err
+    assert f"MCIAS at {mcias.url} denied kyle: denied by policy" in err
 
 
 @pytest.mark.parametrize("typing", ["", None])
@@ -278,16 +278,16 @@ def test_who_types_nothing_sends_nothing(
 
         monkeypatch.setattr("getpass.getpass", end_of_file)
     status, _, err = run("login", "--username", "kyle")
-    assert (status, err) == (2, "mcpctl: Password of kyle: nothing was typed, so nothing was sent\n")
+    assert (status, err) == (2, "mcpctl: Password of kyle: nothing was entered, so nothing was sent\n")
     assert mcias.requests(LOGIN) == 0
     assert kept(folder) == ""
 
 
 MOODS = {
     "500": (1, "answered /v1/auth/login with HTTP 500: internal error; try again"),
-    "nonsense": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
-    "lying": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
-    "huge": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
+    "nonsense": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
+    "lying": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
+    "huge": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
     "reset": (1, "cannot be reached: "),
     "slow 2": (1, "did not answer within 0.5 s; try again later"),
 }
@@ -328,7 +328,7 @@ def test_a_server_that_the_ca_does_not_vouch_for_gets_no_password(run: Run, unat
     path.write_text(path.read_text().replace(str(mcias.ca), "ca.pem"))
     status, _, err = run("login")
     assert status == 1
-    assert f"it is not one that {unattended / 'ca.pem'} vouches for" in err
+    assert f"{unattended / 'ca.pem'} did not sign its certificate" in err
     assert mcias.requests(LOGIN) == 0
 
 
@@ -393,7 +393,7 @@ def answer(status: int, body: bytes, *headers: str) -> bytes:
 
 def test_a_redirection_is_not_followed(canned: Callable[..., Server]) -> None:
     server = canned(answer(302, b"", "Location: https://127.0.0.1:1/v1/auth/login"))
-    with pytest.raises(client.MciasError, match=r"with HTTP 302; is mcias\.server_url its address"):
+    with pytest.raises(client.MciasError, match=r"with HTTP 302; check mcias\.server_url"):
         client.login(server, "kyle", PASSWORD)
 
 
@@ -421,7 +421,7 @@ def test_long_words_are_cut(canned: Callable[..., Server]) -> None:
     "token", ["", "two words", "tökén", "a\r\nX-Evil: 1"], ids=["empty", "a space", "no ASCII", "a line break"]
 )
 def test_a_token_that_no_header_can_carry_is_refused(canned: Callable[..., Server], token: str) -> None:
-    with pytest.raises(client.MciasError, match="as MCIAS does not") as raised:
+    with pytest.raises(client.MciasError, match="like an MCIAS server") as raised:
         client.login(canned(answer(200, json.dumps({"token": token}).encode())), "kyle", PASSWORD)
     assert not token or token not in str(raised.value)
 
@@ -491,7 +491,7 @@ def test_a_password_is_not_echoed(folder: Path) -> None:
 def test_a_logout_makes_the_token_worthless_and_removes_it(run: Run, folder: Path, mcias: Mcias) -> None:
     token = keep(folder, mcias.token("kyle"))
     status, out, err = run("logout")
-    assert (status, out, err) == (0, f"logged out: {folder / 'token'} is removed\n", "")
+    assert (status, out, err) == (0, f"logged out; deleted {folder / 'token'}\n", "")
     assert not (folder / "token").exists()
     assert mcias.post("/v1/token/validate", {"token": token})[1] == {"valid": False}
 
@@ -501,13 +501,13 @@ def test_a_logout_that_mcias_does_not_hear_of_says_so(run: Run, folder: Path, mc
     mcias.mood("500")
     status, out, err = run("logout", "--output", "json")
     assert (status, json.loads(out)) == (0, {"revoked": False})
-    assert "MCIAS was not told to make it worthless: MCIAS at" in err
+    assert "the token was not revoked: MCIAS at" in err
     assert not (folder / "token").exists()
 
 
 def test_a_logout_with_a_token_that_has_ended_is_a_logout(run: Run, folder: Path, mcias: Mcias) -> None:
     keep(folder, EXPIRED)
-    assert run("logout") == (0, f"logged out: {folder / 'token'} is removed\n", "")
+    assert run("logout") == (0, f"logged out; deleted {folder / 'token'}\n", "")
     assert mcias.requests(LOGOUT) == 1
 
 
@@ -515,7 +515,7 @@ def test_a_logout_with_a_token_that_has_ended_is_a_logout(run: Run, folder: Path
 def test_a_logout_of_nobody_is_no_error(run: Run, mcias: Mcias) -> None:
     status, out, err = run("logout")
     assert (status, out) == (0, "")
-    assert "nobody is logged in" in err
+    assert "not logged in" in err
     assert mcias.requests(LOGOUT) == 0
 
 
@@ -589,7 +589,7 @@ def test_without_a_password_file_it_says_what_to_do(
     assert (status, out) == (2, "")
     (line,) = err.splitlines()
     assert line.endswith("; run `mcpctl login`")
-    assert ("ended at" in line) == bool(token)
+    assert ("expired at" in line) == bool(token)
     assert [each for node in nodes for each in node.agent.seen_tokens] == []
 
 
@@ -732,15 +732,15 @@ def test_a_node_that_refuses_while_mcias_is_down_leaves_the_others_answer(
     status, out, err = run("whoami")
     assert (status, len(out.splitlines())) == (4, 2)
     (line,) = err.splitlines()
-    assert "node orion: the token is not known here; and a login did not help: MCIAS at" in line
+    assert "node orion: the token is not known here; a new login failed too: MCIAS at" in line
 
 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
         ({"password": "changed meanwhile"}, "wrong user name or password; correct "),
-        ({"denied": True}, "does not let kyle in: denied by policy"),
-        ({"totp": "123456"}, "wants a one-time code of kyle, which somebody must type: run `mcpctl login`"),
+        ({"denied": True}, "denied kyle: denied by policy"),
+        ({"totp": "123456"}, "requires a one-time code for kyle: run `mcpctl login`"),
     ],
 )
 def test_a_login_that_is_refused_is_tried_once_and_said_once(
@@ -804,7 +804,7 @@ def test_a_token_that_cannot_be_kept_is_used_and_said(
     monkeypatch.setattr("mcpctl.auth.credentials.keep", full)
     status, _, err = run("whoami")
     assert status == 0
-    assert f"not kept: {unattended / 'token'} cannot be written: No space left on device" in err
+    assert f"not stored: {unattended / 'token'} cannot be written: No space left on device" in err
     assert len(alone.agent.seen_tokens) == 1
 
 

@@ -186,7 +186,7 @@ PROBLEMS = {
     open_token: "orion.token can be read by others",
     no_ca: "own.pem does not exist",
     broken_ca: "own.pem is not a CA certificate",
-    other_ca: "own.pem vouches for",
+    other_ca: "own.pem did not sign its certificate",
 }
 
 
@@ -245,7 +245,7 @@ def test_a_request_that_one_node_finds_wrong_hides_no_answer(run: Run, both: tup
     both[1].agent.prepared["LiveCheckRequest"] = GRPCError(Status.INVALID_ARGUMENT, "what is that?")
     assert run("ps")[::2] == (
         4,
-        "mcpctl: node orion: what is that?\nmcpctl: there are no containers of services on rift\n",
+        "mcpctl: node orion: what is that?\nmcpctl: no containers of services found on rift\n",
     )
     assert run("ps", "--node", "orion").status == 2
 
@@ -274,15 +274,15 @@ def test_a_name_that_no_host_can_have_is_that_nodes_problem(run: Run, both: tupl
     write_config(tmp_path, both, f'[[nodes]]\nname = "vault"\naddress = "{"v" * 70}.example:1"\n')
     status, _, err = run("ps")
     assert status == 4
-    assert "it is not the name of a host" in err
+    assert "not a valid host name" in err
     assert "Traceback" not in err
 
 
 def test_two_entries_with_one_address_are_said(run: Run, both: tuple[Node, Node], tmp_path: Path) -> None:
     third(tmp_path, both[1].port)
-    line = f"mcpctl: nodes orion, vault have one address, {HOST}:{both[1].port}"
-    assert run("ps").err.splitlines()[0] == f"{line}: each is asked"
-    assert run("node", "list").err == run("node", "list", "--offline").err == f"{line}: is one of them a mistake?\n"
+    line = f"mcpctl: nodes orion, vault have the same address, {HOST}:{both[1].port}"
+    assert run("ps").err.splitlines()[0] == f"{line}; mcpctl contacts each of them"
+    assert run("node", "list").err == run("node", "list", "--offline").err == f"{line}; is one of them a mistake?\n"
 
 
 # -- node add
@@ -303,8 +303,8 @@ def test_a_node_is_asked_who_it_is_before_it_is_added(
     status, out, err = run("node", "add", "orion", address, *options)
     assert (status, out) == (0, "")
     assert err == (
-        f"mcpctl: node orion, {address}, is added to {tmp_path / 'mcp.toml'}; "
-        "mcpd 0.1.0, podman 5.4.2; you are kyle there, admin\n"
+        f"mcpctl: added node orion ({address}) to {tmp_path / 'mcp.toml'}; "
+        "mcpd 0.1.0, podman 5.4.2; you are kyle (admin) there\n"
     )
     assert (tmp_path / "mcp.toml").read_text() == (
         '[services]\ndir = "services"\n\n[[nodes]]\nname = "orion"\n'
@@ -316,7 +316,7 @@ def test_a_node_is_asked_who_it_is_before_it_is_added(
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("vault", "calls itself orion"), ("rifts", "cannot be reached"), ("safe", "safe.token does not exist")],
+    [("vault", "is called orion"), ("rifts", "cannot be reached"), ("safe", "safe.token does not exist")],
 )
 def test_a_node_that_is_not_what_was_said_is_not_added(
     run: Run, both: tuple[Node, Node], tmp_path: Path, name: str, wrong: str
@@ -327,7 +327,7 @@ def test_a_node_that_is_not_what_was_said_is_not_added(
     status, _, err = run("node", "add", name, f"{HOST}:{port}", *options)
     assert status in (1, 2)
     assert wrong in err
-    assert "nothing was written; `--no-check` adds it all the same" in err
+    assert "nothing was written; `--no-check` adds the node anyway" in err
     assert (tmp_path / "mcp.toml").read_text() == before
     assert run("node", "add", name, f"{HOST}:{port}", "--no-check", *options).status == 0
     assert f'name = "{name}"' in (tmp_path / "mcp.toml").read_text()
@@ -413,7 +413,7 @@ def test_a_name_server_that_says_nothing_holds_up_no_command(
         assert status == 4
         silent, nothing = err.splitlines()
         assert silent == "mcpctl: node orion: orion:1 did not answer within 1 s"
-        assert nothing == "mcpctl: there are no containers of services on rift"
+        assert nothing == "mcpctl: no containers of services found on rift"
         assert not ended.is_set()
     finally:
         enough.set()
@@ -427,7 +427,7 @@ def test_a_name_that_nobody_knows_is_said(run: Run, tmp_path: Path) -> None:
     status, _, err = run("ps")
     assert status == 4
     assert "node vault: vault.invalid:1 cannot be reached: " in err
-    assert "is its address in " in err
+    assert "check its address in " in err
     assert "Traceback" not in err
 
 
@@ -449,7 +449,7 @@ def test_sync_tells_the_nodes_that_answer_and_says_who_did_not(
     assert status == 4
     told, nothing = err.splitlines()[-2:]
     assert re.search(r"node orion: .* \(waited [0-9.]+ m?s\)$", told)
-    assert nothing == "mcpctl: there was nothing to do"
+    assert nothing == "mcpctl: nothing to do"
     assert len(rift.agent.requests) == 1
 
 
@@ -520,8 +520,8 @@ def moved(rift: Node, orion: Node, tmp_path: Path) -> Node:
 
 
 WARNING = (
-    "mcpctl: node orion still has web, which its definition puts on rift: it may run twice; "
-    "`mcpctl undeploy web --node orion` removes it there\n"
+    "mcpctl: node orion still has web, but the definition says rift, so it may run twice; "
+    "`mcpctl undeploy web --node orion` removes it from orion\n"
 )
 
 
@@ -546,7 +546,7 @@ def test_a_service_that_another_node_still_runs_is_refused(
     before = (tmp_path / "services/web.toml").read_text()
     status, out, err = run(*words.split())
     assert (status, out) == (1, "")
-    assert "node orion still runs web, which its definition puts on rift: nothing was changed" in err
+    assert "node orion still runs web, but the definition says rift; nothing was changed" in err
     assert "`mcpctl undeploy web --node orion`" in err
     assert not rift.agent.asked(v1.DeployRequest)
     assert not rift.agent.asked(v1.StartServiceRequest)
@@ -584,7 +584,7 @@ def test_a_node_that_cannot_be_asked_is_told_of_where_the_service_is_new(run: Ru
     rift.agent.prepared["ListServicesRequest"] = GRPCError(Status.NOT_FOUND, "there is no service web")
     status, _, err = run("deploy", "web")
     assert status == 0
-    assert "WARNING: node orion cannot be asked whether it still runs web" in err
+    assert "WARNING: node orion does not answer and may still run web" in err
     known = v1.ServiceInfo("web", "rift", True, [v1.ComponentInfo(service="web", component="api")])
     rift.agent.prepared["ListServicesRequest"] = v1.ListServicesResponse(services=[known])
     assert run("deploy", "web").err == ""
