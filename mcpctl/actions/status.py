@@ -44,7 +44,7 @@ def ps(query: Query, *, undeclared: bool = False) -> int:
     )
     rows = [component_row(answer.node, each) for answer in found.answers for each in answer.components]
     rows = only(rows, component, name, anyhow=found.status != DONE)
-    none = "no containers found" if undeclared else "no containers of services found"
+    none = "no containers found" if undeclared else "no managed containers found"
     # What nobody declared has no other name than its container's.
     spare = ("CONTAINER", "VERSION") if all(row.service for row in rows) else ("VERSION",)
     listing(rows, query.how, _CONTAINERS._replace(fit=Fit(spare=spare)), found.nothing(none))

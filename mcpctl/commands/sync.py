@@ -33,7 +33,8 @@ def purge(
 ) -> int:
     """Delete the records of components that are not defined and do not run.
 
-    Records of components that have a definition or that run are kept. No container is touched.
+    Keeps the records of services that have a definition, and of components that run or should run. No container is
+    touched.
 
     For example: `mcpctl purge web/old --dry-run`
     """

@@ -441,7 +441,7 @@ def test_a_timeline_is_a_row_with_a_character_for_each_slice_of_time(run: Run, a
     assert row[57:].strip().endswith("%")
     assert alerts == " " * 9 + " " * 24 + "!"
     assert axis.count("|") >= 3
-    assert "  ".join(legend) == "= up  X down  x down a while  ~ degraded  . stopped  v deploy  ! alert"
+    assert "  ".join(legend) == "= up  X down  x briefly down  ~ degraded  . stopped  v deploy  ! alert"
 
 
 def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run, alone: Node) -> None:
@@ -450,7 +450,7 @@ def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run
     alone.agent.prepared["ListOperationsRequest"] = v1.ListOperationsResponse("rift", [restart])
     _, out, _ = run("timeline", "web", *WIDTH)
     assert "web/api  " + "=" * 24 + "___" + "=" * 17 + "...." in out
-    assert "_ down, ordered" in out
+    assert "_ down on request" in out
     (api,) = json.loads(run("timeline", "web", "--output", "json").out)["components"]
     assert [each.get("ordered", False) for each in api["segments"]] == [False, True, False, False]
 

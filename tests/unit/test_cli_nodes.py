@@ -245,7 +245,7 @@ def test_a_request_that_one_node_finds_wrong_hides_no_answer(run: Run, both: tup
     both[1].agent.prepared["LiveCheckRequest"] = GRPCError(Status.INVALID_ARGUMENT, "what is that?")
     assert run("ps")[::2] == (
         4,
-        "mcpctl: node orion: what is that?\nmcpctl: no containers of services found on rift\n",
+        "mcpctl: node orion: what is that?\nmcpctl: no managed containers found on rift\n",
     )
     assert run("ps", "--node", "orion").status == 2
 
@@ -413,7 +413,7 @@ def test_a_name_server_that_says_nothing_holds_up_no_command(
         assert status == 4
         silent, nothing = err.splitlines()
         assert silent == "mcpctl: node orion: orion:1 did not answer within 1 s"
-        assert nothing == "mcpctl: no containers of services found on rift"
+        assert nothing == "mcpctl: no managed containers found on rift"
         assert not ended.is_set()
     finally:
         enough.set()
