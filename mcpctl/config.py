@@ -15,9 +15,9 @@ from mcpctl.auth import credentials
 from mcpctl.auth.credentials import Account, Server
 from mcpctl.auth.session import Session
 from mcpctl.errors import CliError, UsageError
-from protos import grammar, strict
+from protos import grammar, validation
 from protos.fields import FilePath, Name, NetworkAddress
-from protos.strict import Problem, checked
+from protos.validation import Problem, checked
 
 DEFAULT_PATH = Path("~/.config/mcp/mcp.toml")
 
@@ -63,9 +63,9 @@ class Services(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """Whom mcpctl believes.
+    """The certificates that mcpctl trusts.
 
-    ``ca_cert``: who signed the nodes' certificates, in PEM; a node may have its own.
+    ``ca_cert``: the CA that signed the nodes' certificates, in PEM; a node may have its own.
     """
 
     ca_cert: FilePath = Path("ca.pem")
@@ -75,8 +75,8 @@ class Mcias(msgspec.Struct, frozen=True):
     """The server that `mcpctl login` asks for a token.
 
     ``server_url``: `https://HOST[:PORT][/PATH]`.
-    ``service_name``: as what mcp is known there.
-    ``ca_cert``: who signed its certificate; the same as for nodes when not given.
+    ``service_name``: the name of mcp on that server.
+    ``ca_cert``: the CA that signed its certificate. Default: the nodes' CA.
     """
 
     server_url: _HttpsUrl
@@ -85,12 +85,12 @@ class Mcias(msgspec.Struct, frozen=True):
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """Who you are to the nodes.
+    """How you authenticate to the nodes.
 
-    ``token_path``: where the token is kept, readable by you alone. ``MCP_TOKEN`` in the environment goes before it.
-    ``username``: whom `mcpctl login` logs in.
-    ``password_file``: with it any command logs in by itself, for what runs unattended (audit S3); needs ``username``
-        and [mcias].
+    ``token_path``: the file with the token, which only you may read. ``MCP_TOKEN`` in the environment overrides it.
+    ``username``: the user that `mcpctl login` logs in.
+    ``password_file``: the file with the password, for unattended use (audit S3): any command then logs in by itself.
+        Needs ``username`` and [mcias].
     """
 
     token_path: FilePath = Path("token")
@@ -101,9 +101,9 @@ class Auth(msgspec.Struct, frozen=True):
 class Node(msgspec.Struct, frozen=True):
     """One node.
 
-    ``name``: as definitions say it.
-    ``address``: where its mcpd listens.
-    ``state``: commands skip what is not active, and say so.
+    ``name``: the name that definitions use.
+    ``address``: the address where its mcpd listens.
+    ``state``: commands skip a node that is not active, and say so.
     ``ca_cert``: for a node with a CA of its own, as `mcpd init` makes it.
     ``token_path``: for a node with tokens of its own, as `mcpd init` makes them.
     """
@@ -225,20 +225,20 @@ def load(path: Path | None) -> Settings:
     """Reads ``path``, else what ``MCP_CONFIG`` names, else the default. Raises UsageError with every problem."""
     path = (path or Path(os.environ.get("MCP_CONFIG") or DEFAULT_PATH)).expanduser().absolute()
     try:
-        data = strict.read_toml(path)
+        data = validation.read_toml(path)
     except FileNotFoundError:
         raise UsageError(
             f"{path} does not exist; `mcpd init` on a node prints what to put into it, or give --config FILE"
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except strict.Invalid as error:
+    except validation.Invalid as error:
         raise UsageError(str(error)) from None
-    config, problems = strict.examine(data, Config)
+    config, problems = validation.examine(data, Config)
     if config is not None:
         problems = [*_duplicates(config), *_unattended(config)]
     if config is None or problems:
-        raise UsageError(str(strict.Invalid(str(path), problems)))
+        raise UsageError(str(validation.Invalid(str(path), problems)))
     return Settings(path, config, Session(_account(path.parent, config)))
 
 

@@ -41,7 +41,7 @@ def init(
 
     For example: `mcpd init /srv/mcp --node rift --address 100.95.252.120:9444`
     """
-    from mcpd.setup import initialize
+    from mcpd.setup.init import initialize
 
     print(initialize(folder, node, address), end="")
 
@@ -51,11 +51,12 @@ def serve(*, config: Config = DEFAULT_CONFIG) -> None:
     """Run the daemon in the foreground until SIGTERM. Containers live on when it ends."""
     import trio
 
-    from mcpd import daemon, logs
+    from mcpd import daemon
     from mcpd.config import load
+    from mcpd.node import daemon_log
 
     settings = load(config)
-    logs.set_up()
+    daemon_log.set_up()
     trio.run(daemon.serve, settings, config, strict_exception_groups=True)
 
 

@@ -1,4 +1,4 @@
-"""`mcpd.toml`: what the daemon is told by its operator, checked as a whole before anything starts."""
+"""`mcpd.toml`: the daemon's configuration, checked as a whole before anything starts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from mcpd.errors import ConfigError
-from protos import grammar, strict
+from protos import grammar, validation
 from protos.fields import Duration, FilePath, Name, PositiveDuration, Size
 from protos.spec import Heal
-from protos.strict import Problem, Rule, checked
+from protos.validation import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
@@ -106,18 +106,18 @@ def _https_url(text: str) -> str:
 class Node(msgspec.Struct, frozen=True):
     """Which node this is.
 
-    ``name``: as definitions and `mcp.toml` say it.
+    ``name``: the name that definitions and `mcp.toml` use.
     """
 
     name: Name
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Where the daemon listens, and as whom it shows itself.
+    """Where mcpd listens, and with which certificate.
 
-    ``grpc_addr``: the one address that operators reach; never a wildcard, never a host's name.
-    ``tls_cert``: the server's certificate, and what comes between it and its CA, in PEM. Read again when it changes.
-    ``tls_key``: its key, in PEM; nobody else may read it.
+    ``grpc_addr``: the one address that operators reach; never a wildcard or a host name.
+    ``tls_cert``: the server's certificate and the intermediate certificates, in PEM. mcpd reloads it when it changes.
+    ``tls_key``: its key, in PEM; no other user may read it.
     """
 
     grpc_addr: Annotated[tuple[str, int], Rule(explicit_address)]
@@ -126,10 +126,10 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class Auth(msgspec.Struct, frozen=True):
-    """Who says whose a token is.
+    """Where mcpd looks up the owner and the role of a token.
 
-    ``mode``: a local file of hashed tokens, or an MCIAS server, which [mcias] names.
-    ``tokens_path``: that file, of ``mode = "tokens"``; `mcpd token` writes it.
+    ``mode``: a local file of hashed tokens, or the MCIAS server that [mcias] names.
+    ``tokens_path``: the file for ``mode = "tokens"``; `mcpd token` writes it.
     """
 
     mode: AuthMode = AuthMode.TOKENS
@@ -137,10 +137,10 @@ class Auth(msgspec.Struct, frozen=True):
 
 
 class Mcias(msgspec.Struct, frozen=True):
-    """The server that knows whose a token is, for ``mode = "mcias"``.
+    """The server that knows the owners of tokens, for ``mode = "mcias"``.
 
     ``server_url``: `https://HOST[:PORT]`.
-    ``ca_cert``: who signed the server's certificate; whom the system trusts when not given.
+    ``ca_cert``: the CA that signed the server's certificate. Default: the CAs that the system trusts.
     """
 
     server_url: Annotated[str, checked(_https_url)]
@@ -148,19 +148,19 @@ class Mcias(msgspec.Struct, frozen=True):
 
 
 class Database(msgspec.Struct, frozen=True):
-    """The registry: what should run, what was seen, and what happened.
+    """The registry: desired state, observed state and history.
 
-    ``path``: an SQLite database, on a local filesystem; made when it is missing.
+    ``path``: an SQLite database, on a local filesystem; mcpd creates it if it is missing.
     """
 
     path: FilePath = Path("mcp.db")
 
 
 class Files(msgspec.Struct, frozen=True):
-    """Where `mcpctl push` and `pull` reach, and nowhere else.
+    """The only place that `mcpctl push` and `pull` reach.
 
-    ``root``: the folder that has one folder for each service.
-    ``max_size``: of one file that is pushed.
+    ``root``: the folder that has one folder per service.
+    ``max_size``: the largest file that can be pushed.
     """
 
     root: FilePath = Path("/srv")
@@ -168,10 +168,10 @@ class Files(msgspec.Struct, frozen=True):
 
 
 class Podman(msgspec.Struct, frozen=True):
-    """How podman is asked.
+    """How mcpd reaches podman.
 
-    ``socket``: of an API service that somebody else runs; empty: mcpd runs it itself.
-    ``run_dir``: where mcpd's own API service has its socket.
+    ``socket``: the socket of an API service that somebody else runs. Empty: mcpd runs its own.
+    ``run_dir``: the folder for the socket of mcpd's own API service.
     """
 
     socket: str = ""
@@ -179,19 +179,19 @@ class Podman(msgspec.Struct, frozen=True):
 
 
 class Monitor(msgspec.Struct, frozen=True):
-    """What is watched, what you are told, and what is mended.
+    """Observation, alerts and healing.
 
-    ``alert_command``: the program that tells you, its absolute path first; run without a shell. Empty: alerts are only
-        in `mcpctl alerts list`.
-    ``alert_timeout``: so long may it take, then it is ended and tried again.
-    ``cooldown``: so long after an alert, the same one of the same component is not told again.
-    ``drift_grace``: so long may a component that something mends be down before it is an alert.
-    ``flap_threshold``: so many falls within ``flap_window`` are a flap, 1 to 1000.
-    ``flap_window``: see there.
-    ``resync_interval``: how often podman is asked for everything, beside what it tells by itself.
-    ``retention``: so long are events, closed alerts, operations and the audit log kept.
-    ``heal``: what is done when a component should run, and has ended or is unhealthy; a definition may say otherwise.
-    ``disk_free_warning``: less free space than this is an alert; 0% is never.
+    ``alert_command``: the program that notifies you, its absolute path first; run without a shell. Empty: alerts are
+        only in `mcpctl alerts list`.
+    ``alert_timeout``: how long the command may take; then mcpd kills it and tries again.
+    ``cooldown``: how long mcpd does not repeat an alert for the same component.
+    ``drift_grace``: how long a component that something will repair may be down before mcpd raises an alert.
+    ``flap_threshold``: how many failures within ``flap_window`` are a flap, 1 to 1000.
+    ``flap_window``: see ``flap_threshold``.
+    ``resync_interval``: how often mcpd lists all of podman's containers, in addition to podman's events.
+    ``retention``: how long events, closed alerts, operations and the audit log are kept.
+    ``heal``: what mcpd does when a component should run but has ended or is unhealthy; a definition can override it.
+    ``disk_free_warning``: the free space below which mcpd raises an alert; 0%: never.
     """
 
     alert_command: Annotated[tuple[str, ...], Rule(_argv, (list, str))] = ()
@@ -207,9 +207,9 @@ class Monitor(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """Where Prometheus finds them; nothing listens for it when the section is missing. It asks nobody who he is.
+    """Where Prometheus finds metrics. Without the section, mcpd serves none. Access needs no authentication.
 
-    ``address``: one address, as ``grpc_addr``; on it everybody may read them.
+    ``address``: one address, like ``grpc_addr``; everybody who reaches it may read the metrics.
     """
 
     address: Annotated[tuple[str, int], Rule(_metrics_address)]
@@ -236,19 +236,19 @@ class Config(msgspec.Struct, frozen=True):
 def load(path: Path) -> Config:
     """The configuration in ``path``; its relative paths start at its folder. Raises ConfigError with every problem."""
     try:
-        data = strict.read_toml(path)
+        data = validation.read_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; `mcpd init {path.parent}` writes one") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except strict.Invalid as error:
+    except validation.Invalid as error:
         raise ConfigError(str(error)) from None
-    config, problems = strict.examine(data, Config)
+    config, problems = validation.examine(data, Config)
     if config is not None:
         config = _anchored(config, path.absolute().parent)
         problems = _unusable(config)
     if config is None or problems:
-        raise ConfigError(str(strict.Invalid(str(path), problems)))
+        raise ConfigError(str(validation.Invalid(str(path), problems)))
     return config
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong in a way that a person can act on. `mcpd.rpc.gate` maps each kind to a gRPC status, once."""
+"""Failures that a person can act on. `mcpd.rpc.grpc_status` maps each kind to a gRPC status, once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Drift: how desired and observed disagree, in an operator's words. A pure function of the two."""
+"""Drift: how desired and observed state disagree, in an operator's words. A pure function of the two."""
 
 from __future__ import annotations
 
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Desired, Observed, Seen, Wanted
 from protos import naming
 

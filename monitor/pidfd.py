@@ -1,4 +1,4 @@
-"""Knowing of a process's end from the kernel itself: pidfd_open(2), readable when the process has ended."""
+"""Waits for the end of a process: pidfd_open(2), readable when the process has ended."""
 
 from __future__ import annotations
 

@@ -8,8 +8,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Sighting, SourceState, Wanted
+from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Sighting, SourceState, Wanted
 from protos.spec import Health
 
 
@@ -109,6 +108,21 @@ class NewAlert(NamedTuple):
     since: datetime
     transitions: int
     suppressed_by: str
+
+    def numbered(self, number: int, node: str) -> Alert:
+        """The alert that it becomes under an id."""
+        return Alert(
+            id=number,
+            node=node,
+            service=self.service,
+            component=self.component,
+            kind=self.kind,
+            desired=self.desired,
+            observed=self.observed,
+            reason=self.reason,
+            since=self.since,
+            transitions=self.transitions,
+        )
 
 
 class Silence(NamedTuple):

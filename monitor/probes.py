@@ -1,4 +1,4 @@
-"""The component's own probe: asked once, with a verdict and its words. Intervals and retries are the caller's."""
+"""A component's own probe: runs it once, and gives a verdict in words. Intervals and retries are the caller's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from monitor.ports import Executor
-from protos import grammar, printed
+from protos import grammar, program_output
 from protos.spec import Health
 
 # Enough of a probe's output to know what it complained of.
@@ -50,7 +50,7 @@ async def ask(health: Health, container: str, executor: Executor) -> Verdict:
             return await _cmd(health.cmd, container, executor)
         except (OSError, httpx.HTTPError) as error:
             if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(_CUT_OFF):
-                return Verdict(False, printed.said(f"{health.http}: no HTTP", _cut(str(error))))
+                return Verdict(False, program_output.said(f"{health.http}: no HTTP", _cut(str(error))))
             where = health.http or health.tcp or " ".join(health.cmd)
             return Verdict(False, f"{where}: {_cut(str(error) or type(error).__name__)}")
     return Verdict(False, f"no answer within {seconds:g} s")
@@ -73,7 +73,7 @@ async def _tcp(address: str) -> Verdict:
 
 async def _cmd(argv: tuple[str, ...], container: str, executor: Executor) -> Verdict:
     ran = await executor.run_inside(container, argv)
-    return Verdict(ran.status == 0, printed.exited(argv[0], ran.status, _cut(ran.output)))
+    return Verdict(ran.status == 0, program_output.exited(argv[0], ran.status, _cut(ran.output)))
 
 
 def _cut(text: str) -> str:

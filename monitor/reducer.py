@@ -1,4 +1,4 @@
-"""Makes one picture of what several sources observe, whatever order, doubling or gap they deliver it with.
+"""Reduces what several sources observe to one state, in whatever order, how often and with what gaps it comes.
 
 `observe` is the whole of it: a pure function from what is known of a container and one observation to what is known
 then and the facts that are new. Three ideas make the order of arrival not matter:
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
 
 _LIVE = (Observed.RUNNING, Observed.PAUSED, Observed.RESTARTING)
@@ -148,7 +148,7 @@ def _probed(known: Known, probe: Probed) -> Step:
 
 
 def _reprobed(known: Known, change: Reprobed) -> Step:
-    """A verdict counts as long as the probe is asked that came to it."""
+    """A verdict counts as long as the probe that gave it is the one that is asked."""
     # 1. There is none, or it is of that probe; or nobody kept of which one it is.
     if known.probed is None or known.probe == change.probe or (change.probe and not known.probe):
         return Step(known, ())
@@ -204,7 +204,7 @@ def _fact(of: Known | Sighting, state: Observed, run: datetime | None, at: datet
 
 
 def _pause(after: Known, was_paused: bool, at: datetime | None) -> tuple[Fact, ...]:
-    """That it was paused, or goes on. podman keeps the time of neither: it is when that was first seen."""
+    """That it was paused or resumed. podman keeps neither time, so it is the time when that was first seen."""
     if at is None or after.is_paused is was_paused or not after.state.has_process:
         return ()
     words = "paused" if after.is_paused else "unpaused"
@@ -232,7 +232,7 @@ def _since(seen: Sighting, before: Known | None) -> datetime:
 
 
 def _by_hand(one: bool | None, other: bool | None) -> bool | None:
-    """Once seen it stays so: podman forgets it as soon as the container has stopped. None gives way to either."""
+    """Once seen, it stays: podman forgets it as soon as the container has stopped. None gives way to either."""
     if one is None or other is None:
         return other if one is None else one
     return one or other

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from protos import grammar
-from protos.strict import Rule, checked
+from protos.validation import Rule, checked
 
 
 def _path(text: str) -> Path:

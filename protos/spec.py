@@ -15,7 +15,7 @@ import msgspec
 
 from protos import grammar, naming
 from protos.fields import Argument, Duration, Image, Name, PositiveDuration, Size
-from protos.strict import Problem, Rule, checked, examine
+from protos.validation import Problem, Rule, checked, examine
 
 # As podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
@@ -61,9 +61,9 @@ def _settle(value: str | timedelta) -> timedelta:
 class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
     """Limits; 0 means none.
 
-    ``memory``: what all processes of the container may use together; more is an end by the kernel.
-    ``cpus``: so many of the node's, 0.01 to 4096.
-    ``pids``: so many processes and threads.
+    ``memory``: the most that all processes of the container may use together; above that, the kernel kills one.
+    ``cpus``: how many of the node's CPUs it may use, 0.01 to 4096.
+    ``pids``: how many processes and threads it may have.
     """
 
     memory: Size = 0
@@ -72,15 +72,15 @@ class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A probe: exactly one of cmd, http and tcp. Without one, what runs is healthy.
+    """A probe: exactly one of cmd, http and tcp. Without a probe, a running container is healthy.
 
-    ``cmd``: a program that is run inside the container; exit status 0 is healthy.
-    ``http``: asked from the node; an answer below 400 is healthy.
-    ``tcp``: dialled from the node; a connection is healthy.
-    ``interval``: from one probe to the next.
-    ``timeout``: so long may one take.
-    ``retries``: so many failures one after the other are unhealthy, 1 to 1000.
-    ``start_period``: so long after a start, failures do not count.
+    ``cmd``: a program that podman runs inside the container; exit status 0 is healthy.
+    ``http``: the URL that mcpd requests from the node; a status below 400 is healthy.
+    ``tcp``: the address that mcpd dials from the node; a connection is healthy.
+    ``interval``: the time from one probe to the next.
+    ``timeout``: how long one probe may take.
+    ``retries``: how many consecutive failures make the container unhealthy, 1 to 1000.
+    ``start_period``: how long failures do not count after a start.
     """
 
     cmd: tuple[Argument, ...] = ()
@@ -93,33 +93,34 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One container, as declared. Strings keep podman's own notation, checked by `protos.grammar`.
+    """One container, as declared. Strings have podman's own notation, checked by `protos.grammar`.
 
-    `heal = "restart"` acts on what should run: it starts a container that has ended, and restarts one that is ill,
-    which is after `retries` failures of its probe past the start period, and still so after the node's `drift_grace`.
-    It does so at once, then with pauses that grow from 1s to 5m, and each time is an event. It leaves alone what a
-    person stopped or paused, what an operation is at work on, and, within `drift_grace`, what podman itself restarts.
-    `heal = "alert"` heals nothing.
+    `heal = "restart"` makes mcpd start a container that should run and has ended, and restart one that is unhealthy:
+    its probe has failed `retries` times after the start period, and still fails after the node's `drift_grace`. mcpd
+    does so at once, then with pauses that grow from 1s to 5m, and records an event each time. It does not act on a
+    component that a person stopped or paused, that an operation is working on, or, within `drift_grace`, that podman
+    itself restarts. `heal = "alert"` heals nothing.
 
-    `settle` counts from the start of a container, in a deploy, `start`, `restart` and `recover`. Where it is not given,
-    a container with a probe is up when it is healthy; one without must stay up for 0.5s, or 20ms where none was before.
+    `settle` counts from the start of a container, in a deploy, `start`, `restart` and `recover`. By default, a
+    container with a probe is up when it is healthy; one without a probe must stay up for 0.5s, or for 20ms if there was
+    no container before.
 
-    ``name``: the container is called SERVICE-NAME; just SERVICE, when the only component has the service's name.
-    ``image``: what it runs. Its tag is the component's version.
-    ``active``: whether it should run, when its service should.
-    ``network``: a podman network, `host` or `none`; podman's default when not given.
-    ``user``: as whom it runs, in the container's own ids; the image's when not given.
-    ``restart``: what podman does by itself when it ends.
-    ``ports``: published on the node.
-    ``volumes``: what of the node it sees.
-    ``cmd``: its arguments; the image's when not given.
-    ``env``: its environment, beside the image's.
-    ``secrets``: podman secrets, by name; their values never pass through mcp.
-    ``depends_on``: components of this service that are started, and healthy, before it.
-    ``stop_timeout``: from SIGTERM to SIGKILL.
-    ``settle``: so long it must stay up to count as started, 10m at most; with a probe it must be healthy as well.
-    ``heal``: what mcpd does when it should run, and has ended or is unhealthy; as the node says when not given.
-    ``health``: how it is asked whether it is well.
+    ``name``: the container is called SERVICE-NAME, or just SERVICE if the only component has the service's name.
+    ``image``: the image that it runs. The tag is the component's version.
+    ``active``: whether it should run when its service should.
+    ``network``: a podman network, `host` or `none`. Default: podman's.
+    ``user``: the user that it runs as, in the container's own ids. Default: the image's.
+    ``restart``: podman's restart policy, which podman applies by itself when the container ends.
+    ``ports``: the ports that it publishes on the node.
+    ``volumes``: the folders of the node and the named volumes that it mounts.
+    ``cmd``: its arguments. Default: the image's.
+    ``env``: environment variables, in addition to the image's.
+    ``secrets``: the names of podman secrets; their values never pass through mcp.
+    ``depends_on``: components of this service that must be started and healthy before it.
+    ``stop_timeout``: the time from SIGTERM to SIGKILL.
+    ``settle``: how long it must stay up to count as started, 10m at most; with a probe it must also be healthy.
+    ``heal``: what mcpd does when it should run but has ended or is unhealthy. Default: the node's `heal`.
+    ``health``: its probe.
     ``resources``: its limits.
     """
 
@@ -147,10 +148,10 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Service(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A service as its definition says.
+    """A service, as its definition declares it.
 
-    ``name``: as its file, without .toml.
-    ``node``: where it lives.
+    ``name``: the name of its file, without .toml.
+    ``node``: the node that it runs on.
     ``components``: its containers.
     ``active``: the authoritative desired state (audit E3): whether it should run.
     """

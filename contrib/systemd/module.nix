@@ -1,5 +1,5 @@
-# A NixOS module: services.mcpd. The same service as mcpd.service beside it, with what NixOS declares itself: the user,
-# its subordinate ids, lingering, and podman.
+# A NixOS module: services.mcpd. The same service as mcpd.service beside it. NixOS also declares the user, its
+# subordinate ids, lingering, and podman.
 #
 #     imports = [ ./mcp/contrib/systemd/module.nix ];
 #     services.mcpd = { enable = true; package = mcp; };   # a derivation with bin/mcpd, of this repository
@@ -39,7 +39,7 @@ in
 
   config = lib.mkIf cfg.enable {
     virtualisation.podman.enable = true;
-    # The journal is readable to system users only when they may read all of it, and mcpd lives by podman's events.
+    # A system user cannot read the journal unless it may read all of it, and mcpd depends on podman's events.
     virtualisation.containers.containersConf.settings.engine.events_logger = "file";
 
     users.groups.mcp.gid = cfg.uid;
@@ -48,13 +48,13 @@ in
       inherit (cfg) uid;
       group = "mcp";
       inherit home;
-      # systemd's manager for the user, which has the containers' cgroups, from boot on.
+      # Starts the user's systemd manager, which has the containers' cgroups, at boot.
       linger = true;
       subUidRanges = [ { startUid = cfg.subIdStart; count = 65536; } ];
       subGidRanges = [ { startGid = cfg.subIdStart; count = 65536; } ];
     };
 
-    # /srv is the user's, who makes /srv/SERVICE for what is deployed (audit S6).
+    # The user mcp owns /srv, because mcpd creates /srv/SERVICE for each deployed service (audit S6).
     systemd.tmpfiles.rules = [
       "d /srv 0755 mcp mcp -"
       "d ${home} 0750 mcp mcp -"
@@ -62,7 +62,7 @@ in
 
     environment.systemPackages = [ cfg.package ];
 
-    # mcpd.service has the reason of every line.
+    # mcpd.service explains every line.
     systemd.services.mcpd = {
       description = "Metacircular Control Plane: keeps this node's containers running as declared";
       wantedBy = [ "multi-user.target" ];
@@ -73,13 +73,13 @@ in
         ConditionPathExists = configFile;
         StartLimitIntervalSec = 0;
       };
-      # newuidmap and newgidmap are setuid programs, which NixOS has in /run/wrappers; setpriv is of util-linux.
+      # newuidmap and newgidmap are setuid programs, which NixOS keeps in /run/wrappers; util-linux has setpriv.
       path = [ "/run/wrappers" config.virtualisation.podman.package pkgs.util-linux pkgs.coreutils ];
       environment = {
         XDG_RUNTIME_DIR = "/run/user/${toString cfg.uid}";
         PYTHONFAULTHANDLER = "1";
       };
-      # A rebuild that changes mcpd restarts it; containers live on.
+      # A rebuild that changes mcpd restarts it; containers keep running.
       serviceConfig = {
         Type = "notify";
         ExecStart = "${mcpd} serve --config ${configFile}";

@@ -16,7 +16,7 @@ from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO, full_name
 from mcpctl.ui.output import View, listing, structured, table
 from mcpctl.ui.rows.alerts import AlertRow, SilenceRow, alert_row, silence_row
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
 
 DEFAULT_ALERTS = 100

@@ -19,7 +19,7 @@ from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO
 from mcpctl.ui.output import View, listing
 from mcpctl.ui.rows.access import AuditRow, audit_row
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 

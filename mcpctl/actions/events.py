@@ -14,7 +14,7 @@ from mcpctl.nodes.follow import WITHOUT_END_S, LedgerFollower, Printer, follow_l
 from mcpctl.ui.cells import EVENT_HEADERS, LONG_AGO, event_cells
 from mcpctl.ui.output import View, listing
 from mcpctl.ui.rows.status import EventRow, event_row
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 

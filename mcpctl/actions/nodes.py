@@ -16,7 +16,7 @@ from mcpctl.nodes.fanout import ask, ask_each, on_our_side, same_address
 from mcpctl.ui import render
 from mcpctl.ui.output import How, View, listing, names, structured
 from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, node_row
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos import atomic
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub

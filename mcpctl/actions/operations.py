@@ -14,7 +14,7 @@ from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO, full_name
 from mcpctl.ui.output import How, View, listing, put
 from mcpctl.ui.rows.changes import OperationRow, operation_row, watch_report
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
 
 DEFAULT_OPERATIONS = 20

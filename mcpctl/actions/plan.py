@@ -174,7 +174,7 @@ class _Answers(NamedTuple):
 
     rows: list[PlanRow]
     failed: dict[str, CliError]
-    moved: list[str]
+    elsewhere: list[str]
 
 
 async def _ask(settings: Settings, several: Sequence[Wanted]) -> _Answers:
@@ -217,7 +217,7 @@ async def _ask_node(
                     found[each.name] = plan_row(node.name, each.service.service.name, await stub.plan(each.request()))
                     del waiting[0]
                 is_alone = all(home == node.name for home in homes.values())
-                return [] if is_alone else await relocation.told(stub, node, homes)
+                return [] if is_alone else await relocation.warnings_from(stub, node, homes)
         except CliError as error:
             if _could_not_be_asked(error):
                 # A node that is down costs its deadline once.

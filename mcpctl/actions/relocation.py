@@ -55,7 +55,7 @@ class Elsewhere(NamedTuple):
         return [each.warning for each in self.left]
 
 
-async def look(settings: Settings, homes: Mapping[str, str], *, but: Collection[str] = ()) -> Elsewhere:
+async def survey(settings: Settings, homes: Mapping[str, str], *, but: Collection[str] = ()) -> Elsewhere:
     """Asks the active nodes what they have of what definitions put elsewhere.
 
     ``homes``: the nodes that definitions name, by service; nodes called as one of ``but`` are not asked.
@@ -80,7 +80,7 @@ async def warnings(settings: Settings, homes: Mapping[str, str], *, but: Collect
 
     One that does not answer in time is left out: it is no part of what is being done.
     """
-    return (await look(settings, homes, but=but)).warnings
+    return (await survey(settings, homes, but=but)).warnings
 
 
 def check(settings: Settings, homes: Mapping[str, str], verb: str, *, moves: bool = False) -> Elsewhere:
@@ -88,7 +88,7 @@ def check(settings: Settings, homes: Mapping[str, str], verb: str, *, moves: boo
 
     Raises CliError when another node runs one, unless it ``moves``: it is undeployed there afterwards.
     """
-    found, new = asyncio.run(_look_before(settings, homes))
+    found, new = asyncio.run(_survey_before(settings, homes))
     running = [each for each in found.left if each.runs]
     if running and not moves:
         raise CliError(
@@ -109,11 +109,11 @@ def check(settings: Settings, homes: Mapping[str, str], verb: str, *, moves: boo
 
 
 async def check_all(settings: Settings, homes: Mapping[str, str]) -> list[str]:
-    """Before all is synchronized: what another node has, as warnings. ``homes`` as for `look`.
+    """Before all is synchronized: what another node has, as warnings. ``homes`` as for `survey`.
 
     Raises CliError when another node runs a service whose own node has it, too, and would start it.
     """
-    found = await look(settings, homes)
+    found = await survey(settings, homes)
     running = [each for each in found.left if each.runs]
     there = {each.home for each in running}
     nodes = [node for node in settings.active_nodes if node.name in there]
@@ -134,10 +134,10 @@ async def _services(stub: AgentServiceStub) -> frozenset[str]:
     return frozenset(each.name for each in answer.services if each.components)
 
 
-async def _look_before(settings: Settings, homes: Mapping[str, str]) -> tuple[Elsewhere, list[str]]:
-    """As `look`, and the services that their homes do not have yet: for those a node that is silent matters."""
+async def _survey_before(settings: Settings, homes: Mapping[str, str]) -> tuple[Elsewhere, list[str]]:
+    """As `survey`, and the services that their homes do not have yet: for those a node that is silent matters."""
     nodes = {home: settings.node(home) for home in homes.values()}
-    found = await look(settings, homes, but=nodes if len(nodes) == 1 else ())
+    found = await survey(settings, homes, but=nodes if len(nodes) == 1 else ())
     if not found.silent:
         return found, []
     said = await ask_each(settings, list(nodes.values()), lambda stub, _: _services(stub), deadline=_DEADLINE_S)
@@ -145,7 +145,7 @@ async def _look_before(settings: Settings, homes: Mapping[str, str]) -> tuple[El
     return found, [name for name, home in homes.items() if home in known and name not in known[home]]
 
 
-async def told(stub: AgentServiceStub, node: Node, homes: Mapping[str, str]) -> list[str]:
+async def warnings_from(stub: AgentServiceStub, node: Node, homes: Mapping[str, str]) -> list[str]:
     """What there is to warn of on ``node``; nothing when it does not say."""
     return [each.warning for each in await _left_on(stub, node, homes) or ()]
 

@@ -23,7 +23,7 @@ from mcpctl.ui.cells import full_name
 from mcpctl.ui.output import How, structured
 from mcpctl.ui.rows.changes import OutcomeRow, ServiceOutcomeRow
 from protos.mcp.v1 import AgentServiceStub
-from protos.printed import headline
+from protos.program_output import headline
 
 T = TypeVar("T")
 

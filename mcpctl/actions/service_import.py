@@ -18,7 +18,7 @@ from mcpctl.errors import DONE, UsageError
 from mcpctl.ui import render
 from mcpctl.ui.output import How, put
 from protos import grammar
-from protos.strict import MAX_FILE_SIZE
+from protos.validation import MAX_FILE_SIZE
 
 
 class ImportRow(msgspec.Struct, frozen=True):

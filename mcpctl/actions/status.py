@@ -18,7 +18,7 @@ from mcpctl.ui import render
 from mcpctl.ui.cells import full_name, state
 from mcpctl.ui.output import View, listing, structured
 from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow, component_row, event_row, service_row
-from mcpctl.ui.tables import Fit
+from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
 
 _RECENT_EVENTS = 5

@@ -14,9 +14,9 @@ from mcpctl.config import Settings
 from mcpctl.definitions import targets
 from mcpctl.errors import CliError, UnknownServiceError, UsageError
 from mcpctl.ui import render
-from protos import grammar, naming, strict
+from protos import grammar, naming, validation
 from protos.spec import Service, examine_service
-from protos.strict import Problem
+from protos.validation import Problem
 
 
 class Definition(msgspec.Struct, frozen=True):
@@ -174,7 +174,7 @@ def _judged(settings: Settings, path: Path, examined: Mapping[Path, _Examined]) 
         neighbours = [other for _, other in _neighbours(path, examined)]
         problems = _disagreements(settings, path, service, neighbours)
     if service is None or problems:
-        raise UsageError(str(strict.Invalid(str(path), problems)))
+        raise UsageError(str(validation.Invalid(str(path), problems)))
     return Definition(path, service)
 
 
@@ -194,7 +194,7 @@ def _check_ports(found: Definition, examined: Mapping[Path, _Examined]) -> None:
         for problem in _shared_ports(found.service, where, other)
     ]
     if problems:
-        raise UsageError(str(strict.Invalid(str(found.path), problems)))
+        raise UsageError(str(validation.Invalid(str(found.path), problems)))
 
 
 def without_clashes(
@@ -224,8 +224,8 @@ def _neighbours(path: Path, examined: Mapping[Path, _Examined]) -> list[tuple[Pa
 
 def _examine(path: Path) -> _Examined:
     try:
-        data = strict.read_toml(path)
-    except strict.Invalid as error:
+        data = validation.read_toml(path)
+    except validation.Invalid as error:
         return None, error.problems
     except OSError as error:
         return None, [Problem("", f"cannot be read: {error.strerror}")]

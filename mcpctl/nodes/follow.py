@@ -17,7 +17,7 @@ from mcpctl.config import Node, Settings
 from mcpctl.errors import FAILED, BusyError, CliError, UnreachableError
 from mcpctl.nodes.client import agent, read_deadline
 from mcpctl.nodes.fanout import settled
-from mcpctl.ui import output, render, tables
+from mcpctl.ui import output, render, table_layout
 from mcpctl.ui.output import How, View
 from protos.mcp.v1 import AgentServiceStub
 
@@ -40,7 +40,7 @@ class Printer(Generic[R]):
         self._how = how
         self._view = view
         _, self._cells = view.columns(how)
-        self._layout = tables.unbound(view.columns(how)[0], [])
+        self._layout = table_layout.unbound(view.columns(how)[0], [])
 
     def begin(self, rows: list[R]) -> None:
         if not self._how.structured and not self._how.quiet:

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, TypeVar
 import msgspec
 
 from mcpctl.ui import render
-from mcpctl.ui.tables import Fit, Layout
+from mcpctl.ui.table_layout import Fit, Layout
 
 R = TypeVar("R")
 

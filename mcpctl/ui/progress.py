@@ -13,7 +13,7 @@ from typing import TextIO
 from mcpctl.ui import render, text_width
 from mcpctl.ui.rows.changes import OutcomeRow, ProgressRow
 from mcpctl.ui.text_width import Line
-from protos.printed import headline
+from protos.program_output import headline
 
 _GAP = "  "
 # "reverted" and "restarted" fill it nearly; what a newer agent says is clipped.

@@ -11,9 +11,9 @@ from typing import TextIO
 
 import msgspec
 
-from mcpctl.ui import tables
-from mcpctl.ui.tables import Fit, Layout
-from mcpctl.ui.tables import fitted as fitted
+from mcpctl.ui import table_layout
+from mcpctl.ui.table_layout import Fit, Layout
+from mcpctl.ui.table_layout import fitted as fitted
 from mcpctl.ui.text_width import columns, cut
 from mcpctl.ui.text_width import one_line as one_line
 from protos import escapes
@@ -49,11 +49,11 @@ def table(
     cells = [list(row) for row in rows]
     if not wide and is_terminal(sys.stdout):
         room = shutil.get_terminal_size().columns
-        layout = tables.laid_out(headers, cells, room, f"{datetime.now():%Y-}", fit, whole=whole)
+        layout = table_layout.laid_out(headers, cells, room, f"{datetime.now():%Y-}", fit, whole=whole)
     else:
-        layout = tables.unbound(headers, [list(map(one_line, row)) for row in cells])
+        layout = table_layout.unbound(headers, [list(map(one_line, row)) for row in cells])
     heading = [_elided(headers[index], width) for index, width in zip(layout.shown, layout.widths, strict=True)]
-    print(_style(tables.padded(layout, heading, lambda _, text: text), "bold" if colourful() else ""))
+    print(_style(table_layout.padded(layout, heading, lambda _, text: text), "bold" if colourful() else ""))
     for row in cells:
         _print_row(row, layout)
     return layout
@@ -61,7 +61,7 @@ def table(
 
 def later_row(row: Sequence[str], layout: Layout) -> Layout:
     """Prints a row that a table did not have yet, at once. Returns the layout that the next one needs."""
-    layout = tables.widened(layout, row if layout.room else list(map(one_line, row)))
+    layout = table_layout.widened(layout, row if layout.room else list(map(one_line, row)))
     _print_row(row, layout)
     sys.stdout.flush()
     return layout
@@ -171,8 +171,8 @@ def state_colour(word: str) -> str:
 def _print_row(cells: Sequence[str], layout: Layout) -> None:
     coloured = colourful()
     colours = [state_colour(cells[index]) if coloured else "" for index in layout.shown]
-    for texts in tables.physical(layout, cells, _more()):
-        print(tables.padded(layout, texts, lambda place, text: _style(text, colours[place])))
+    for texts in table_layout.physical(layout, cells, _more()):
+        print(table_layout.padded(layout, texts, lambda place, text: _style(text, colours[place])))
 
 
 def _elided(text: str, width: int) -> str:

@@ -1,8 +1,8 @@
-"""Carries a deploy plan out: all of it, or none of it.
+"""Carries out a deploy plan: all of it, or none of it.
 
 What can fail without touching what runs comes first: conflicts, pulls, networks. Then each component's replacement is
 created beside the old container, which is stopped and kept until every component has taken over. When any step fails,
-everything is put back as it was (`mcpd.changes.restore`), and what ran before runs again.
+everything is put back as it was (`mcpd.changes.rollback`), and what ran before runs again.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import msgspec
 import structlog
 import trio
 
-from mcpd.changes import advice, ports
+from mcpd.changes import podman_hints, ports
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
-from mcpd.changes.restore import restore, retire
+from mcpd.changes.rollback import retire, roll_back
 from mcpd.changes.survey import survey, taken_ports
 from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
+from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec, own_network
-from mcpd.runtime.podman import PodmanError
-from protos.printed import headline, with_sequel
+from protos.program_output import headline, with_sequel
 from protos.spec import Component, Service
 
 log = structlog.get_logger()
@@ -149,7 +149,7 @@ class Deploy:
                     async for line in lines:
                         self._operation.report(component, Step.PULL, line)
             except PodmanError as error:
-                raise RefusedError(advice.about_pull(image, str(error))) from error
+                raise RefusedError(podman_hints.about_pull(image, str(error))) from error
 
     async def _have_network(self, network: str, component: str) -> None:
         with _failing_at(component, Step.NETWORK):
@@ -158,7 +158,7 @@ class Deploy:
                 await self._podman.create_network(network, {LABEL_NODE: self._node.name})
 
     async def _check_ports(self, plan: DeployPlan) -> None:
-        """Once more: a pull takes its time, and a container that starts on a taken port hurts who has it."""
+        """Checks the ports again: a pull takes time, and starting on a taken port hurts whoever holds it."""
         with _failing_at("", Step.PLAN):
             if found := await taken_ports(self._node, plan):
                 raise ConflictError("; ".join(found))
@@ -202,7 +202,7 @@ class Deploy:
             await self._ask_probe(plan)
 
     async def _clear(self, plan: ComponentPlan) -> None:
-        """Removes what has the temporary names, which an earlier deploy could not."""
+        """Removes containers with the temporary names that an earlier deploy could not remove."""
         for name in {plan.container + NEXT, plan.container + LAST} & self._leftovers:
             async with self._step(plan, Step.REMOVE, f"removing {name}, which an earlier deploy left"):
                 await self._podman.remove(name)
@@ -234,7 +234,7 @@ class Deploy:
             await comes_up(self._node, name, plan.component, is_new=is_new)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
-        """No container changes for another probe; but one that finds fault is a deploy that failed."""
+        """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""
         if health := plan.component.health:
             async with self._step(plan, Step.VERIFY, f"asking the changed probe of {plan.container}"):
                 await satisfies(self._node, plan.container, health)
@@ -257,14 +257,14 @@ class Deploy:
     # -- and back
 
     async def _restore(self, plan: DeployPlan) -> list[str]:
-        """Puts everything back, whoever waits for it; returns what could not be."""
+        """Puts everything back, also when nobody waits for it; returns what could not be put back."""
         left = [f"not undone within {_REVERT_DEADLINE_S:.0f} s"]
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _REVERT_DEADLINE_S):
             if by := self._operation.cancelled_by:
                 # First of all: a daemon that goes on with it after a kill says so, too.
                 await self._operation.take_anyhow("", Step.CANCEL, cancelled(by))
             try:
-                left = await restore(self._podman, plan, self._operation)
+                left = await roll_back(self._podman, plan, self._operation)
             except McpdError as error:
                 left = [str(error)]
         return left
@@ -294,17 +294,17 @@ class Deploy:
             try:
                 yield
             except PodmanError as error:
-                raise RefusedError(advice.about_step(plan.component.image, str(error))) from error
+                raise RefusedError(podman_hints.about_step(plan.component.image, str(error))) from error
 
 
 async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:
-    """What is left to do when a deploy counts: the old containers go, and it is told how it ended."""
+    """The rest of a committed deploy: removes the old containers, and reports how it ended."""
     await retire(node.podman, plan, operation)
     await conclude(plan, operation)
 
 
 async def conclude(plan: DeployPlan, operation: Operation) -> None:
-    """Tells how a deploy that counts ended for each component."""
+    """Reports how a committed deploy ended for each component."""
     outcomes = [
         Outcome(each.component.name, _RESULTS[each.action], _words(plan.service, each)) for each in plan.components
     ]
@@ -346,7 +346,7 @@ def aftermath(left: list[str]) -> str:
 
 
 def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) -> str:
-    """Why a deploy was taken back, and whether it could be. Something may fail in the moment that it is cancelled."""
+    """Why a deploy was reverted, and whether that worked. It may fail at the very moment that it is cancelled."""
     cancel = cancelled(operation.cancelled_by) if operation.cancelled_by else ""
     reasons = "; ".join(filter(None, (cancel, str(failed) if failed else "")))
     return with_sequel(f"deploy of {operation.target}: {reasons}", aftermath(left))

@@ -1,4 +1,4 @@
-"""What differs between two declarations of a component, field by field, in an operator's words. Pure functions."""
+"""How two declarations of a component differ, field by field, in an operator's words. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images: which of them nothing needs, and their removal. Nothing here runs unless an operator asks for it."""
+"""Images: finds those that nothing needs, and removes them. Nothing here runs unless an operator asks for it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
 from mcpd.errors import BusyError, McpdError, UnavailableError
 from mcpd.model import Caller, Container, RecordedService
-from mcpd.runtime.answers import Image
-from mcpd.runtime.podman import NoSuchError
+from mcpd.runtime.api import NoSuchError
+from mcpd.runtime.api_types import Image
 from monitor.model import Desired
 
 # As many of a repository's images as a node keeps when nobody says how many: the present one, and two ways back.

@@ -1,4 +1,4 @@
-"""Start, stop, restart and undeploy: each component by itself, in dependency order, with an outcome of its own."""
+"""Start, stop, restart and undeploy: components in dependency order, each with an outcome of its own."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import trio
 
-from mcpd.changes import advice, ports
+from mcpd.changes import podman_hints, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import waits_for
 from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import own_network
-from mcpd.runtime.podman import PodmanError
 from monitor.model import Desired, Observed
-from protos.printed import headline
+from protos.program_output import headline
 
 _Act = Callable[[RecordedComponent, Container | None], Awaitable[Outcome]]
 
@@ -136,7 +136,7 @@ class Lifecycle:
         try:
             return await act(component, container)
         except PodmanError as error:
-            words = advice.about_step(component.spec.image, str(error))
+            words = podman_hints.about_step(component.spec.image, str(error))
             return Outcome(component.spec.name, Result.FAILED, words)
         except McpdError as error:
             return Outcome(component.spec.name, Result.FAILED, str(error))

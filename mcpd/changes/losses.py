@@ -1,4 +1,4 @@
-"""What a change would drop: settings of adopted containers that no definition can say (audit E4).
+"""What a change would drop: settings of adopted containers that no definition can express (audit E4).
 
 Only a container that mcpd has not made has any, and only while it is that one: what replaces it is made from its
 declaration.
@@ -14,9 +14,9 @@ from mcpd.changes.node import Node
 from mcpd.changes.plan import ComponentPlan, DeployPlan
 from mcpd.errors import RefusedError
 from mcpd.model import Container
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
-from mcpd.runtime.podman import NoSuchError
 
 # Of what a refusal lists: an error travels in one header of HTTP/2. A plan lists everything.
 _MOST_LISTED = 20

@@ -1,4 +1,4 @@
-"""What every change works on."""
+"""`Node`: what every change works on."""
 
 from __future__ import annotations
 
@@ -37,4 +37,4 @@ class Node(NamedTuple):
             await self.registry.add_event(service, component, kind, message, caller, datetime.now(UTC))
         except RegistryError as error:
             target = f"{service}/{component}" if component else service
-            log.error("an event could not be kept", target=target, kind=kind, message=message, error=str(error))
+            log.error("an event could not be recorded", target=target, kind=kind, message=message, error=str(error))

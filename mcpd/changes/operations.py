@@ -1,4 +1,4 @@
-"""Operations: what changes the node, one at a time per service, each with a life of its own.
+"""Operations: what changes the node. A service has one at a time, and each has a life of its own.
 
 An operation belongs to the daemon, not to the call that asked for it: a client that disconnects, is interrupted or
 passes its deadline only stops watching. Nothing has to be unlocked by hand.
@@ -83,28 +83,28 @@ class Operation:
         self._error: McpdError | None = None
 
     async def take(self, component: str, step: Step, message: str) -> None:
-        """Journals and tells which step is being taken, before it is taken. Raises RegistryError."""
+        """Journals and reports a step before it is taken. Raises RegistryError."""
         progress = Progress(datetime.now(UTC), component, step, message)
         if self.is_kept:
             await self._journal.take(self.id, progress)
         self._publish(progress)
 
     async def take_anyhow(self, component: str, step: Step, message: str) -> None:
-        """The same for a step that ends what was begun, or takes it back: whether or not it can be written down."""
+        """As `take`, for a step that finishes or reverts something, and is taken even if it cannot be journalled."""
         try:
             await self.take(component, step, message)
         except RegistryError as error:
-            log.error("a step could not be journalled, and is taken", operation=self.id, step=message, error=str(error))
+            log.error("taking a step that could not be journalled", operation=self.id, step=message, error=str(error))
 
     async def take_back(self, component: str, message: str) -> None:
         await self.take_anyhow(component, Step.REVERT, message)
 
     def report(self, component: str, step: Step, message: str) -> None:
-        """Tells how a step is getting on."""
+        """Reports the progress of a step."""
         self._publish(Progress(datetime.now(UTC), component, step, message))
 
     async def conclude(self, *outcomes: Outcome) -> None:
-        """Tells how the operation ended for some components, and journals it."""
+        """Reports how the operation ended for some components, and journals it."""
         try:
             if self.is_kept:
                 await self._journal.conclude(self.id, outcomes, datetime.now(UTC))
@@ -140,7 +140,7 @@ class Operation:
             raise CancelledError(cancelled(self.cancelled_by))
 
     def is_committed(self) -> None:
-        """From now on it counts: called with no checkpoint after `revocable`, so that no `cancel` comes between."""
+        """The commit point. Call it with no checkpoint after `revocable`, so that no `cancel` comes between."""
         self._irrevocable = _COMMITTED
 
     def goes_back(self) -> None:
@@ -251,7 +251,7 @@ class Operations:
                 self._release(operation)
                 raise
             operation.is_kept = False
-            log.warning("an operation is not journalled, and goes on", kind=kind, target=str(target), error=str(error))
+            log.warning("an operation runs without its journal", kind=kind, target=str(target), error=str(error))
         except BaseException:
             self._release(operation)
             raise
@@ -259,7 +259,7 @@ class Operations:
         return operation
 
     def take_up(self, left: OperationRecord, caller: Caller, body: Body) -> None:
-        """Goes on with an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
+        """Resumes an operation that an earlier daemon left open: it holds its service until ``body`` ends."""
         operation = Operation(left.id, left.kind, left.target, caller, left.started_at, self._journal)
         operation.is_taken_up()
         self._running[left.target.service] = operation
@@ -342,7 +342,7 @@ class Operations:
             self._unrecorded.pop(number, None)
 
     async def _record_ends_later(self) -> None:
-        """Whoever begins the next operation may be quicker; nothing is lost when mcpd ends before: see `recovery`."""
+        """Another operation may begin before that. Nothing is lost when mcpd ends first: see `crash_recovery`."""
         while self._unrecorded:
             await self._journal.until_writable()
             try:

@@ -1,4 +1,4 @@
-"""What a deploy would do: decided from the definition and from what podman has, with no I/O."""
+"""What a deploy would do, decided from the definition and from what podman has. No I/O."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class ComponentPlan(msgspec.Struct, frozen=True):
 
     @property
     def asks_probe(self) -> bool:
-        """Whether a container that runs on has another probe now, which nobody has asked yet."""
+        """Whether a container that stays has a new probe, which was not asked yet."""
         is_changed = any(each.field.startswith(_OF_PROBE) for each in self.changes)
         return self.runs and is_changed and self.component.health is not None and self.action in _RUNS_ON
 
@@ -144,7 +144,7 @@ def _plan_id(
     containers: Collection[Container],
     force: bool,
 ) -> str:
-    """Three short hashes: of what is asked for, of the registry's revision, and of what podman has."""
+    """Three short hashes: of the request, of the registry's revision, and of what podman has."""
     observed = sorted((each.name, each.id, each.state, each.spec_hash) for each in containers)
     revision = recorded.revision if recorded else 0
     return "-".join(map(_short_hash, ((service, sorted(selected), force), revision, observed)))
@@ -155,7 +155,7 @@ def _short_hash(value: object) -> str:
 
 
 def is_recorded_as(service: Service, recorded: RecordedService | None, selected: Collection[str]) -> bool:
-    """Whether the registry holds this intent already, for the ``selected`` components and for which there are."""
+    """Whether the registry holds this intent already: the ``selected`` components, and which components there are."""
     if recorded is None or recorded.active != service.active:
         return False
     declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
@@ -171,13 +171,13 @@ def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]
 
 
 def in_dependency_order(plans: Collection[ComponentPlan]) -> list[ComponentPlan]:
-    """Each after those that it depends on."""
+    """Sorted so that each comes after those that it depends on."""
     by_name = {each.component.name: each for each in plans}
     return [by_name[component.name] for component in ordered([each.component for each in plans])]
 
 
 def ordered(components: Collection[Component]) -> list[Component]:
-    """Each after those of them that it depends on."""
+    """Sorted so that each comes after those that it depends on."""
     by_name = {each.name: each for each in components}
     return [by_name[name] for name in graphlib.TopologicalSorter(waits_for(components)).static_order()]
 
@@ -206,7 +206,7 @@ def _plan_component(
 def _changes(
     component: Component, current: Container | None, recorded: RecordedComponent | None, heal: Heal
 ) -> tuple[FieldChange, ...]:
-    """What differs from what the container was made from; only its image, when nobody knows from what it was."""
+    """How the component differs from what its container was made from; only the image, when that is unknown."""
     if current is None:
         return ()
     for known in (recorded.spec, recorded.deployed) if recorded else ():

@@ -1,4 +1,4 @@
-"""Host ports: who has one that a component needs, told before anything is touched; and what to do when one is lost.
+"""Host ports: who holds one that a component needs, found before anything is touched, and what to do about a lost one.
 
 A container that is started on a port which another container has does not only fail: netavark, taking down what it
 had set up for it, removes the other's forwarding rules as well, and that one runs on without being reachable.
@@ -18,7 +18,8 @@ from mcpd.changes.node import Node
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import Container, RecordedService
 from mcpd.runtime import network, sockets
-from mcpd.runtime.podman import Podman, PodmanError
+from mcpd.runtime.api import PodmanError
+from mcpd.runtime.podman import Podman
 from mcpd.runtime.sockets import EVERY_ADDRESS, Owner, Socket
 from monitor.model import Desired
 from protos import grammar
@@ -45,7 +46,7 @@ class Published(NamedTuple):
     protocol: str
 
     def meets(self, other: Published) -> bool:
-        """Whether no two can have both."""
+        """Whether the two exclude each other."""
         if self.protocol != other.protocol or self.last < other.first or other.last < self.first:
             return False
         return _addresses_meet(self.ip, other.ip)
@@ -120,7 +121,7 @@ def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
 
 
 def conflicts(wanted: Iterable[Need], claims: Sequence[Claim]) -> tuple[str, ...]:
-    """A sentence for each need that somebody else's claim meets; of several claims the first is told."""
+    """A sentence for each need that conflicts with somebody else's claim; of several claims it names the first."""
     found = []
     for need in wanted:
         claim = next((each for each in claims if each.port.meets(need.port)), None)
@@ -206,7 +207,7 @@ async def check_free(node: Node, service: str, component: Component, container: 
 
 
 async def _held_by_others(wanted: Sequence[Need], containers: Sequence[Container]) -> list[tuple[Socket, Owner]]:
-    """Other processes' sockets; what podman still holds for a container that is gone, it lets go of soon."""
+    """Other processes' sockets. Waits for podman to release those of containers that are gone."""
     numbers = {(number, each.port.protocol) for each in wanted for number in range(each.port.first, each.port.last + 1)}
     found: list[tuple[Socket, Owner]] = []
     with trio.move_on_after(_PATIENCE_S):
@@ -266,7 +267,7 @@ async def _holders(podman: Podman, container: str) -> list[Container]:
     try:
         every = await podman.containers()
     except McpdError as error:
-        log.warning("who has a port that was taken cannot be found out", container=container, error=str(error))
+        log.warning("the holder of a taken port could not be found", container=container, error=str(error))
         return []
     mine = [claim.port for each in every if container in (each.id, each.name) for claim in claims_of([each])]
     return [
@@ -279,7 +280,7 @@ async def _holders(podman: Podman, container: str) -> list[Container]:
 
 
 async def _mended(holder: Container) -> str:
-    """Sets up again what the failed start may have taken from ``holder``; in words what came of it."""
+    """Restores the network that the failed start may have taken from ``holder``; returns in words how that went."""
     name = f"{holder.service}/{holder.component}" if holder.service else holder.name
     problem = await network.reload(holder.id)
     if not problem:

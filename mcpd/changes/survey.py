@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from mcpd.changes import ports, requisites
+from mcpd.changes import ports, prerequisites
 from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
@@ -43,13 +43,13 @@ async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Conta
 
 
 async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
-    """What containers that are made anew need of the node and it does not have."""
+    """What new containers need of the node and it lacks."""
     new = [each.component for each in plan.components if each.is_made_anew]
     found: tuple[str, ...] = ()
     if any(each.secrets for each in new):
-        found += requisites.missing_secrets(plan.service.name, new, (await node.podman.secrets()).keys())
+        found += prerequisites.missing_secrets(plan.service.name, new, (await node.podman.secrets()).keys())
     if any(each.volumes for each in new):
-        found += requisites.missing_folders(plan.service.name, new, await requisites.lacking(new))
+        found += prerequisites.missing_folders(plan.service.name, new, await prerequisites.lacking(new))
     return found
 
 
@@ -82,7 +82,7 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
 
 
 async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> list[str]:
-    """Secrets that changed since a container that stays was made, or that a next one would not find."""
+    """Secrets that changed after a container was made that stays, or that its successor would not find."""
     if not any(each.component.secrets for each in kept):
         return []
     here, found = await node.podman.secrets(), []
@@ -92,9 +92,9 @@ async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentP
         found += [
             f"{name}: the secret {secret} was set again after its container was made, which has the old value; "
             f"`mcpctl deploy {name} --force` makes it anew"
-            for secret in requisites.changed_secrets(each, each.current, here)
+            for secret in prerequisites.changed_secrets(each, each.current, here)
         ]
-        found += requisites.missing_secrets(service, [each.component], here.keys())
+        found += prerequisites.missing_secrets(service, [each.component], here.keys())
     return found
 
 

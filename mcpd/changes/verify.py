@@ -1,4 +1,4 @@
-"""Whether a container that was just started comes up and stays up, and if not, what it died of."""
+"""Whether a container that was just started comes up and stays up; if not, what it died of."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import trio
 
 from mcpd.changes.node import Node
 from mcpd.errors import McpdError, RefusedError
-from mcpd.runtime.answers import Inspected
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor import pidfd, probes
-from monitor.endings import exit_words
+from monitor.exit_status import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
-from protos import printed
+from protos import program_output
 from protos.spec import Component, Health
 
 # How long a container without a probe must stay up to count as started, where its component does not say. A program
@@ -90,7 +90,7 @@ def settle_s(component: Component, *, is_new: bool = False) -> float:
 async def _judged(
     podman: Podman, name: str, seen: Inspected, health: Health | None, grace: timedelta, settle: float
 ) -> Verdict | None:
-    """What its probe says, and not before it has run ``settle`` seconds from now on; None when it ended before."""
+    """The probe's verdict, at the earliest after ``settle`` seconds; None when the container ended before."""
     verdict: Verdict | None = None
     async with trio.open_nursery() as nursery:
 
@@ -159,4 +159,4 @@ async def _last_words(podman: Podman, name: str) -> str:
         text = (await podman.log_tail(name, _LAST_LINES)).strip()
     except McpdError as error:
         return f" (its log cannot be read: {error})"
-    return printed.printed_last(text) if text else "; it printed nothing"
+    return program_output.printed_last(text) if text else "; it printed nothing"

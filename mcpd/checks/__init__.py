@@ -1,1 +1,1 @@
-"""`mcpd check`: whether this machine is fit for mcpd. It looks and judges, and changes nothing."""
+"""`mcpd check`: whether this machine is fit for mcpd. The checks change nothing."""

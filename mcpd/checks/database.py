@@ -1,4 +1,4 @@
-"""The registry's file, looked at without touching it, also while the daemon runs."""
+"""Checks the registry's file without touching it, also while the daemon runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All looks at once, each with its deadline; one that fails is a finding too."""
+"""Runs all checks at once, each with its deadline. A check that fails to run is a finding too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import trio
 
-from mcpd.checks import database, files, front, machine, podman, user
+from mcpd.checks import authentication, database, files, machine, podman, server, user
 from mcpd.checks.finding import Finding, warning
 from mcpd.config import Config
 
@@ -46,9 +46,9 @@ def looks(config: Config, info: podman.Info | None, now: datetime) -> list[Look]
     root, database_path = config.files.root, config.database.path
     every = [
         Look("user", lambda: user.look(user.owner(uid, rootless=rootless))),
-        Look(front.CERTIFICATE, lambda: front.look_certificate(config.server, now)),
-        Look(front.ADDRESS, lambda: front.look_address(config.server)),
-        Look(config.auth.mode, lambda: front.look_identity(config, now)),
+        Look(server.CERTIFICATE, lambda: server.look_certificate(config.server, now)),
+        Look(server.ADDRESS, lambda: server.look_address(config.server)),
+        Look(config.auth.mode, lambda: authentication.look_identity(config, now)),
         Look(database.NAME, lambda: database.look(database_path)),
         Look(files.ROOT, lambda: files.look_root(root)),
         Look(

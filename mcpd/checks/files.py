@@ -1,4 +1,4 @@
-"""The files root, and the services' folders below it: whether containers' ids can use them (audit S4); free space."""
+"""Checks the files root and the services' folders: whether containers' ids can use them (audit S4), and free space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a look found: in order or not, in a sentence, and the command that mends it."""
+"""A finding: whether something is in order, in a sentence, and the command that fixes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clock, and the program that tells of alerts."""
+"""Checks the clock and the alert command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""podman: whether it answers where mcpd would ask it, and what it says of itself."""
+"""Checks podman: whether it answers where mcpd would ask it, and what it says of itself."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def own_service() -> Iterator[Path]:
     """A service of our own on a socket of its own. Raises OSError; TimeoutError when it does not answer in time."""
     with tempfile.TemporaryDirectory(prefix="mcpd-check-") as folder:
         socket, log = Path(folder, "podman.sock"), Path(folder, "log")
-        # As `mcpd.runtime.link` does: it ends with us, however we end.
+        # As `mcpd.runtime.podman_service` does: it ends with us, however we end.
         argv = ["setpriv", "--pdeathsig", "TERM", "--"]
         argv += ["podman", "system", "service", f"--time={_IDLE_S}", f"unix://{socket}"]
         with log.open("wb") as output:

@@ -1,4 +1,4 @@
-"""The user that podman runs as: subordinate ids, the programs that map them, and what outlives a login (audit S4)."""
+"""Checks podman's user: subordinate ids, the programs that map them, and lingering after logout (audit S4)."""
 
 from __future__ import annotations
 

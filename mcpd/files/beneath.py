@@ -1,4 +1,4 @@
-"""Reaching files below ROOT/<service>/ by descriptors only, so that no rename in between leads anywhere else.
+"""Reaches files below ROOT/<service>/ by descriptors only, so that no rename can lead anywhere else.
 
 The kernel resolves every path itself: openat2(2) with RESOLVE_BENEATH and RESOLVE_NO_MAGICLINKS. Where that is missing
 (before Linux 5.6, or forbidden by a seccomp filter) each part is opened for itself with O_NOFOLLOW, and symlinks are

@@ -1,4 +1,4 @@
-"""What the kernel says of a file, as a sentence for the operator."""
+"""What the kernel says of a file, as an error for the operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files to and from containers' folders, in worker threads: memory stays flat, and everything else goes on."""
+"""Files to and from containers' folders, in worker threads, so that memory stays flat and nothing else waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import trio
 from mcpd.errors import ExhaustedError, InvalidRequestError
 from mcpd.files import ids
 from mcpd.files.beneath import Parts, Tree
-from mcpd.files.looking import Download, Found, listing
+from mcpd.files.download import Download
+from mcpd.files.listing import Found, listing
 from mcpd.files.upload import Incoming, Upload, put_folder
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ class Transfers:
             return Digest(download.stat, download.sha256)
 
     async def listing(self, service: str, parts: Parts, after: str, limit: int) -> tuple[list[Found], bool]:
-        """See `looking.listing`."""
+        """See `mcpd.files.listing.listing`."""
         return await self._in_thread(lambda: listing(self._tree, service, parts, after=after, limit=limit))
 
     @contextlib.asynccontextmanager

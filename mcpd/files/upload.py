@@ -1,4 +1,4 @@
-"""One file on its way in: written beside its place without a name, checked, and put there in one step.
+"""One file on its way in: written without a name beside its place, checked, and put there in one step.
 
 While it is written it has no name (O_TMPFILE, open(2)), so that a daemon that is killed leaves nothing. It gets one,
 `.mcp-` and 16 hexadecimal digits, for the moment between linkat(2) and renameat(2); where the file system has no

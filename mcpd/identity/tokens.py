@@ -1,4 +1,4 @@
-"""Bearer tokens of ``mode = "tokens"``: a file of hashes, each with a name, a role and perhaps an end.
+"""Bearer tokens of ``mode = "tokens"``: a file of hashes, each with a name, a role and perhaps an expiry.
 
 A token is 256 random bits, so one SHA-256 of it is enough: there is nothing to guess, and a slow password hash would
 only let a stranger make the daemon work. The token itself is shown once, when it is made, and stored nowhere.

@@ -1,1 +1,1 @@
-"""What Prometheus is told: counted as it happens (`counts`), read when it asks (`scrape`), over HTTP (`endpoint`)."""
+"""Prometheus metrics: counted as things happen (`counts`), read on a scrape (`scrape`), served (`endpoint`)."""

@@ -1,4 +1,4 @@
-"""What has to be counted while it happens. All else is read when somebody asks."""
+"""What must be counted while it happens. Everything else is read on a scrape."""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ class Endpoint:
             except OSError as error:
                 why = error.strerror or str(error)
                 if why != told:
-                    log.warning("metrics wait for their address; all else works", address=host, port=port, why=why)
+                    log.warning(
+                        "metrics wait for their address; everything else works", address=host, port=port, why=why
+                    )
                 told = why
                 await trio.sleep(_BIND_RETRY_S)
             else:

@@ -1,4 +1,4 @@
-"""What Prometheus is told when it asks: the node's state, read at that moment, and what was counted until then.
+"""The answer to a scrape: the node's state at that moment, and what was counted until then.
 
 An idle daemon does nothing for it. Series of components that are forgotten are gone with the next scrape. No label and
 no value has anything of an environment, a message or what a program printed.
@@ -16,19 +16,21 @@ import trio
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from mcpd import __version__, view
+from mcpd import __version__
 from mcpd.changes.operations import Operations
 from mcpd.errors import RegistryError
 from mcpd.metrics.counts import Counts, Durations
 from mcpd.model import RecordedComponent, RecordedService
-from mcpd.registry.monitoring import AlertCounts, MonitorLedger
+from mcpd.node.disk_space import Room, Space
+from mcpd.registry.alerts import AlertCounts
+from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.runtime.link import PodmanLink
-from mcpd.space import Room, Space
-from monitor.alerts.model import AlertKind, Delivery
+from mcpd.runtime.podman_service import PodmanLink
+from mcpd.status import components
 from monitor.drift import drift
-from monitor.model import Desired, Known, Observed, Seen, SourceState
-from monitor.watch import Key, Monitor
+from monitor.model import AlertKind, Delivery, Desired, Known, Observed, Seen, SourceState
+from monitor.state import Key
+from monitor.watch import Monitor
 
 # The text format that every Prometheus reads (prometheus.io, "Exposition formats").
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -178,7 +180,7 @@ def _of_components(facts: Facts) -> Iterator[Metric]:
         up.add_metric(key, seen.state.is_up)
         wanted.add_metric(key, recorded.desired is Desired.RUNNING)
         state.add_metric((*key, seen.state.value), 1)
-        drifting.add_metric(key, bool(drift(view.wanted_of(recorded), seen)))
+        drifting.add_metric(key, bool(drift(components.wanted_of(recorded), seen)))
         transitions.add_metric(key, facts.transitions.get(key, 0))
     yield from (up, wanted, state, drifting, transitions)
 

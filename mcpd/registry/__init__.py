@@ -1,1 +1,1 @@
-"""What mcpd remembers: desired and observed state, specs, events, operations."""
+"""What mcpd remembers: desired and observed state, specs, events, operations, alerts, calls. SQLite."""

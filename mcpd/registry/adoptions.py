@@ -1,4 +1,4 @@
-"""The registry of containers that were adopted: what their labels would say, had mcpd made them."""
+"""Adopted containers: the labels that they would have, had mcpd made them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from datetime import datetime
 import msgspec
 
 from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH
-from mcpd.registry.store import Registry, add_event, put_service
+from mcpd.registry.events import add_event
+from mcpd.registry.services import put_service
+from mcpd.registry.store import Registry
 from protos.spec import Component, Service
 
 

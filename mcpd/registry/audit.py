@@ -13,14 +13,15 @@ import structlog
 import trio
 
 from mcpd.errors import RegistryError
-from mcpd.registry.store import Registry, from_us, to_us
+from mcpd.registry.schema import from_us, to_us
+from mcpd.registry.store import Registry
 
 log = structlog.get_logger()
 
 # Calls come faster than a disk commits: they are written together, soon. Every one is in the daemon's log at once.
 _PAUSE_S = 0.25
 _BATCH = 500
-# A disk that does not keep up for so long is in the log as well; memory is not filled with what it owes.
+# More calls than this do not wait for a slow disk: the daemon's log has them, and they must not fill memory.
 _MAX_WAITING = 20_000
 
 
@@ -55,7 +56,7 @@ class AuditLog:
         self._is_late = False
 
     def note(self, entry: AuditEntry) -> None:
-        """Keeps one call, soon; never waits."""
+        """Queues one call for the table; never waits."""
         if len(self._waiting) >= _MAX_WAITING:
             self._lost += 1
             return
@@ -63,7 +64,7 @@ class AuditLog:
         self._news.set()
 
     async def run(self) -> NoReturn:
-        """Writes until cancelled, and what is left then."""
+        """Writes until cancelled, and then writes what is left."""
         try:
             while True:
                 await self._news.wait()
@@ -81,7 +82,7 @@ class AuditLog:
                 await self._insert(batch)
             except RegistryError as error:
                 if not self._is_late:
-                    log.error("calls are not in the audit table yet; this log has them", error=str(error))
+                    log.error("the audit table cannot be written yet; this log has the calls", error=str(error))
                 self._is_late = True
                 return  # with the next call it is tried again
             for _ in batch:

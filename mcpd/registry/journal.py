@@ -1,8 +1,8 @@
-"""The journal: every operation that changes the node, and every step of it, kept before it is taken.
+"""The journal: every operation that changes the node, and each of its steps, recorded before it is taken.
 
-What a killed daemon left open here, the next one finishes or takes back (`mcpd.changes.recovery`). Steps are not waited
-for until they are on the disk: a loss of power ends every container as well, and may take back the last steps, but
-never what an operation found when it began, nor that it was committed.
+What a killed daemon left open here, the next one finishes or takes back (`mcpd.changes.crash_recovery`). Nobody waits
+for a step to reach the disk. A loss of power ends every container as well; it may lose the last steps, but never what
+an operation found when it began, nor that it was committed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import msgspec
 
 from mcpd.errors import NotFoundError
 from mcpd.model import Outcome, Progress, Report, Result, Step, Target
-from mcpd.registry.store import Registry, add_event, from_us, put_service, to_us
+from mcpd.registry.events import add_event
+from mcpd.registry.schema import from_us, to_us
+from mcpd.registry.services import put_service
+from mcpd.registry.store import Registry
 from protos.spec import Service
 
 

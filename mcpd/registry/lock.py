@@ -1,4 +1,4 @@
-"""One daemon a database: who holds its lock is at work on it."""
+"""The database's lock: one daemon at a time works on it."""
 
 from __future__ import annotations
 

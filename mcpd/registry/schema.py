@@ -5,6 +5,8 @@ Timestamps are microseconds since the epoch, UTC. Order comes from row ids, neve
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 _V1 = """
 CREATE TABLE services (
     name       TEXT PRIMARY KEY,
@@ -152,3 +154,15 @@ RESTORED = "restored"
 
 MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 VERSION = len(MIGRATIONS)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def to_us(when: datetime) -> int:
+    """A time as the tables have it."""
+    return (when - _EPOCH) // timedelta(microseconds=1)
+
+
+def from_us(microseconds: int) -> datetime:
+    """A time of the tables."""
+    return _EPOCH + timedelta(microseconds=microseconds)

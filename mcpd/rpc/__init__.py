@@ -1,1 +1,1 @@
-"""The wire: every call is admitted, converted, carried out and answered here."""
+"""The wire: admits every call, converts its message, carries it out and answers."""

@@ -9,7 +9,7 @@ from mcpd.errors import InvalidRequestError
 from mcpd.model import Caller
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from monitor.ports import Silence
 from protos.mcp import v1 as wire
 

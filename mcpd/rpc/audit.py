@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from mcpd.model import Caller
 from mcpd.registry.audit import AuditLog
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from protos.mcp import v1 as wire
 
 _DEFAULT_ENTRIES = 100

@@ -7,20 +7,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from mcpd.changes import guesses
+from mcpd.changes import viewer_plan
 from mcpd.changes.adopt import Adopt, Adoption
 from mcpd.changes.adopt import look as look_for_adoption
-from mcpd.changes.declare import Purge, Sync, pending, purgeable
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
-from mcpd.changes.recreate import Recreate, expect, look
+from mcpd.changes.purge import Purge, purgeable
+from mcpd.changes.recover import Recover, expect, look
 from mcpd.changes.survey import survey, warnings
+from mcpd.changes.sync import Sync, pending
 from mcpd.errors import ConflictError, McpdError, NotFoundError, RefusedError
 from mcpd.model import Caller, Outcome, RecordedService, Result, Role, Target
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from monitor.model import Desired
 from protos.mcp import v1 as wire
 from protos.spec import Service
@@ -55,8 +56,8 @@ class ChangeMethods:
         selected = convert.selected(service, request.component)
         told: tuple[str, ...] = ()
         if caller.role is not Role.ADMIN:
-            told = guesses.warnings(service, selected)
-            service = guesses.without_guesses(service, await self._node.registry.service(service.name))
+            told = viewer_plan.warnings(service, selected)
+            service = viewer_plan.without_guesses(service, await self._node.registry.service(service.name))
         plan = await survey(self._node, service, selected, force=request.force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
@@ -196,7 +197,7 @@ class ChangeMethods:
 
     async def _begin_recovery(self, service: RecordedService, caller: Caller) -> Operation | McpdError:
         async def body(operation: Operation) -> None:
-            await Recreate(self._node, operation).run()
+            await Recover(self._node, operation).run()
 
         try:
             return await self._operations.start("recover", Target(service.name), caller, body)

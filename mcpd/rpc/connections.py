@@ -1,4 +1,4 @@
-"""The server's connections: how many there may be, what each may ask of us, and when one has been idle for too long."""
+"""The server's connections: how many there may be, what each may ask of us, and when an idle one is closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes
 from h2.utilities import SizeLimitDict
 
-from mcpd.rpc.calls import Calls
+from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import STALL_S, Allowance, Processor
 
 log = structlog.get_logger()

@@ -1,4 +1,4 @@
-"""The one place where wire messages become our types and back. No generated message travels further in."""
+"""Turns wire messages into our types and back, here and nowhere else. No generated message travels further in."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mcpd.changes.adopt import Adoption
 from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
 from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.registry.alerts import AlertRecord
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
-from mcpd.registry.monitoring import AlertRecord
 from mcpd.runtime.usage import Usage
-from mcpd.view import ComponentView
+from mcpd.status.components import ComponentView
 from monitor.model import Desired, Observed, SourceState
 from monitor.ports import Silence, covers
 from protos import naming
 from protos.mcp import v1 as wire
-from protos.printed import headline
+from protos.program_output import headline
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 

@@ -13,12 +13,12 @@ import trio
 from mcpd.errors import InvalidRequestError, UnavailableError
 from mcpd.files import ids
 from mcpd.files.beneath import FOLDER_MODE, parts_of
-from mcpd.files.looking import Found, modified_at
+from mcpd.files.listing import Found, modified_at
 from mcpd.files.transfer import Transfers, permissions
 from mcpd.files.upload import Incoming
 from mcpd.model import Caller
-from mcpd.rpc.gate import Method
 from mcpd.rpc.messages import Requests
+from mcpd.rpc.methods import Method
 from protos.mcp import v1 as wire
 
 _FILE_MODE = 0o644

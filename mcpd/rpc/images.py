@@ -1,4 +1,4 @@
-"""The RPC that makes room."""
+"""The RPC that removes images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mcpd.changes.images import DEFAULT_KEEP, Fate
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
 from mcpd.model import Caller
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from protos.mcp import v1 as wire
 
 

@@ -1,4 +1,4 @@
-"""From an accepted socket to an HTTP/2 connection: the TLS handshake, and who waits in it."""
+"""From an accepted socket to an HTTP/2 connection: the TLS handshake, and limits for those that wait in it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import structlog
 import trio
 
 from mcpd.errors import ConfigError
-from mcpd.rpc.bridge import in_asyncio
 from mcpd.rpc.connections import MAX_HANDSHAKES, Connection, Connections
+from mcpd.rpc.trio_bridge import in_asyncio
 
 log = structlog.get_logger()
 

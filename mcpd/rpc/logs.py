@@ -1,4 +1,4 @@
-"""What components print: the lines of one component or of all of a service, in the order of their times."""
+"""The RPC of components' logs: the lines of one component or of a whole service, in the order of their times."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mcpd.errors import NotFoundError
 from mcpd.model import Caller, RecordedService
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import LogLine
 from mcpd.runtime.logs import LogSource, open_log
-from mcpd.runtime.podman import NoSuchError, Podman
+from mcpd.runtime.podman import Podman
 from protos.mcp import v1 as wire
 
 # While nothing is printed: how soon a new line is seen, and how soon a new container of a component is.

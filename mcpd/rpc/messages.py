@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from grpclib.server import Stream
 
 from mcpd import errors
-from mcpd.rpc.bridge import in_asyncio
+from mcpd.rpc.trio_bridge import in_asyncio
 
 Message = betterproto.Message
 

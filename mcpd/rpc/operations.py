@@ -9,7 +9,7 @@ from mcpd.errors import McpdError, RefusedError
 from mcpd.model import Caller
 from mcpd.registry.journal import Journal, OperationRecord, State
 from mcpd.rpc import convert
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from protos.mcp import v1 as wire
 
 _DEFAULT_OPERATIONS = 20

@@ -1,4 +1,4 @@
-"""Whether a gRPC server answers: asked as a client does, for the watchdog."""
+"""Probes a gRPC server as a client would, for the watchdog."""
 
 from __future__ import annotations
 

@@ -20,12 +20,15 @@ from grpclib.reflection.service import ServerReflection
 from grpclib.server import Server
 
 from mcpd.registry.audit import AuditEntry
-from mcpd.rpc.bridge import in_asyncio, open_loop
-from mcpd.rpc.calls import Calls
+from mcpd.rpc.authentication import Authenticator
+from mcpd.rpc.authorization import LOOK_AGAIN_S, OpenCalls
 from mcpd.rpc.connections import SWEEP_S, Connection, Connections
-from mcpd.rpc.gate import LOOK_AGAIN_S, Authenticator, FromMemory, Gate, Method
+from mcpd.rpc.gate import Gate
 from mcpd.rpc.listener import Reception, bind
+from mcpd.rpc.methods import FromMemory, Method
+from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import WINDOW_BYTES
+from mcpd.rpc.trio_bridge import in_asyncio, open_loop
 from protos.mcp.v1 import AgentServiceBase
 
 log = structlog.get_logger()
@@ -69,7 +72,7 @@ class RpcServer:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(reception.serve, listeners)
                     nursery.start_soon(_sweep, server)
-                    nursery.start_soon(_look_again, gate)
+                    nursery.start_soon(_look_again, gate.open_calls)
             finally:
                 with trio.CancelScope(shield=True):
                     await in_asyncio(_drain, server, gate)
@@ -81,10 +84,10 @@ async def _sweep(server: _Server) -> NoReturn:
         await in_asyncio(server.sweep)
 
 
-async def _look_again(gate: Gate) -> NoReturn:
+async def _look_again(open_calls: OpenCalls) -> NoReturn:
     while True:
         await trio.sleep(LOOK_AGAIN_S)
-        await gate.look_again()
+        await open_calls.look_again()
 
 
 class _Methods(dict[str, Handler]):
@@ -110,7 +113,7 @@ class _Server(Server):
         self._busy: set[Calls] = set()
 
     def make_protocol(self) -> Connection:
-        calls = Calls(self._mapping, self._codec, self.__dispatch__, self._gate.ended, self._busy)
+        calls = Calls(self._mapping, self._codec, self.__dispatch__, self._gate.log.ended, self._busy)
         return Connection(calls, self._config, self._h2_config, self.connections)
 
     async def sweep(self) -> None:
@@ -119,7 +122,7 @@ class _Server(Server):
         now = time.monotonic()
         for calls in list(self._busy):
             calls.end_stalled(now)
-        self._gate.tell_counted()
+        self._gate.log.tell_counted()
 
     def cancel_calls(self) -> None:
         for calls in list(self._busy):
@@ -167,7 +170,7 @@ async def _drain(server: _Server, gate: Gate) -> None:
     server.connections.close()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(server.connections.all_gone(), _CLOSE_DEADLINE_S)
-    gate.tell_counted(all_of_them=True)
+    gate.log.tell_counted(all_of_them=True)
 
 
 def _register_descriptors() -> None:

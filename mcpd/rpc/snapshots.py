@@ -1,4 +1,4 @@
-"""The RPC that brings a snapshot of the registry to whoever may have all of it."""
+"""The RPC that sends a snapshot of the registry, to callers who may have all of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from mcpd.model import Caller
-from mcpd.rpc.gate import Method
+from mcpd.rpc.methods import Method
 from mcpd.snapshots.take import take
 from protos.mcp import v1 as wire
 

@@ -1,4 +1,4 @@
-"""The RPCs that look and change nothing."""
+"""The RPCs that only read: services, components, events, the node."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 
 import trio
 
-from mcpd import __version__, view
+from mcpd import __version__
 from mcpd.changes.operations import Operations
 from mcpd.errors import NotFoundError, UnavailableError
 from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
-from mcpd.rpc.gate import FromMemory, Method
-from mcpd.runtime.link import PodmanLink
+from mcpd.rpc.methods import FromMemory, Method
 from mcpd.runtime.podman import Podman
+from mcpd.runtime.podman_service import PodmanLink
 from mcpd.runtime.usage import Usage, measure
-from mcpd.view import ComponentView
+from mcpd.status import components
+from mcpd.status.components import ComponentView
 from monitor.watch import Monitor
 from protos.mcp import v1 as wire
 
@@ -80,16 +81,18 @@ class StatusMethods:
         self, known: tuple[RecordedService, ...], request: wire.ListServicesRequest
     ) -> wire.ListServicesResponse:
         found = self._select(known, request.service, request.limit)
-        infos = [convert.service_info(self._node, each, view.from_registry(each)) for each in found]
+        infos = [convert.service_info(self._node, each, components.from_registry(each)) for each in found]
         return wire.ListServicesResponse(node=self._node, services=infos)
 
     async def live_check(self, request: wire.LiveCheckRequest, caller: Caller) -> wire.LiveCheckResponse:
         services = self._select(await self._registry.services(), request.service, 0)
         containers = await self._podman.containers(service=request.service)
         now = datetime.now(UTC)
-        views = [each for service in services for each in view.live(service, containers, now, self._monitor.known)]
+        views = [
+            each for service in services for each in components.live(service, containers, now, self._monitor.known)
+        ]
         # Labelled ones are shown in any case: mcp made them, and somebody will ask why they are there.
-        views += [each for each in view.undeclared(services, containers, now) if request.all or each.service]
+        views += [each for each in components.undeclared(services, containers, now) if request.all or each.service]
         views = views[: convert.limit(request.limit, convert.MAX_LIMIT)]
         used = await _used(views) if request.usage else {}
         infos = [
@@ -105,11 +108,11 @@ class StatusMethods:
         try:
             containers = await self._podman.containers()
             now = datetime.now(UTC)
-            views = {each.name: view.live(each, containers, now, self._monitor.known) for each in services}
+            views = {each.name: components.live(each, containers, now, self._monitor.known) for each in services}
         except UnavailableError as error:
             # Half an answer, that says so, beats none at 3 a.m.
             response.warning = f"states are the last ones seen: {error}"
-            views = {each.name: view.from_registry(each) for each in services}
+            views = {each.name: components.from_registry(each) for each in services}
         comparable = caller.role is Role.ADMIN
         response.services = [
             convert.service_info(self._node, each, views[each.name], comparable=comparable) for each in services
@@ -122,7 +125,7 @@ class StatusMethods:
     async def _past(self, services: tuple[RecordedService, ...], at: datetime) -> wire.GetStatusResponse:
         """What was observed at a time, folded from the ledger; intent is that of today, which knows no past."""
         states = await self._registry.states_at(at)
-        infos = [convert.service_info(self._node, each, view.past(each, states)) for each in services]
+        infos = [convert.service_info(self._node, each, components.past(each, states)) for each in services]
         return wire.GetStatusResponse(node=self._node, services=infos)
 
     async def watch_events(

@@ -1,4 +1,4 @@
-"""One call's part of an HTTP/2 connection: what it holds for us, and whether its client moves."""
+"""One call's HTTP/2 stream: what it buffers, its limits, and whether its client stalls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived
 
 from mcpd.errors import ExhaustedError
-from mcpd.rpc.calls import Call, Headers
+from mcpd.rpc.call import Call, Headers
 
 # A definition is some kilobytes and a file's chunk is 256 KiB; grpc's own default for what a client accepts is 4 MiB.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024

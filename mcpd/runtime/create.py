@@ -1,4 +1,4 @@
-"""What a declared component becomes in podman: the body of libpod's container create (SpecGenerator)."""
+"""The body of libpod's container create (SpecGenerator) for a declared component."""
 
 from __future__ import annotations
 

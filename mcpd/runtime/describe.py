@@ -1,4 +1,4 @@
-"""What a container that somebody else made would be declared as: the inverse of `mcpd.runtime.create`. Pure functions.
+"""Describes a container that somebody else made as a component: the inverse of `mcpd.runtime.create`. Pure functions.
 
 What podman shows of a container (podman-inspect(1)) is more than was asked for when it was made: the image's own
 settings and podman's defaults are in it. They are taken off here, so that a definition says what a person would write.
@@ -16,7 +16,7 @@ import msgspec
 
 from mcpd.model import LABEL_SPEC_HASH
 from mcpd.runtime.inspected import Details, Host, ImageDefaults, Mount, Policy, Probe
-from mcpd.runtime.unsayable import clipped, unsayable
+from mcpd.runtime.unsupported_options import clipped, unsupported
 from protos import grammar, naming
 from protos.spec import Component, Health, Resources
 
@@ -69,13 +69,13 @@ def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequ
         resources=_resources(details, losses),
     )
     losses += _unmet(details, depends_on)
-    found = () if _is_ours(details) else dict.fromkeys((*losses, *unsayable(details, image)))
+    found = () if _is_ours(details) else dict.fromkeys((*losses, *unsupported(details, image)))
     return Description(component, tuple(found), tuple(_notes(details)))
 
 
 def _is_ours(details: Details) -> bool:
     """Whether mcpd has made it, through the API, from a declaration: it has nothing else."""
-    return LABEL_SPEC_HASH in (details.config.labels or {}) and not details.asked.is_known
+    return LABEL_SPEC_HASH in (details.config.labels or {}) and not details.command.is_known
 
 
 def _image(details: Details, image: ImageDefaults) -> str:
@@ -114,7 +114,7 @@ def _env(details: Details, image: ImageDefaults, losses: list[str]) -> dict[str,
 
 
 def _asks_for_variable(details: Details, name: str) -> bool:
-    return any(each.startswith(f"{name}=") for each in details.asked.values("--env", "--env-merge"))
+    return any(each.startswith(f"{name}=") for each in details.command.values("--env", "--env-merge"))
 
 
 def _ports(host: Host, losses: list[str]) -> Iterator[str]:
@@ -149,12 +149,12 @@ def _mount_options(details: Details, mount: Mount) -> list[str]:
     options += [each.removeprefix("no") for each in sorted(usual - has) if each.startswith("no") and has]
     if mount.propagation not in ("", "rprivate") and mount.propagation not in options:
         options.append(mount.propagation)
-    for word in details.asked.values("--volume"):
+    for word in details.command.values("--volume"):
         source, _, rest = word.partition(":")
         target, _, asked = rest.partition(":")
         if source and target == mount.destination:
             options += [each for each in asked.split(",") if each in _UNSEEN_OPTIONS]
-    for word in details.asked.values("--mount"):
+    for word in details.command.values("--mount"):
         words = [each.removesuffix("=true") for each in word.split(",")]
         if any(f"{key}={mount.destination}" in words for key in ("destination", "dst", "target")):
             options += [_MOUNT_WORDS[each] for each in words if each in _MOUNT_WORDS]
@@ -163,14 +163,14 @@ def _mount_options(details: Details, mount: Mount) -> list[str]:
 
 def _network(details: Details, losses: list[str]) -> str | None:
     mode, joined = details.host_config.network_mode, list(details.network_settings.networks or {})
-    losses += [clipped(f"--network {each}") for each in details.asked.values("--network") if _has_options(each)]
+    losses += [clipped(f"--network {each}") for each in details.command.values("--network") if _has_options(each)]
     if mode in ("host", "none"):
         return mode
     if mode.startswith(("container:", "ns:")):
         losses.append(f"--network {mode}")
         return None
     # podman's default network has a name as well, which containers.conf(5) may set.
-    is_default = details.asked.is_known and not details.asked.has("--network")
+    is_default = details.command.is_known and not details.command.has("--network")
     if not joined or joined == ["podman"] or (len(joined) == 1 and is_default):
         return None
     losses += [f"--network {each}" for each in joined[1:]]
@@ -196,7 +196,7 @@ def _restart(policy: Policy) -> str:
 
 
 def _secrets(details: Details, losses: list[str]) -> Iterator[str]:
-    asked = {name: options for name, _, options in (each.partition(",") for each in details.asked.values("--secret"))}
+    asked = {name: options for name, _, options in (each.partition(",") for each in details.command.values("--secret"))}
     for each in details.config.secrets or ():
         yield each.name
         if each.name not in asked and (each.uid, each.gid, each.mode) != (0, 0, _SECRET_MODE):
@@ -230,21 +230,21 @@ def _resources(details: Details, losses: list[str]) -> Resources:
     if cpus and cpus < 0.01:
         losses.append(f"--cpus {cpus}")
         cpus = 0.0
-    asked = details.asked.has("--pids-limit")
+    asked = details.command.has("--pids-limit")
     pids = host.pids_limit if host.pids_limit > 0 and (asked or host.pids_limit != _DEFAULT_PIDS) else 0
     return Resources(memory=max(host.memory, 0), cpus=cpus, pids=pids)
 
 
 def _unmet(details: Details, depends_on: Sequence[str]) -> list[str]:
     """What it requires, where some of that is no component beside it."""
-    required = [name for each in details.asked.values("--requires") for name in each.split(",")]
+    required = [name for each in details.command.values("--requires") for name in each.split(",")]
     return [clipped(f"--requires {','.join(required)}")] if len(required) > len(depends_on) else []
 
 
 def _notes(details: Details) -> Iterator[str]:
     if details.host_config.publish_all_ports:
         yield "--publish-all (the ports that it has now are declared)"
-    if details.asked.has("--env-host"):
+    if details.command.has("--env-host"):
         yield "--env-host (the variables that it has now are declared)"
     if details.host_config.volumes_from:
         yield "--volumes-from (the volumes that it has now are declared)"

@@ -1,4 +1,4 @@
-"""A container and an image as podman describes each when asked about it alone: what `mcpd.runtime.describe` reads.
+"""podman's inspection of one container or image, as types that `mcpd.runtime.describe` reads.
 
 Only what tells how a container was made. podman leaves out, or sets to null, what is empty; the names are podman's
 (podman-inspect(1), podman-image-inspect(1)).
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mcpd.runtime.asked import Asked, asked
+from mcpd.runtime.original_command import CreateCommand, parse
 
 SIGTERM = 15
 
@@ -186,8 +186,8 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     rootfs: str = ""
 
     @property
-    def asked(self) -> Asked:
-        return asked(self.config.create_command, (self.image_name, self.image))
+    def command(self) -> CreateCommand:
+        return parse(self.config.create_command, (self.image_name, self.image))
 
     @property
     def has_init(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a container prints, line by line with its time: from its log file, or by asking podman when it keeps none.
+"""A container's log, line by line with times: from its file, or from podman when there is no file.
 
 The file has nanoseconds, stays readable when the container has ended, and costs podman nothing while it is followed;
 over its API podman tells whole seconds.
@@ -14,8 +14,9 @@ from typing import Protocol
 
 import trio
 
+from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import MAX_LINE_BYTES, LogFile, LogLine
-from mcpd.runtime.podman import NoSuchError, Podman
+from mcpd.runtime.podman import Podman
 
 # How often podman is asked for what is new.
 _ASK_INTERVAL_S = 1.0

@@ -1,4 +1,4 @@
-"""What podman can do about a container's network, and its REST API cannot."""
+"""Mends a container's network through podman's command line, where the REST API cannot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 import trio
 
-from mcpd.runtime.link import local_environment
+from mcpd.runtime.podman_service import local_environment
 
 # It waits for podman's locks and sets up a few rules.
 _DEADLINE_S = 15.0

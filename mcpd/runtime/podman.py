@@ -1,7 +1,4 @@
-"""The libpod REST client: httpx over podman's Unix socket, typed at this edge, every call with a deadline.
-
-The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podman 4 and 5 both serve.
-"""
+"""podman: its containers, images, networks and secrets, by its REST API (`mcpd.runtime.api`)."""
 
 from __future__ import annotations
 
@@ -10,36 +7,28 @@ import math
 import os
 import re
 import signal
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
 import trio
 
-from mcpd.errors import McpdError, UnavailableError
+from mcpd.errors import McpdError
 from mcpd.model import LABEL_SERVICE, Container
-from mcpd.runtime import answers
+from mcpd.runtime import api_types
+from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Sighting
 from monitor.ports import Happening, Ran
 
-T = TypeVar("T")
-
-# Is told of a request: its method and path, how long it took in seconds, and whether podman answered.
-Observe = Callable[[str, str, float, bool], None]
-
-_BASE = "http://podman/v4.0.0/libpod"
 # Looking takes milliseconds; a podman that needs longer hangs, and who asked must hear so before giving up as well.
 _LOOK_S = 5.0
 # A ping says no more than that the service answers: soon, or it does not.
 PING_S = 2.0
-# Renaming, making a network and the like wait for podman's locks, and no more.
-_QUICK_S = 15.0
 # Creating and starting wait for storage, the network and the OCI runtime, on a busy disk for a while.
 _SLOW_S = 60.0
 # A pull may stay silent this long while a layer is written out.
@@ -58,30 +47,23 @@ _ENDED_POLL_MAX_S = 0.5
 _END_SESSION_S = 1.0
 
 
-class PodmanError(McpdError):
-    """podman refused; ``status`` is its HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class NoSuchError(PodmanError):
-    """What the call is about is not there."""
-
-
 class Podman:
     """One podman, by its socket. Raises NoSuchError, PodmanError, or UnavailableError when podman does not answer."""
 
-    def __init__(self, client: httpx.AsyncClient, socket: Path) -> None:
-        self._client = client
-        self._socket = socket
+    def __init__(self, api: Api) -> None:
+        self._api = api
         self._adopted: Mapping[str, Mapping[str, str]] = {}
-        self._observe: Observe = _unobserved
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(socket: Path) -> AsyncIterator[Podman]:
+        """Opens no connection yet: podman may come and go."""
+        async with Api.connect(socket) as api:
+            yield Podman(api)
 
     def observe_with(self, observe: Observe) -> None:
         """From now on ``observe`` is told of every request that has ended, but for those that were cancelled."""
-        self._observe = observe
+        self._api.observe_with(observe)
 
     def label(self, adopted: Mapping[str, Mapping[str, str]]) -> None:
         """From now on these containers, by id, carry these labels as well: podman cannot label one that is made."""
@@ -91,21 +73,13 @@ class Podman:
         """Whether the container with this id is one that somebody else made, and that we took over."""
         return container in self._adopted
 
-    @staticmethod
-    @asynccontextmanager
-    async def connect(socket: Path) -> AsyncIterator[Podman]:
-        """Opens no connection yet: podman may come and go."""
-        transport = httpx.AsyncHTTPTransport(uds=str(socket))
-        async with httpx.AsyncClient(transport=transport, base_url=_BASE) as client:
-            yield Podman(client, socket)
-
     async def version(self) -> str:
         """Also the way to ask whether podman answers at all."""
-        return (await self._ask("GET", "/version", answers.Version, timeout=PING_S)).version
+        return (await self._api.ask("GET", "/version", api_types.Version, timeout=PING_S)).version
 
     async def graph_root(self) -> Path:
         """Where images and containers are kept."""
-        return Path((await self._ask("GET", "/info", answers.Info)).store.graph_root)
+        return Path((await self._api.ask("GET", "/info", api_types.Info)).store.graph_root)
 
     # -- containers
 
@@ -121,24 +95,26 @@ class Podman:
         if adopted:
             listed = {each.id: each for each in (*listed, *await self._list({"id": adopted}))}.values()
         return tuple(
-            sorted((answers.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
+            sorted((api_types.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
         )
 
-    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[answers.Listed]:
+    async def _list(self, filters: Mapping[str, list[str]]) -> Collection[api_types.Listed]:
         params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
-        return await self._ask("GET", "/containers/json", tuple[answers.Listed, ...], params=params, timeout=_LOOK_S)
+        return await self._api.ask(
+            "GET", "/containers/json", tuple[api_types.Listed, ...], params=params, timeout=_LOOK_S
+        )
 
-    def _labels(self, listed: answers.Listed) -> Mapping[str, str]:
+    def _labels(self, listed: api_types.Listed) -> Mapping[str, str]:
         labels = listed.labels or {}
         return {**labels, **self._adopted[listed.id]} if listed.id in self._adopted else labels
 
-    async def inspect(self, name: str) -> answers.Inspected:
-        found = await self._ask("GET", f"/containers/{name}/json", answers.Inspected, timeout=_LOOK_S)
+    async def inspect(self, name: str) -> api_types.Inspected:
+        found = await self._api.ask("GET", f"/containers/{name}/json", api_types.Inspected, timeout=_LOOK_S)
         return found.labelled(self._adopted[found.id]) if found.id in self._adopted else found
 
     async def details(self, name: str) -> Details:
         """All that tells how a container was made."""
-        return await self._ask("GET", f"/containers/{name}/json", Details, timeout=_LOOK_S)
+        return await self._api.ask("GET", f"/containers/{name}/json", Details, timeout=_LOOK_S)
 
     async def listed(self) -> tuple[Sighting, ...]:
         """Every container, as the monitor takes it; see `monitor.ports.Runtime`."""
@@ -161,32 +137,32 @@ class Podman:
             params["since"] = since.isoformat()
         # No time limit: nothing happening is the usual case. A podman that dies closes the stream; for one that
         # hangs, the resync is the second pair of eyes.
-        async with self._stream("GET", "/events", params=params, timeout=None) as response:
+        async with self._api.stream("GET", "/events", params=params, timeout=None) as response:
             async for line in response.aiter_lines():
                 if line.strip():
-                    yield answers.happening(msgspec.json.decode(line, type=answers.Event))
+                    yield api_types.happening(msgspec.json.decode(line, type=api_types.Event))
 
     async def shares_namespaces(self, pod: str) -> bool:
         """Whether the containers of a pod (its id) share any. Raises NoSuchError."""
-        found = await self._ask("GET", f"/pods/{pod}/json", answers.Pod, timeout=_LOOK_S)
+        found = await self._api.ask("GET", f"/pods/{pod}/json", api_types.Pod, timeout=_LOOK_S)
         return found.create_infra or bool(found.shared_namespaces)
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
-        return (await self._ask("POST", "/containers/create", answers.Id, json=spec, timeout=_SLOW_S)).id
+        return (await self._api.ask("POST", "/containers/create", api_types.Id, json=spec, timeout=_SLOW_S)).id
 
     async def start(self, name: str) -> None:
-        await self._do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
+        await self._api.do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
 
     async def stop(self, name: str, timeout: timedelta) -> None:
         """SIGTERM, and SIGKILL after ``timeout``; nothing when it does not run."""
         seconds = math.ceil(timeout.total_seconds())
-        await self._do(
+        await self._api.do(
             "POST", f"/containers/{name}/stop", params={"timeout": str(seconds)}, timeout=seconds + _STOP_MARGIN_S
         )
 
     async def rename(self, name: str, to: str) -> None:
-        await self._do("POST", f"/containers/{name}/rename", params={"name": to})
+        await self._api.do("POST", f"/containers/{name}/rename", params={"name": to})
 
     async def remove(self, name: str) -> None:
         """Removes a container and its anonymous volumes, killing it if it runs; nothing when it is not there.
@@ -196,14 +172,14 @@ class Podman:
         volumes = "false" if name in self._adopted else "true"
         params = {"force": "true", "v": volumes, "timeout": "0"}
         try:
-            await self._do("DELETE", f"/containers/{name}", params=params, timeout=_SLOW_S)
+            await self._api.do("DELETE", f"/containers/{name}", params=params, timeout=_SLOW_S)
         except NoSuchError:
             return
 
     async def log_tail(self, name: str, lines: int) -> str:
         """The last ``lines`` that a container printed, on stdout and stderr together."""
         params = {"stdout": "true", "stderr": "true", "tail": str(lines)}
-        async with self._stream("GET", f"/containers/{name}/logs", params=params, timeout=_QUICK_S) as response:
+        async with self._api.stream("GET", f"/containers/{name}/logs", params=params, timeout=QUICK_S) as response:
             return await _printed(response)
 
     async def logs(self, container: str, since: int | None, tail: int | None) -> list[tuple[int, bytes]]:
@@ -216,27 +192,27 @@ class Podman:
         if tail is not None:
             params["tail"] = str(tail)
         frames = bytearray()
-        async with self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_QUICK_S) as response:
+        async with self._api.stream("GET", f"/containers/{container}/logs", params=params, timeout=QUICK_S) as response:
             async for chunk in response.aiter_raw():
                 frames += chunk
                 if len(frames) > _MAX_LOG_BYTES:
                     break
-        return list(answers.split(bytes(frames)))
+        return list(api_types.split(bytes(frames)))
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-        session = await self._ask("POST", f"/containers/{container}/exec", answers.Id, json=body)
+        session = await self._api.ask("POST", f"/containers/{container}/exec", api_types.Id, json=body)
         how = {"Detach": False, "Tty": False}
         try:
             # To the end, however much it prints: before that podman calls every exit code 0.
-            async with self._stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
+            async with self._api.stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
                 output = await _printed(response)
             return Ran(await self._exit_code(session.id), output)
         except trio.Cancelled:
             # Whoever ran it waits no longer; one that hangs, asked again and again, would fill the container.
             with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
-                left = await self._ask("GET", f"/exec/{session.id}/json", answers.Session)
+                left = await self._api.ask("GET", f"/exec/{session.id}/json", api_types.Session)
                 if left.running and left.pid:
                     os.kill(left.pid, signal.SIGKILL)
             raise
@@ -245,7 +221,7 @@ class Podman:
         """Waits for the end of what has printed all: it may have closed its output long before."""
         pause = _ENDED_POLL_S
         while True:
-            ended = await self._ask("GET", f"/exec/{session}/json", answers.Session)
+            ended = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
             if not ended.running:
                 return ended.exit_code
             await trio.sleep(pause)
@@ -253,14 +229,14 @@ class Podman:
 
     async def secrets(self) -> Mapping[str, datetime]:
         """podman's secrets by name, each with the time when its value was last set. Values are never asked for."""
-        listed = await self._ask("GET", "/secrets/json", tuple[answers.Secret, ...], timeout=_LOOK_S)
+        listed = await self._api.ask("GET", "/secrets/json", tuple[api_types.Secret, ...], timeout=_LOOK_S)
         return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
 
     # -- images and networks
 
     async def has_image(self, reference: str) -> bool:
         try:
-            await self._do("GET", f"/images/{reference}/exists")
+            await self._api.do("GET", f"/images/{reference}/exists")
         except NoSuchError:
             return False
         return True
@@ -268,34 +244,34 @@ class Podman:
     async def image_id(self, reference: str) -> str | None:
         """The id of the image that a reference names on this node; None when there is none."""
         try:
-            return (await self._ask("GET", f"/images/{reference}/json", answers.Id)).id
+            return (await self._api.ask("GET", f"/images/{reference}/json", api_types.Id)).id
         except NoSuchError:
             return None
 
     async def image_defaults(self, reference: str) -> ImageDefaults:
         """What an image sets for its containers. Raises NoSuchError."""
-        return await self._ask("GET", f"/images/{reference}/json", ImageDefaults)
+        return await self._api.ask("GET", f"/images/{reference}/json", ImageDefaults)
 
-    async def images(self) -> tuple[answers.Image, ...]:
+    async def images(self) -> tuple[api_types.Image, ...]:
         """Every image that is not just a layer of another, the oldest first."""
-        listed = await self._ask("GET", "/images/json", tuple[answers.ListedImage, ...])
-        return tuple(sorted((answers.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
+        listed = await self._api.ask("GET", "/images/json", tuple[api_types.ListedImage, ...])
+        return tuple(sorted((api_types.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
 
     async def remove_image(self, name: str) -> None:
         """Takes a name from an image, and removes the image with its last one; ``name`` may be an id.
 
         Raises PodmanError when a container uses it, NoSuchError.
         """
-        await self._do("DELETE", f"/images/{name}", params={"force": "false"}, timeout=_SLOW_S)
+        await self._api.do("DELETE", f"/images/{name}", params={"force": "false"}, timeout=_SLOW_S)
 
     async def pull(self, reference: str) -> AsyncGenerator[str, None]:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
         params = {"reference": reference, "policy": "always"}
-        async with self._stream("POST", "/images/pull", params=params, timeout=_PULL_SILENCE_S) as response:
+        async with self._api.stream("POST", "/images/pull", params=params, timeout=_PULL_SILENCE_S) as response:
             async for text in response.aiter_lines():
                 if not text.strip():
                     continue
-                line = msgspec.json.decode(text, type=answers.PullLine)
+                line = msgspec.json.decode(text, type=api_types.PullLine)
                 if line.error:
                     raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
                 if line.stream.strip():
@@ -303,7 +279,7 @@ class Podman:
 
     async def has_network(self, name: str) -> bool:
         try:
-            await self._do("GET", f"/networks/{name}/exists")
+            await self._api.do("GET", f"/networks/{name}/exists")
         except NoSuchError:
             return False
         return True
@@ -312,7 +288,7 @@ class Podman:
         """A bridge with podman's DNS. One that exists is left as it is."""
         body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": dict(labels)}
         try:
-            await self._do("POST", "/networks/create", json=body)
+            await self._api.do("POST", "/networks/create", json=body)
         except PodmanError as error:
             if error.status != httpx.codes.CONFLICT:
                 raise
@@ -320,91 +296,19 @@ class Podman:
     async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
         """Removes a network that carries ``labels`` and that no container uses; whether it did."""
         try:
-            network = await self._ask("GET", f"/networks/{name}/json", answers.Network)
+            network = await self._api.ask("GET", f"/networks/{name}/json", api_types.Network)
             if not labels.items() <= (network.labels or {}).items():
                 return False
-            await self._do("DELETE", f"/networks/{name}")
+            await self._api.do("DELETE", f"/networks/{name}")
         except PodmanError:
             # Gone already, or still in use, which podman itself refuses: either way nothing is left to do.
             return False
         return True
 
-    # -- the wire
-
-    async def _ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
-        response = await self._do(method, path, **request)
-        try:
-            return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError as error:
-            raise PodmanError(f"podman answered {method} {path} with something unexpected: {error}", 0) from error
-
-    async def _do(self, method: str, path: str, *, timeout: float = _QUICK_S, **request: Any) -> httpx.Response:
-        with self._translated(method, path):
-            response = await self._client.request(method, path, timeout=timeout, **request)
-        _raise_for(response.status_code, response.content)
-        return response
-
-    @asynccontextmanager
-    async def _stream(
-        self, method: str, path: str, *, timeout: float | None, **request: Any
-    ) -> AsyncIterator[httpx.Response]:
-        with self._translated(method, path):
-            async with self._client.stream(method, path, timeout=timeout, **request) as response:
-                if response.is_error:
-                    _raise_for(response.status_code, await response.aread())
-                yield response
-
-    def _translated(self, method: str, path: str) -> _Translated:
-        return _Translated(self._socket, method, path, self._observe)
-
-
-def _unobserved(method: str, path: str, seconds: float, answered: bool) -> None:
-    """Nobody wants to know."""
-
-
-class _Translated:
-    """Turns httpx's errors into ours. A class, since a generator would see a `yield` cross a cancel scope."""
-
-    def __init__(self, socket: Path, method: str, path: str, observe: Observe) -> None:
-        self._socket = socket
-        self._method = method
-        self._path = path
-        self._observe = observe
-        self._began = 0.0
-
-    @property
-    def _call(self) -> str:
-        return f"{self._method} {self._path}"
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, Exception):
-            seconds = time.monotonic() - self._began
-            self._observe(self._method, self._path, seconds, not isinstance(error, httpx.HTTPError))
-        if isinstance(error, httpx.TimeoutException):
-            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` tells more")
-        if isinstance(error, httpx.HTTPError):
-            raise UnavailableError(
-                f"podman does not answer at {self._socket}: {error or type(error).__name__}; mcpd keeps trying"
-            ) from error
-
-
-def _raise_for(status: int, body: bytes) -> None:
-    if status < httpx.codes.BAD_REQUEST:
-        return
-    try:
-        failure = msgspec.json.decode(body, type=answers.Failure)
-    except msgspec.DecodeError:
-        failure = answers.Failure(body[:500].decode(errors="replace").strip())
-    message = failure.message or failure.cause or f"HTTP status {status}"
-    raise (NoSuchError if status == httpx.codes.NOT_FOUND else PodmanError)(message, status)
-
 
 async def _printed(response: httpx.Response) -> str:
     """The end of what a process printed; returns when it has printed all."""
-    frames, tail = answers.Frames(), bytearray()
+    frames, tail = api_types.Frames(), bytearray()
     async for chunk in response.aiter_raw():
         for payload in frames.payloads(chunk):
             tail += payload

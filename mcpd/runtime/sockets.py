@@ -1,4 +1,4 @@
-"""The sockets of this machine, and whose they are, as far as we may see: proc_pid_net(5), proc_pid_fd(5)."""
+"""The sockets of this machine and their owners, as far as we may see them: proc_pid_net(5), proc_pid_fd(5)."""
 
 from __future__ import annotations
 

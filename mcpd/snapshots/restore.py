@@ -1,4 +1,4 @@
-"""Puts a snapshot in the place of the registry. Containers are not touched: the next start tells how they compare.
+"""Restores a snapshot as the registry. Containers are not touched: the next start reports how they compare.
 
 At every moment of it there is a whole database under the registry's name, the old one or the restored one, and the old
 one stays beside it.
@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from mcpd.errors import RegistryError
-from mcpd.registry import lock, schema, trouble
+from mcpd.registry import health, lock, schema
 from mcpd.registry.store import Registry
 from mcpd.snapshots.take import Snapshot, examine
 from protos import atomic
@@ -96,7 +96,7 @@ def _ids_given(database: Path) -> dict[str, int] | None:
         with contextlib.closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as db:
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             found = dict(db.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-    except trouble.FAILURES:
+    except health.FAILURES:
         return None
     is_sound = verdict == "ok" and all(isinstance(each, int) for each in found.values())
     return {name: seq for name, seq in found.items() if name in _NUMBERED} if is_sound else None
@@ -112,7 +112,7 @@ def _keep_aside(database: Path, now: datetime) -> Path | None:
     kept = database.with_name(f"{database.name}.before-restore-{now.astimezone(UTC):%Y-%m-%dT%H%M%S.%f}Z")
     beside = [database.with_name(database.name + suffix) for suffix in ("-wal", "-shm")]
     # A database that is whole needs no log any more after this; a damaged one keeps it, for whoever tries to save it.
-    with contextlib.suppress(*trouble.FAILURES), contextlib.closing(sqlite3.connect(database)) as db:
+    with contextlib.suppress(*health.FAILURES), contextlib.closing(sqlite3.connect(database)) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     os.link(database, kept)
     for each in beside:

@@ -1,4 +1,4 @@
-"""Snapshots: whole, consistent copies of the registry, checked before they get their name.
+"""Takes snapshots: whole, consistent copies of the registry, checked before they get their name.
 
 SQLite's online backup API copies one committed moment, whoever writes meanwhile
 (https://www.sqlite.org/backup.html); a snapshot is a database of its own, without a write-ahead log beside it.

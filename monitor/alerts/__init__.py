@@ -1,1 +1,1 @@
-"""Telling the operator: what deserves an alert, the ledger of alerts, and the command that is run for each."""
+"""Alerting: what deserves an alert, and the command that is run for each."""

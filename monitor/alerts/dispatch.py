@@ -1,4 +1,4 @@
-"""Takes alerts from the ledger and has the operator's command run for each: at least once, in order per component.
+"""Runs the operator's command for each alert in the ledger: at least once, in order per component.
 
 An alert is committed to the ledger before it comes here, and its delivery after the command was run. A daemon that is
 killed between the two runs the command again for the same id; whatever else happens, nothing is lost or sent twice.
@@ -17,8 +17,8 @@ from typing import NamedTuple
 import structlog
 import trio
 
-from monitor.alerts.execute import execute as execute_command
-from monitor.alerts.model import NOT_KEPT, Alert, Delivery, Execution
+from monitor.alerts.command import execute as execute_command
+from monitor.model import NOT_KEPT, Alert, Delivery, Execution
 from monitor.ports import AlertLedger, OutsideError
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ Execute = Callable[[tuple[str, ...], Alert, float], Awaitable[Execution]]
 
 
 class _Attempt(NamedTuple):
-    """How an attempt went that the ledger does not have yet."""
+    """The outcome of an attempt that the ledger does not have yet."""
 
     execution: Execution
     delivery: Delivery
@@ -187,7 +187,7 @@ class Dispatcher:
                 await trio.sleep(_BACKOFF_S[attempts - 1])
 
     async def _is_hushed(self, alert: Alert) -> bool:
-        """What cannot be asked is told: rather once too often."""
+        """Sends when the ledger cannot be asked: rather once too often."""
         if not alert.is_kept:
             return False
         try:
@@ -204,7 +204,7 @@ class Dispatcher:
                 await self._ledger.record_attempt(alert.id, *attempt)
                 return
             except OutsideError as error:
-                log.warning("how an alert was told is recorded later", alert=alert.id, error=str(error))
+                log.warning("an alert's delivery could not be recorded; trying again", alert=alert.id, error=str(error))
         self._unrecorded.setdefault(alert.id, []).append(attempt)
         while len(self._unrecorded) > _MAX_UNRECORDED:
             del self._unrecorded[next(iter(self._unrecorded))]

@@ -1,4 +1,4 @@
-"""What deserves an alert, and when: pure functions of what is known of a component, what was told before, and the time.
+"""The alert policy: pure functions of what is known of a component, what was told before, and the time.
 
 Times here are seconds of a clock that only moves forwards, so that a wall clock stepped by hours neither fires an
 alert nor hides one.
@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.alerts.model import AlertKind
 from monitor.drift import drift, mends_itself, podman_restarts
-from monitor.model import Desired, Observed, Seen, Wanted
+from monitor.model import AlertKind, Desired, Observed, Seen, Wanted
 
 # How often an alert that is silenced is looked at again, in seconds: a silence ends by itself, and tells nobody.
 _SILENCE_LOOK = 30.0

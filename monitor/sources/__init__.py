@@ -1,1 +1,1 @@
-"""What observes: each source runs by itself, and puts what it sees on one channel."""
+"""Sources of observations: each runs by itself, and sends what it sees on one channel."""

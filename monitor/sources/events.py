@@ -1,4 +1,4 @@
-"""The events watcher: podman's stream says where to look. It is resumed after any break, and never trusted alone."""
+"""The events watcher: podman's stream says where to look. It resumes after any break, and is never trusted alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NoReturn
 import trio
 
 from monitor.ports import OutsideError, Runtime
-from monitor.sources.eyes import Eyes
+from monitor.sources.inspector import Inspector
 
 # A stream that breaks again and again is resumed ever more slowly.
 _BACKOFF_FIRST_S = 0.2
@@ -22,9 +22,9 @@ Report = Callable[[bool, str], None]
 class EventsWatcher:
     """Looks at every container that something happens to. ``gap`` is called when events may have been missed."""
 
-    def __init__(self, runtime: Runtime, eyes: Eyes, report: Report, gap: Callable[[], None]) -> None:
+    def __init__(self, runtime: Runtime, inspector: Inspector, report: Report, gap: Callable[[], None]) -> None:
         self._runtime = runtime
-        self._eyes = eyes
+        self._inspector = inspector
         self._report = report
         self._gap = gap
         # One entry a container: however many events come, what is looked at is only its present state.
@@ -63,6 +63,6 @@ class EventsWatcher:
                 container = next(iter(self._to_look_at))
                 del self._to_look_at[container]
                 try:
-                    await self._eyes.look(container)
+                    await self._inspector.look(container)
                 except OutsideError:
                     self._gap()

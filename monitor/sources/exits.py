@@ -1,4 +1,4 @@
-"""The exit watcher: one pidfd per container. The kernel tells of a death at once; conmon's exit file has the code."""
+"""The exit watcher: a pidfd for each container. The kernel tells of a death, and conmon's exit file has the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import trio
 from monitor import pidfd
 from monitor.model import Ended, Observation, Sighting
 from monitor.ports import OutsideError
-from monitor.sources.eyes import Eyes
+from monitor.sources.inspector import Inspector
 
 # Measured: conmon writes the exit file 1 to 4 ms after the death. Later than this it is podman's word that counts.
 _EXIT_FILE_DEADLINE_S = 0.1
@@ -45,8 +45,10 @@ class ExitWatcher:
     ``resync`` asks for a list: an end is seldom alone, and the events of what follows it may be lost.
     """
 
-    def __init__(self, eyes: Eyes, send: trio.MemorySendChannel[Observation], resync: Callable[[], None]) -> None:
-        self._eyes = eyes
+    def __init__(
+        self, inspector: Inspector, send: trio.MemorySendChannel[Observation], resync: Callable[[], None]
+    ) -> None:
+        self._inspector = inspector
         self._send = send
         self._resync = resync
 
@@ -64,7 +66,7 @@ class ExitWatcher:
         async def ask_podman() -> None:
             nonlocal seen
             with contextlib.suppress(OutsideError):
-                seen = await self._eyes.look(run.container)
+                seen = await self._inspector.look(run.container)
             answered.set()
 
         async with trio.open_nursery() as nursery:
@@ -83,7 +85,7 @@ class ExitWatcher:
 
     async def _look_again(self, run: Run) -> None:
         with contextlib.suppress(OutsideError):  # the resync looks when podman is back
-            await self._eyes.look(run.container)
+            await self._inspector.look(run.container)
         self._resync()
 
 

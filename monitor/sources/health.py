@@ -1,4 +1,4 @@
-"""The health poller: every component's own probe, each in a task of its own, so that none can delay another."""
+"""The health poller: runs every component's probe, each in a task of its own, so that none delays another."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from monitor import probes
 from monitor.model import Observation, Observed, Probed
 from monitor.ports import Executor, OutsideError
-from monitor.sources.eyes import Eyes
+from monitor.sources.inspector import Inspector
 from protos.spec import Health
 
 
@@ -30,9 +30,9 @@ class Patient(NamedTuple):
 class HealthPoller:
     """Probes runs, each until it is cancelled; `poll` is to be run as a task per run."""
 
-    def __init__(self, executor: Executor, eyes: Eyes, send: trio.MemorySendChannel[Observation]) -> None:
+    def __init__(self, executor: Executor, inspector: Inspector, send: trio.MemorySendChannel[Observation]) -> None:
         self._executor = executor
-        self._eyes = eyes
+        self._inspector = inspector
         self._send = send
         # Of all probes together: one that is changed begins anew, and what it says counts against what was said before.
         self._order = 0
@@ -65,7 +65,7 @@ class HealthPoller:
             await trio.sleep(health.interval.total_seconds())
 
     async def _ask(self, health: Health, patient: Patient, *, was_well: bool) -> probes.Verdict | None:
-        """None: podman cannot be asked, or says that it does not run, of which a probe says nothing."""
+        """None: podman cannot be asked, or says that the container does not run, of which a probe says nothing."""
         try:
             verdict = await probes.ask(health, patient.container, self._executor)
         except OutsideError:
@@ -76,7 +76,7 @@ class HealthPoller:
 
     async def _runs(self, patient: Patient) -> bool:
         try:
-            seen = await self._eyes.look(patient.container)
+            seen = await self._inspector.look(patient.container)
         except OutsideError:
             return True  # podman's own trouble does not make what a probe found untrue
         return seen is not None and seen.state is Observed.RUNNING and seen.started_at == patient.started_at

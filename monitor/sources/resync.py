@@ -1,4 +1,4 @@
-"""The resync: lists everything now and then, and looks at what is not as it was known; what the streams missed."""
+"""The resync: lists everything now and then, and inspects what differs from what is known: what the streams missed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import trio
 from monitor.model import Known, Missed, Observation, Observed, Sighting
 from monitor.ports import OutsideError
 from monitor.sources.events import Report
-from monitor.sources.eyes import Eyes
+from monitor.sources.inspector import Inspector
 
 # After a podman that did not answer; and after a poke, so that many together cost one list.
 _SOON_S = 1.0
@@ -25,13 +25,13 @@ class Resync:
 
     def __init__(
         self,
-        eyes: Eyes,
+        inspector: Inspector,
         send: trio.MemorySendChannel[Observation],
         known: Callable[[], Mapping[str, Known]],
         report: Report,
         interval: float,
     ) -> None:
-        self._eyes = eyes
+        self._inspector = inspector
         self._send = send
         self._known = known
         self._report = report
@@ -67,7 +67,7 @@ class Resync:
                 await trio.sleep(min(_SOON_S, self._interval))
 
     async def _once(self) -> None:
-        order, listed = await self._eyes.list()
+        order, listed = await self._inspector.list()
         known = self._known()
         present = {each.container for each in listed}
         for container, each in list(known.items()):
@@ -76,7 +76,7 @@ class Resync:
                 self._poked.set()  # the second look comes soon
         for seen in listed:
             if seen.service and _differs(known.get(seen.container), seen):
-                await self._eyes.look(seen.container)
+                await self._inspector.look(seen.container)
 
 
 def _differs(known: Known | None, seen: Sighting) -> bool:

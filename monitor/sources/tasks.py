@@ -1,4 +1,4 @@
-"""A set of tasks that follows a set of keys: what is wanted runs, what is wanted no more is cancelled."""
+"""A set of tasks that follows a set of keys: starts a task for each new key, cancels it when the key goes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import trio
 
-from mcpd import view
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
@@ -132,7 +131,7 @@ async def _large_ledger(path: Path) -> list[Figure]:
             start = time.perf_counter()
             services = await registry.services()
             recent = await registry.events("s7", limit=5)
-            infos = [convert.service_info("n1", each, view.from_registry(each)) for each in services]
+            infos = [convert.service_info("n1", each, components.from_registry(each)) for each in services]
             bytes(v1.GetStatusResponse(services=infos, events=[convert.event_info(each) for each in recent]))
             now.append(1000 * (time.perf_counter() - start))
             start = time.perf_counter()

@@ -20,8 +20,7 @@ import mcpd  # noqa: F401
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import Alert, Delivery, Execution
-from monitor.model import Fact, Known, Observed, Sighting
+from monitor.model import Alert, Delivery, Execution, Fact, Known, Observed, Sighting
 from monitor.ports import NewAlert
 from monitor.watch import Monitor, Settings
 from tests.support.idle_node import StillIntent, StillRuntime

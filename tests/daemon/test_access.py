@@ -10,29 +10,22 @@ from enum import Enum
 
 import grpc
 import pytest
-from grpclib.const import Cardinality
 
 from mcpd.identity import tokens
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Role
-from mcpd.rpc.attempts import MAX_FAILURES
+from mcpd.rpc.failures_by_peer import MAX_FAILURES
 from protos.fingerprint import definition_hash
 from protos.mcp import v1 as wire
-from protos.mcp.v1 import AgentServiceBase
 from protos.spec import Component
+from tests.support.calls import CALL_S, CONTRACT, LIST_SERVICES, Metadata, status_of
 from tests.support.h2_client import connected
 from tests.support.waiting import until
 
 from .conftest import HOST, Daemon, make_daemon
 
-CONTRACT = AgentServiceBase().__mapping__()
-LIST_SERVICES = "/mcp.v1.AgentService/ListServices"
-CALL_S = 20.0
-ENDLESS_S = 2.0
 # The gate's limit.
 MOST = 4 * 1024 * 1024
-
-Metadata = tuple[tuple[str, str], ...]
 
 
 class Holder(Enum):
@@ -64,25 +57,6 @@ def credentials(daemon: Daemon) -> dict[Holder, Metadata]:
         Holder.VIEWER: daemon.bearer(viewer),
         Holder.ADMIN: daemon.bearer(),
     }
-
-
-def status_of(
-    channel: grpc.Channel, path: str, metadata: Metadata = (), request: bytes = b""
-) -> tuple[grpc.StatusCode, str]:
-    """How a call of ``path`` ends, and with which sentence; an empty request is the default message."""
-    cardinality = CONTRACT[path].cardinality
-    try:
-        if cardinality is Cardinality.UNARY_UNARY:
-            channel.unary_unary(path)(request, metadata=metadata, timeout=CALL_S)
-        elif cardinality is Cardinality.UNARY_STREAM:
-            # One that never ends is let in when its deadline is what ends it.
-            deadline = ENDLESS_S if path.endswith(("/WatchEvents", "/WatchAudit")) else CALL_S
-            list(channel.unary_stream(path)(request, metadata=metadata, timeout=deadline))
-        else:
-            channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
-    except grpc.RpcError as error:
-        return error.code(), error.details() or ""
-    return grpc.StatusCode.OK, ""
 
 
 @pytest.mark.parametrize("path", CONTRACT, ids=lambda path: path.rpartition("/")[2])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.support.mcias_process import Mcias
 from tests.support.waiting import free_port
 

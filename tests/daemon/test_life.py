@@ -10,7 +10,7 @@ import grpc
 import pytest
 from cryptography import x509
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.support.waiting import until
 
 from .conftest import HOST, NODE, Daemon

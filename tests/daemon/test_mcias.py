@@ -9,11 +9,11 @@ import pytest
 
 from mcpd.identity.mcias import DEADLINE_S
 from protos.mcp.v1 import WhoAmIResponse
+from tests.support.calls import CALL_S, LIST_SERVICES, Metadata, status_of
 from tests.support.mcias_process import Mcias
 from tests.support.waiting import until
 
 from .conftest import Daemon, copy_daemon, serving
-from .test_access import CALL_S, LIST_SERVICES, Metadata, status_of
 
 AGENT = "/mcp.v1.AgentService/"
 LIST_AUDIT = AGENT + "ListAudit"

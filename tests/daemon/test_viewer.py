@@ -17,14 +17,14 @@ import trio
 from grpclib.const import Cardinality
 
 from mcpd.identity import tokens
-from mcpd.identity.roles import REQUIRED_ROLE
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.model import Role
 from protos.fingerprint import spec_hash
 from protos.mcp import v1
 from protos.spec import Component
+from tests.support.calls import CALL_S, CONTRACT, ENDLESS_S
 
 from .conftest import Daemon, copy_daemon, fill_registry, serving
-from .test_access import CALL_S, CONTRACT, ENDLESS_S
 
 PRINTED = "hunter2-was-printed"
 PROBE = f"/bin/check exited 1: {PRINTED} exited 0: {PRINTED}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.documents import configuration, lock, markdown, reference, roff, words
+from tests.documents import command_table, configuration, lock, markdown, reference, roff
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -13,7 +13,7 @@ def generated() -> dict[Path, str]:
     """Every generated file, by its path in the repository."""
     mcpctl, mcpd = reference.programs()
     return {
-        Path("mcpctl/actions/completion/command_table.py"): words.text(mcpctl),
+        Path("mcpctl/actions/completion/command_table.py"): command_table.text(mcpctl),
         Path("docs/reference/mcpctl.md"): markdown.page(mcpctl),
         Path("docs/reference/mcpd.md"): markdown.page(mcpd),
         Path("docs/reference/mcpctl.1"): roff.page(mcpctl),

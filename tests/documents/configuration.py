@@ -17,7 +17,7 @@ import msgspec
 import mcpctl.config
 import mcpd.config
 from protos import spec
-from protos.strict import Rule
+from protos.validation import Rule
 from tests.documents.markdown import WRITTEN
 
 # A field's line in its type's docstring, with lines behind it that are indented further.
@@ -33,24 +33,22 @@ class Notation(NamedTuple):
 
 # By the function that reads or checks it.
 NOTATIONS = {
-    "_path": Notation("path", "A path; `~` is your home. What is relative starts at the configuration file's folder."),
+    "_path": Notation("path", "A path; `~` is your home. A relative path starts at the configuration file's folder."),
     "name": Notation("name", "Lower-case letters, digits and inner hyphens, 63 characters at most."),
     "image": Notation("image", "`[REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]`"),
     "duration": Notation("duration", "Numbers with ms, s, m, h or d: `250ms`, `10s`, `1m30s`, `2h`, `90d`."),
     "positive_duration": Notation("duration", ""),
-    "size": Notation("size", "A number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB: `256MiB`; without any, bytes."),
+    "size": Notation("size", "A number with B, kB, MB, GB, TB, KiB, MiB, GiB or TiB: `256MiB`; without a unit, bytes."),
     "argument": Notation("string", "Any text in quotes, without NUL."),
     "host_port": Notation("address", "`IP:PORT`, `HOST:PORT` or `[IPv6]:PORT`"),
     "explicit_address": Notation(
-        "IP address", "`IP:PORT` or `[IPv6]:PORT`, of one interface: no host's name, no wildcard."
+        "IP address", "`IP:PORT` or `[IPv6]:PORT`, of one interface: no host name, no wildcard."
     ),
     "_metrics_address": Notation("IP address", ""),
     "http_url": Notation("URL", "`http://HOST[:PORT]/PATH`, or https."),
     "_https_url": Notation("https URL", "`https://HOST[:PORT]`"),
     "_words": Notation("string", ""),
-    "_argv": Notation(
-        "argv", 'A program with its absolute path, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'
-    ),
+    "_argv": Notation("argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'),
     "_threshold": Notation("integer", ""),
     "_count": Notation("integer", ""),
     "_retries": Notation("integer", ""),
@@ -138,15 +136,15 @@ DOCUMENTS = (
     Document(
         "`mcp.toml`", "mcpctl's: `--config`, `MCP_CONFIG`, or `~/.config/mcp/mcp.toml`", mcpctl.config.Config, _MCP
     ),
-    Document("`mcpd.toml`", "the daemon's: `--config`, or `/srv/mcp/mcpd.toml`", mcpd.config.Config, _MCPD),
+    Document("`mcpd.toml`", "mcpd's: `--config`, or `/srv/mcp/mcpd.toml`", mcpd.config.Config, _MCPD),
 )
 
 _HEAD = """\
 # The files that you write
 
-All of them are TOML. A key that is not known, a value of another type or out of its range is an error that names the
-file, the key, what was found and what is allowed; all of a file's are told at once. Nothing is changed before a file is
-right. `mcpctl service list` checks the definitions, `mcpd check` the daemon's configuration and the machine.
+All of them are TOML. An unknown key, or a value of the wrong type or out of range, is an error. The error names the
+file, the key, the value found and the values allowed; all errors of a file are reported at once. Nothing changes until
+the file is correct. `mcpctl service list` checks the definitions, `mcpd check` mcpd's configuration and the machine.
 """
 
 
@@ -228,7 +226,7 @@ def notation(kind: Any) -> str:
 
 
 def _function(rule: Rule) -> Callable[..., object]:
-    """The function behind a rule, also behind one of `protos.strict.checked`."""
+    """The function behind a rule, also behind one of `protos.validation.checked`."""
     found: Callable[..., object] = inspect.getclosurevars(rule.parse).nonlocals.get("parse", rule.parse)
     return found
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.fleet.serving import name
 
 # Far longer than anything here takes on the slowest machine: what passes it hangs.

@@ -147,3 +147,10 @@ def _sourced(path: Path) -> dict[str, str]:
     done = run(["bash", "-c", script], env=dict(os.environ))
     pairs = (entry.partition("=") for entry in done.stdout.split("\0") if re.match(r"\w+=", entry))
     return {name: value for name, _, value in pairs}
+
+
+def told(node: Node, name: str) -> list[dict[str, Any]]:
+    """The alerts that the operator's command was run for."""
+    path = node.folder / "alerts.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [each for each in map(json.loads, lines) if each["MCP_SERVICE"] == name]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mcpd import pki
+from mcpd.setup import pki
 from tests.support.waiting import accepts, free_port, until
 
 USER, PASSWORD = "operator", "correct horse"

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 from tests.podman.node import Node
-from tests.podman.test_lifecycle import demo, edit, states
+from tests.support.demo_service import demo, edit, states
 from tests.support.waiting import until
 
 SOLO = 'name = "NAME"\nnode = "NODE"\n[[components]]\nname = "NAME"\nimage = "localhost/mcp-demo:v1"\n'

@@ -14,7 +14,7 @@ import pytest
 
 from tests.podman.node import Node, running
 from tests.podman.registry import plain
-from tests.podman.test_lifecycle import answer, demo, edit, states
+from tests.support.demo_service import answer, demo, edit, states
 from tests.support.waiting import free_port
 
 # Far more than any of these may take: a deploy that hangs is what this is about.

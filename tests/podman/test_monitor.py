@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-from typing import Any
 
 import pytest
 
-from tests.podman.node import Node, until
+from tests.podman.node import Node, told, until
 
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
 
@@ -24,13 +22,6 @@ def quiet(node: Node) -> Node:
 def deploy(node: Node, name: str, more: str = "", image: str = "localhost/mcp-demo:v1") -> None:
     node.define(name, SOLO.replace("solo", name).replace("localhost/mcp-demo:v1", image) + more)
     node.mcpctl("deploy", name)
-
-
-def told(node: Node, name: str) -> list[dict[str, Any]]:
-    """The alerts that the operator's command was run for."""
-    path = node.folder / "alerts.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    return [each for each in map(json.loads, lines) if each["MCP_SERVICE"] == name]
 
 
 def kinds(node: Node, name: str) -> list[str]:

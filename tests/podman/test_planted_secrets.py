@@ -8,8 +8,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from tests.podman.node import Node, run, until
-from tests.podman.test_monitor import told
+from tests.podman.node import Node, run, told, until
 
 ENV, OTHER_ENV, SECRET, BAD_TOKEN = "planted-env-1", "planted-env-2", "planted-secret-3", "mcp_planted-token-4"
 DEFINITION = """\

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from tests.podman.node import Node
-from tests.podman.test_lifecycle import answer
+from tests.support.demo_service import answer
 from tests.support.waiting import free_port, until
 
 HOLDER = """

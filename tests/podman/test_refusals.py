@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.podman.node import Node
-from tests.podman.test_lifecycle import demo
+from tests.support.demo_service import demo
 
 GOOD = 'name = "bad"\nnode = "NODE"\n[[components]]\nname = "web"\nimage = "localhost/mcp-demo:v1"\n'
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.podman.node import Node, is_alive
-from tests.podman.test_lifecycle import demo, states
+from tests.support.demo_service import demo, states
 from tests.support.waiting import until
 
 

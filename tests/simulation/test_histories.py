@@ -19,12 +19,12 @@ from trio.testing import MockClock
 
 from mcpd.model import Event
 from mcpd.registry import schema
-from mcpd.registry.monitoring import AlertRecord, MonitorLedger
+from mcpd.registry.alerts import AlertRecord
+from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
 from monitor.drift import drift
-from monitor.model import Desired, Observed
+from monitor.model import Alert, AlertKind, Delivery, Desired, Execution, Observed
 from monitor.watch import Monitor, Settings
 from protos.spec import Heal
 

@@ -18,7 +18,7 @@ from monitor import watch
 from monitor.alerts import dispatch
 from monitor.model import Desired, Observed, Seen, Sighting, Wanted
 from monitor.ports import Happening, OutsideError, Ran, Target
-from monitor.sources import eyes, health, resync
+from monitor.sources import health, inspector, resync
 from protos.spec import Heal, Health
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -58,7 +58,7 @@ class WallClock:
             def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # noqa: ARG003
                 return wall(trio.current_time() + clock._offset(trio.current_time()))
 
-        modules: list[ModuleType] = [watch, dispatch, eyes, health, resync]
+        modules: list[ModuleType] = [watch, dispatch, inspector, health, resync]
         for each in modules:
             each.datetime = Clock  # type: ignore[attr-defined]
         try:

@@ -20,13 +20,14 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 
-from mcpd import pki
+from mcpd.setup import pki
 from protos.mcp import v1
 from tests.support.waiting import DEADLINE_S, free_port
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOST = "127.0.0.1"
 HOSTILE = "\x1b[2J\x9b31m one\r\ntwo\u2028three"
+JSON = ("--output", "json")
 WEB = 'name = "web"\nnode = "rift"\n[[components]]\nname = "api"\nimage = "x:v1"\n'
 
 
@@ -361,9 +362,12 @@ class Node:
         return len(self._server.transports) if self._server else 0
 
     def listen(self) -> None:
+        """Raises OSError when the port is taken."""
+
         async def listen() -> None:
-            self._server = Tracking(self.agent)
-            await self._server.start(HOST, self.port, ssl=self._tls)
+            server = Tracking(self.agent)
+            await server.start(HOST, self.port, ssl=self._tls)
+            self._server = server
 
         self._run(listen())
 
@@ -477,3 +481,6 @@ class Program:
         self._reader.join(DEADLINE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
+
+
+Launch = Callable[..., Program]

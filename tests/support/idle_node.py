@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from monitor.model import Desired, Sighting, Wanted
+from monitor.model import Desired, Observed, Sighting, Wanted
 from monitor.ports import Happening, Ran, Target
 
 
@@ -53,3 +53,23 @@ class StillIntent:
 
     async def heal(self, service: str, component: str, *, ill: str = "") -> bool:
         raise AssertionError("nothing is to be healed here")
+
+
+# No process can have it (proc(5): at most 2^22), so its run has ended as soon as it is watched.
+NO_PID = 2**22 + 1
+
+
+class Late(StillRuntime, StillIntent):
+    """A container that was started and removed before podman told of either."""
+
+    def __init__(self) -> None:
+        self._was_started = Sighting(
+            0, "c1", "web", "web", "web", Observed.RUNNING, datetime(2026, 1, 1, tzinfo=UTC), pid=NO_PID
+        )
+        self._told = False
+
+    async def started(self) -> Sighting:
+        if self._told:
+            await trio.sleep_forever()
+        self._told = True
+        return self._was_started

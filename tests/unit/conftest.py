@@ -7,17 +7,26 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+import trio
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from mcpctl import __main__ as program
-from mcpd import pki
 from mcpd.registry.store import Registry
-from tests.support.agent import HOST, Node, Program, Ran, Run
+from mcpd.setup import pki
+from protos.fingerprint import spec_hash
+from tests.support.agent import HOST, WEB, Launch, Node, Program, Ran, Run
+from tests.support.builders import NOW, container
+from tests.support.changes import outcome, reports, step
+from tests.support.failing_changes import API, DB, Changed, Full
+from tests.support.failing_changes import WEB as CHANGED_WEB
+from tests.support.nodes import StatusAgent
+from tests.support.terminal import OnTerminal, Open
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
 settings.register_profile("unit", deadline=None, database=None, print_blob=True)
@@ -28,6 +37,21 @@ settings.load_profile("unit")
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     async with Registry.open(tmp_path / "mcp.db") as opened:
         yield opened
+
+
+@pytest.fixture
+async def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Changed, None]:
+    async def stays_up(*_: object, **__: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    for module in ("lifecycle", "recover", "deploy"):
+        monkeypatch.setattr(f"mcpd.changes.{module}.comes_up", stays_up)
+    async with Registry.open(tmp_path / "full.db") as opened:
+        opened.__class__ = Full
+        registry = cast(Full, opened)
+        await registry.put_service(CHANGED_WEB, {each.name: spec_hash(each) for each in CHANGED_WEB.components}, NOW)
+        await registry.services()
+        yield Changed(registry, container(DB), container(API))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +97,31 @@ def alone(rift: Node, tmp_path: Path) -> Node:
 
 
 @pytest.fixture
+def both(rift: Node, orion: Node) -> tuple[Node, Node]:
+    """They say how they are."""
+    for each in (rift, orion):
+        each.cut(for_good=True)
+        each.agent = StatusAgent(each.agent.node)
+        each.listen()
+    return rift, orion
+
+
+@pytest.fixture
+def web(nodes: tuple[Node, Node], tmp_path: Path) -> Path:  # noqa: ARG001
+    """The definition of a service with one component, on rift."""
+    path = tmp_path / "services/web.toml"
+    path.write_text(WEB)
+    return path
+
+
+@pytest.fixture
+def deploying(rift: Node, web: Path) -> Node:  # noqa: ARG001
+    """A node on which a deploy works."""
+    rift.agent.prepared["DeployRequest"] = reports(step(), outcome())
+    return rift
+
+
+@pytest.fixture
 def plain_asyncio() -> Iterator[None]:
     """The loops that the program has when it runs by itself, without trio-asyncio in the process."""
     asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
@@ -107,9 +156,17 @@ def run(
 
 
 @pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+def launch(tmp_path: Path) -> Iterator[Launch]:
     """Runs the program in a process of its own, until the end of the test at the latest."""
     with contextlib.ExitStack() as stack:
         # A shell's background jobs ignore Ctrl-C, and so would what the tests start when they are one.
         stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
         yield lambda *words: stack.enter_context(contextlib.closing(Program(tmp_path, *words)))
+
+
+@pytest.fixture
+def on_terminal(tmp_path: Path, launch: Launch) -> Iterator[Open]:  # noqa: ARG001
+    with contextlib.ExitStack() as stack:
+        yield lambda *words, **environment: stack.enter_context(
+            contextlib.closing(OnTerminal(tmp_path, *words, **environment))
+        )

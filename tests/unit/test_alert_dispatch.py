@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from monitor.alerts import dispatch as module
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
+from monitor.model import Alert, AlertKind, Delivery, Execution
 from tests.support.builders import NOW
 
 ARGV = ("/usr/local/bin/notify", "--channel", "mcp")

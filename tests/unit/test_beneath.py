@@ -19,8 +19,9 @@ import pytest
 from mcpd.errors import InvalidRequestError, McpdError, NotFoundError, RefusedError
 from mcpd.files import beneath
 from mcpd.files.beneath import Opener, Tree, openat2, opener_of, parts_of, walk
+from mcpd.files.download import Download
 from mcpd.files.ids import of_this_user
-from mcpd.files.looking import Download, listing
+from mcpd.files.listing import listing
 from mcpd.files.upload import Incoming, Upload
 
 ROUNDS = int(os.environ.get("MCP_SWAP_ROUNDS", "2000"))

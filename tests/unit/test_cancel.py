@@ -12,23 +12,22 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mcpd.changes.crash_recovery import take_up_what_was_left
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, Operations, RevertedError, cancelled, canceller
 from mcpd.changes.plan import plan_deploy
-from mcpd.changes.recovery import take_up_what_was_left
 from mcpd.errors import McpdError, NotFoundError, RefusedError, UnavailableError
 from mcpd.model import Caller, Progress, Role, Step, Target
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
 from mcpd.rpc.operations import OperationMethods
-from mcpd.runtime.answers import Inspected
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.mcp import v1 as wire
 from tests.support.builders import component, container, service
-
-from .test_deploy import PretendedPodman
+from tests.support.pretended_podman import PretendedPodman
 
 OPS, KYLE = Caller("ops", Role.ADMIN), Caller("kyle", Role.ADMIN)
 WEB = Target("web")

@@ -12,12 +12,13 @@ import trio
 import trio.testing
 from cryptography import x509
 
-from mcpd import certificate, pki
-from mcpd.certificate import Certificate, tell_of_expiry
 from mcpd.errors import ConfigError
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from monitor.alerts.model import Alert, AlertKind
+from mcpd.rpc import certificate
+from mcpd.rpc.certificate import Certificate, tell_of_expiry
+from mcpd.setup import pki
+from monitor.model import Alert, AlertKind
 
 # Two looks apart, and a little.
 A_WHILE_S = 150.0

@@ -20,15 +20,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcpd import config, pki
-from mcpd.checks import database, examine, files, finding, front, machine, podman, user
+from mcpd import config
+from mcpd.checks import authentication, database, examine, files, finding, machine, podman, user
+from mcpd.checks import server as server_checks
 from mcpd.checks.database import Declared
 from mcpd.checks.files import Access, Mount
 from mcpd.checks.finding import Finding, Status
 from mcpd.checks.user import Owner, Range
 from mcpd.registry import schema
 from mcpd.registry.store import Registry
-from mcpd.setup import initialize
+from mcpd.setup import pki
+from mcpd.setup.init import initialize
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 from tests.support.waiting import free_port
@@ -478,7 +480,7 @@ def test_a_database_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_the_certificate_that_init_makes_is_good(settings: config.Config) -> None:
-    assert {each.name: status(each) for each in front.look_certificate(settings.server, NOW)} == {
+    assert {each.name: status(each) for each in server_checks.look_certificate(settings.server, NOW)} == {
         "certificate": Status.OK,
         "certificate names": Status.OK,
         "private key": Status.OK,
@@ -506,26 +508,26 @@ def test_a_certificate_must_be_valid_for_a_while(
     made = pki.make_server(pki.make_authority("rift"), "rift", "127.0.0.1")
     settings.server.tls_cert.write_bytes(made.certificate)
     settings.server.tls_key.write_bytes(made.key)
-    assert named(front.look_certificate(settings.server, NOW), "certificate").status is verdict
+    assert named(server_checks.look_certificate(settings.server, NOW), "certificate").status is verdict
 
 
 def test_a_certificate_for_another_address_is_told(settings: config.Config) -> None:
     made = pki.make_server(pki.make_authority("rift"), "rift", "127.0.0.2")
     settings.server.tls_cert.write_bytes(made.certificate)
     settings.server.tls_key.write_bytes(made.key)
-    assert named(front.look_certificate(settings.server, NOW), "certificate names").status is Status.WARNING
+    assert named(server_checks.look_certificate(settings.server, NOW), "certificate names").status is Status.WARNING
 
 
 def test_the_authoritys_own_certificate_names_nobody() -> None:
     made = pki.make_authority("rift").certificate
-    assert status(front.judge_names(made, "127.0.0.1", "renew")) is Status.FAILURE
+    assert status(server_checks.judge_names(made, "127.0.0.1", "renew")) is Status.FAILURE
 
 
 def test_a_key_of_another_certificate_and_garbage_are_told_without_showing_them(settings: config.Config) -> None:
     other = pki.make_server(pki.make_authority("rift"), "rift", "127.0.0.1")
     for content in (other.key, b"garbage", b""):
         settings.server.tls_key.write_bytes(content)
-        found = front.look_certificate(settings.server, NOW)
+        found = server_checks.look_certificate(settings.server, NOW)
         assert named(found, "certificate").status is Status.FAILURE
         assert "PRIVATE" not in finding.as_json(found)
 
@@ -536,7 +538,7 @@ def test_a_key_of_another_certificate_and_garbage_are_told_without_showing_them(
 )
 def test_a_key_is_for_its_owner(settings: config.Config, mode: int, verdict: Status) -> None:
     settings.server.tls_key.chmod(mode)
-    assert named(front.look_certificate(settings.server, NOW), "private key").status is verdict
+    assert named(server_checks.look_certificate(settings.server, NOW), "private key").status is verdict
 
 
 # -- the address
@@ -544,14 +546,14 @@ def test_a_key_is_for_its_owner(settings: config.Config, mode: int, verdict: Sta
 
 def test_a_free_port_is_good_and_still_free_afterwards(settings: config.Config) -> None:
     for _ in range(2):
-        assert status(front.look_address(settings.server)) is Status.OK
+        assert status(server_checks.look_address(settings.server)) is Status.OK
 
 
 def test_a_port_that_is_taken_is_told(settings: config.Config) -> None:
     with socket.create_server(settings.server.grpc_addr) as listener:
         # It says no word of TLS, so that the look need not wait for any.
         threading.Thread(target=lambda: listener.accept()[0].close()).start()
-        assert status(front.look_address(settings.server)) is Status.FAILURE
+        assert status(server_checks.look_address(settings.server)) is Status.FAILURE
 
 
 def test_an_mcpd_of_ours_may_hold_it(settings: config.Config) -> None:
@@ -572,10 +574,10 @@ def test_an_mcpd_of_ours_may_hold_it(settings: config.Config) -> None:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         try:
-            assert status(front.look_address(settings.server)) is Status.OK
+            assert status(server_checks.look_address(settings.server)) is Status.OK
             other = pki.make_server(pki.make_authority("rift"), "rift", "127.0.0.1")
             settings.server.tls_cert.write_bytes(other.certificate)
-            assert status(front.look_address(settings.server)) is Status.FAILURE
+            assert status(server_checks.look_address(settings.server)) is Status.FAILURE
         finally:
             thread.join()
 
@@ -583,19 +585,19 @@ def test_an_mcpd_of_ours_may_hold_it(settings: config.Config) -> None:
 def test_an_address_that_no_interface_has_is_waited_for(settings: config.Config) -> None:
     # TEST-NET-1 (RFC 5737) is nobody's.
     server = msgspec.structs.replace(settings.server, grpc_addr=("192.0.2.1", 9444))
-    assert status(front.look_address(server)) is Status.WARNING
+    assert status(server_checks.look_address(server)) is Status.WARNING
 
 
 def test_a_port_that_we_may_not_have_is_told() -> None:
     denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    assert status(front.judge_bind("127.0.0.1", 80, denied, ours=False)) is Status.FAILURE
+    assert status(server_checks.judge_bind("127.0.0.1", 80, denied, ours=False)) is Status.FAILURE
 
 
 # -- who is let in
 
 
 def test_the_token_that_init_makes_is_good_and_not_shown(folder: Path, settings: config.Config) -> None:
-    found = front.look_identity(settings, NOW)
+    found = authentication.look_identity(settings, NOW)
     assert status(found) is Status.OK
     shown = finding.as_json(found)
     assert (folder / "admin.token").read_text().strip() not in shown
@@ -606,18 +608,18 @@ def test_the_token_that_init_makes_is_good_and_not_shown(folder: Path, settings:
 def test_token_files_that_let_nobody_or_anybody_in_are_told(settings: config.Config) -> None:
     path = settings.auth.tokens_path
     path.chmod(0o666)
-    assert status(front.look_tokens(path, NOW)) is Status.FAILURE
+    assert status(authentication.look_tokens(path, NOW)) is Status.FAILURE
     path.chmod(0o600)
     kept = json.loads(path.read_text())
     kept["tokens"][0]["expires_at"] = "2020-01-01T00:00:00Z"
     path.write_text(json.dumps(kept))
-    assert status(front.look_tokens(path, NOW)) is Status.WARNING
+    assert status(authentication.look_tokens(path, NOW)) is Status.WARNING
     path.write_text("no json, but secret")
-    found = front.look_tokens(path, NOW)
+    found = authentication.look_tokens(path, NOW)
     assert status(found) is Status.FAILURE
     assert "secret" not in found.words
     path.unlink()
-    assert status(front.look_tokens(path, NOW)) is Status.WARNING
+    assert status(authentication.look_tokens(path, NOW)) is Status.WARNING
 
 
 # -- the machine

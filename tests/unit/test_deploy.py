@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mcpd.changes import declare
+from mcpd.changes import sync
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.losses import check_accepted
 from mcpd.changes.node import Node
@@ -20,17 +19,17 @@ from mcpd.changes.operations import Operation, RevertedError
 from mcpd.changes.plan import plan_deploy
 from mcpd.changes.survey import survey
 from mcpd.errors import RefusedError, RegistryError
-from mcpd.model import Caller, Container, Progress, Role, Target
+from mcpd.model import Caller, Progress, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
-from mcpd.runtime.answers import Inspected
-from mcpd.runtime.inspected import Details, ImageDefaults
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
-from monitor.model import Observed, Sighting
+from monitor.model import Sighting
 from monitor.ports import Ran
 from protos.fingerprint import spec_hash
 from protos.spec import Health
 from tests.support.builders import component, container, service
+from tests.support.pretended_podman import PretendedPodman
 
 DISK_FULL = RegistryError("the registry cannot be used: database or disk is full")
 
@@ -50,58 +49,6 @@ class FullJournal(Journal):
 
     async def commit(self, *_: Any) -> None:
         raise DISK_FULL
-
-
-class PretendedPodman:
-    """Keeps containers by name; what runs is what was started."""
-
-    def __init__(self, *containers: Container, adopted: Collection[str] = ()) -> None:
-        self.found = {each.name: each for each in containers}
-        self.adopted = adopted
-
-    async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
-        return tuple(self.found.values())
-
-    def is_adopted(self, container: str) -> bool:
-        return container in self.adopted
-
-    async def details(self, name: str) -> Details:
-        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
-        host = {"CapAdd": ["CAP_NET_ADMIN"]}
-        plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
-        return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
-
-    async def image_defaults(self, reference: str) -> ImageDefaults:
-        return ImageDefaults()
-
-    async def has_image(self, reference: str) -> bool:
-        return True
-
-    async def create(self, spec: Mapping[str, Any]) -> str:
-        made = container(component(image=spec["image"]), name=spec["name"], id="new", state=Observed.CREATED)
-        self.found[made.name] = made
-        return made.id
-
-    async def stop(self, name: str, timeout: timedelta) -> None:
-        self._becomes(name, Observed.EXITED)
-
-    async def start(self, name: str) -> None:
-        self._becomes(name, Observed.RUNNING)
-
-    async def rename(self, name: str, to: str) -> None:
-        old = self._named(name)
-        del self.found[old.name]
-        self.found[to] = _changed(old, name=to)
-
-    async def remove(self, name: str) -> None:
-        del self.found[self._named(name).name]
-
-    def _becomes(self, name: str, state: Observed) -> None:
-        found = self._named(name)
-        self.found[found.name] = _changed(found, state=state)
-
-    def _named(self, name: str) -> Container:
-        return next(each for each in self.found.values() if name in (each.name, each.id))
 
 
 class Probing(PretendedPodman):
@@ -151,10 +98,6 @@ async def test_a_probe_that_is_changed_in_place_is_asked_before_it_counts(
     assert podman.found == began
 
 
-def _changed(found: Container, **changes: Any) -> Container:
-    return container(**{each: getattr(found, each) for each in found.__struct_fields__} | changes)
-
-
 @pytest.mark.parametrize("steps", range(1, 7))
 async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Registry, steps: int) -> None:
     old = container(component(image="app:v0"))
@@ -199,7 +142,7 @@ async def test_a_deploy_that_would_lose_something_touches_nothing_until_that_is_
     # It gets as far as the journal, which is full.
     with pytest.raises(RevertedError, match="disk is full"):
         await deploy.run(wanted, selected, accept_losses=True)
-    (pending,) = await declare.pending(node, wanted)
+    (pending,) = await sync.pending(node, wanted)
     assert "needs --accept-loss, since no definition can say --cap-add CAP_NET_ADMIN" in pending.reason
 
 

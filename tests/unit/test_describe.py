@@ -8,7 +8,7 @@ import pytest
 
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
-from mcpd.runtime.unsayable import PASSING, SAID, SETTINGS
+from mcpd.runtime.unsupported_options import SETTINGS, SUPPORTED, TRANSIENT
 from protos.spec import Component, Health, Resources
 
 ID = "0123456789abcdef" * 4
@@ -358,5 +358,5 @@ volumes-from workdir
 
 
 def test_every_option_of_podman_run_is_in_one_place() -> None:
-    places = [*SAID, *PASSING, *(each.option for each in SETTINGS)]
+    places = [*SUPPORTED, *TRANSIENT, *(each.option for each in SETTINGS)]
     assert sorted(places) == sorted(f"--{each}" for each in OPTIONS.split())

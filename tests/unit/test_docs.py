@@ -14,12 +14,12 @@ import pytest
 
 import mcpctl.config
 import mcpd.config
-from protos import spec, strict
+from protos import spec, validation
 from tests.documents import blocks, configuration, reference
 from tests.documents.__main__ import REPOSITORY, generated
 
 DOCUMENTS = sorted([REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")])
-PAGES = [REPOSITORY / "SECURITY.md", REPOSITORY / "ARCHITECTURE.md", *DOCUMENTS]
+PAGES = [*(REPOSITORY / f"{name}.md" for name in ("SECURITY", "ARCHITECTURE", "CONTRIBUTING")), *DOCUMENTS]
 GENERATED = generated()
 PROGRAMS = {each.name: each for each in reference.programs()}
 WRITTEN = [path for path in DOCUMENTS if path.relative_to(REPOSITORY) not in GENERATED]
@@ -134,7 +134,7 @@ def test_a_picture_is_small_shown_and_asks_nobody(path: Path) -> None:
 @pytest.mark.parametrize("document", configuration.DOCUMENTS, ids=lambda each: each.title)
 def test_the_example_is_right(document: configuration.Document) -> None:
     data = tomllib.loads(document.example)
-    examined: tuple[Any, Any] = strict.examine(data, document.type)
+    examined: tuple[Any, Any] = validation.examine(data, document.type)
     if document.type is spec.Service:
         examined = spec.examine_service(data)
     assert examined[1] == []

@@ -7,49 +7,37 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import pytest
 import trio
 from grpclib.const import Status
 
-from mcpd.changes.adopt import Adopt
-from mcpd.changes.declare import Purge, Sync
-from mcpd.changes.deploy import Deploy
-from mcpd.changes.lifecycle import Lifecycle
-from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations, RevertedError
-from mcpd.changes.recreate import Recreate
-from mcpd.errors import DamagedRegistryError, McpdError, RegistryError, UnwritableError
-from mcpd.model import Caller, Container, Result, Role, Target
-from mcpd.registry import trouble
+from mcpd.errors import DamagedRegistryError, RegistryError, UnwritableError
+from mcpd.model import Caller, Result, Role, Target
+from mcpd.node.restore_report import tell_of_missing
+from mcpd.registry import health
 from mcpd.registry.audit import AuditEntry, AuditLog
-from mcpd.registry.journal import Journal, State
+from mcpd.registry.journal import State
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.restored import tell_of_missing
-from mcpd.rpc import gate
-from mcpd.runtime.podman import Podman
+from mcpd.rpc.call import Call
+from mcpd.rpc.grpc_status import status_of
 from mcpd.snapshots import take
-from monitor import keeper
+from monitor import writer
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.keeper import Keeper
-from monitor.model import Desired, Fact, Known, Observed, Sighting, Wanted
+from monitor.model import Alert, AlertKind, Delivery, Desired, Execution, Fact, Known, Observed, Sighting, Wanted
 from monitor.ports import NewAlert
 from monitor.ports import Target as Declared
 from monitor.watch import Monitor, Settings
-from protos.fingerprint import spec_hash
-from protos.spec import Service
-from tests.support.builders import component, container, service
+from monitor.writer import Writer
+from tests.support.builders import service
+from tests.support.failing_changes import BOTH, CHANGES, Changed, carry_out
 from tests.support.idle_node import StillIntent, StillRuntime
-
-from .test_deploy import PretendedPodman
-
-T = TypeVar("T")
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OPS = Caller("ops", Role.ADMIN)
@@ -175,16 +163,16 @@ async def test_bytes_that_mcpd_never_wrote_are_damage(registry: Registry, tmp_pa
 
 
 def test_every_error_of_the_disk_has_a_remedy_and_a_status(tmp_path: Path) -> None:
-    for code in trouble._UNWRITABLE:
+    for code in health._UNWRITABLE:
         error = sqlite3.OperationalError("words of SQLite's")
         error.sqlite_errorcode = code | 1 << 8
-        found = trouble.failure(tmp_path / "mcp.db", error)
+        found = health.failure(tmp_path / "mcp.db", error)
         assert isinstance(found, UnwritableError)
         assert not isinstance(found, DamagedRegistryError)
         assert str(found).startswith(f"{tmp_path}/mcp.db cannot be written: words of SQLite's; ")
     for kind in (UnwritableError, DamagedRegistryError):
-        call = gate.Call("/mcp.v1.AgentService/Deploy", "")
-        assert gate._status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
+        call = Call("/mcp.v1.AgentService/Deploy", "")
+        assert status_of(kind("words"), call, has_gone=False) == (Status.FAILED_PRECONDITION, "words")
 
 
 async def test_that_a_registry_is_missing_beside_its_snapshots_is_said(
@@ -233,7 +221,7 @@ async def test_calls_wait_for_the_audit_table_and_are_said_to_once(
 
     await until_so(all_are_there)
     out = capsys.readouterr().out
-    assert out.count("not in the audit table yet") == 1
+    assert out.count("the audit table cannot be written yet") == 1
     assert out.count("caught up") == 1
 
 
@@ -279,8 +267,8 @@ class Command:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "_FIRST_S", 0.05)
-    monkeypatch.setattr(keeper, "_LONGEST_S", 0.1)
+    monkeypatch.setattr(writer, "_FIRST_S", 0.05)
+    monkeypatch.setattr(writer, "_LONGEST_S", 0.1)
 
 
 class Watched:
@@ -408,11 +396,11 @@ async def test_memory_is_bounded_and_the_newest_facts_stay(
     monkeypatch: pytest.MonkeyPatch,
     quick: None,  # noqa: ARG001
 ) -> None:
-    monkeypatch.setattr(keeper, "_FACTS_HELD", 10)
-    monkeypatch.setattr(keeper, "_ALERTS_HELD", 4)
+    monkeypatch.setattr(writer, "_FACTS_HELD", 10)
+    monkeypatch.setattr(writer, "_ALERTS_HELD", 4)
     ledger, command = MonitorLedger(registry, "n1"), Command()
     dispatcher = Dispatcher(ledger, lambda: ("notify",), 10.0, command.execute)
-    kept = Keeper("n1", ledger, dispatcher)
+    kept = Writer("n1", ledger, dispatcher)
     await nursery.start(dispatcher.run)
     nursery.start_soon(kept.run)
     with read_only(registry):
@@ -448,7 +436,7 @@ async def test_what_was_held_is_written_before_anything_else_and_a_failure_in_th
         return Fact(f"k{number}", "web", "api", "c1", Observed.EXITED, NOW, f"{number}")
 
     ledger = Refusing(registry, "n1")
-    kept = Keeper("n1", ledger, Dispatcher(ledger, tuple, 10.0))
+    kept = Writer("n1", ledger, Dispatcher(ledger, tuple, 10.0))
     with read_only(registry):
         await kept.record([fact(0)], (), (), NOW)
     await kept.record([fact(1)], (), (), NOW)
@@ -468,117 +456,12 @@ async def test_what_the_ledger_refuses_is_a_bug_and_not_held_for_ever(registry: 
             raise RegistryError("UNIQUE constraint failed")
 
     ledger = Refusing(registry, "n1")
-    kept = Keeper("n1", ledger, Dispatcher(ledger, tuple, 10.0))
+    kept = Writer("n1", ledger, Dispatcher(ledger, tuple, 10.0))
     with pytest.raises(RegistryError, match="UNIQUE"):
         await kept.record([Fact("k", "web", "api", "c1", Observed.EXITED, NOW)], (), (), NOW)
 
 
 # ------------------------------------------------------------------------------------------- what changes do about it
-
-
-class Full(Registry):
-    """Takes so many transactions, and none after them."""
-
-    def limit(self, left: int) -> None:
-        self.left = left
-
-    async def transact(
-        self, transaction: Callable[[sqlite3.Connection], T], *, changes_services: bool = False, durable: bool = True
-    ) -> T:
-        self.left = getattr(self, "left", 1_000_000) - 1
-        if self.left < 0:
-            raise UnwritableError("mcp.db cannot be written: database or disk is full; free space")
-        return await super().transact(transaction, changes_services=changes_services, durable=durable)
-
-
-class TwoComponents(PretendedPodman):
-    """Gives every container that it makes an id of its own, and the labels that were asked for."""
-
-    async def create(self, spec: Mapping[str, Any]) -> str:
-        name = str(spec["name"])
-        made = container(id=f"new-{name}", name=name, state=Observed.CREATED, labels=dict(spec["labels"]))
-        self.found[name] = made
-        return made.id
-
-    async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def label(self, labels: Mapping[str, Mapping[str, str]]) -> None:
-        pass
-
-
-class Changed:
-    """A node with two components that run, whose registry takes so many transactions more."""
-
-    def __init__(self, registry: Full, *containers: Container) -> None:
-        self.registry = registry
-        self.journal = Journal(registry)
-        self.podman = TwoComponents(*containers)
-        self.started, self.seen = trio.open_memory_channel[Sighting](100)
-        self.node = Node("rift", cast(Podman, self.podman), registry, self.journal, self.started)
-
-    @property
-    def running(self) -> set[str]:
-        return {each.name for each in self.podman.found.values() if each.is_active}
-
-
-DB, API = component("db"), component("api", depends_on=("db",))
-WEB: Service = service(DB, API)
-BOTH = {"web-db", "web-api"}
-
-
-@pytest.fixture
-async def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Changed, None]:
-    async def stays_up(*_: object, **__: object) -> None:
-        await trio.lowlevel.checkpoint()
-
-    for module in ("lifecycle", "recreate", "deploy"):
-        monkeypatch.setattr(f"mcpd.changes.{module}.comes_up", stays_up)
-    async with Registry.open(tmp_path / "full.db") as opened:
-        opened.__class__ = Full
-        registry = cast(Full, opened)
-        await registry.put_service(WEB, {each.name: spec_hash(each) for each in WEB.components}, NOW)
-        await registry.services()
-        yield Changed(registry, container(DB), container(API))
-
-
-Act = Callable[[Node, Operation], object]
-CHANGES: dict[str, Act] = {
-    "start": lambda node, operation: Lifecycle(node, operation).start(),
-    "stop": lambda node, operation: Lifecycle(node, operation).stop(),
-    "restart": lambda node, operation: Lifecycle(node, operation).restart(),
-    "undeploy": lambda node, operation: Lifecycle(node, operation).undeploy(),
-    "sync": lambda node, operation: Sync(node, operation).run(service(component("db", image="db:v2"), API)),
-    "purge": lambda node, operation: Purge(node, operation).run(()),
-    "recover": lambda node, operation: Recreate(node, operation).run(),
-    "deploy": lambda node, operation: Deploy(node, operation).run(
-        service(component("db", image="db:v2"), component("api", image="api:v2", depends_on=("db",))),
-        frozenset({"db", "api"}),
-    ),
-    "adopt": lambda node, operation: Adopt(node, operation).run(frozenset()),
-}
-
-
-async def carry_out(changed: Changed, kind: str) -> tuple[Operation | None, McpdError | None]:
-    """Starts a change as a call does, and waits for its end."""
-    async with trio.open_nursery() as nursery:
-        operations = Operations(nursery, changed.journal)
-
-        async def body(operation: Operation) -> None:
-            await CHANGES[kind](changed.node, operation)  # type: ignore[misc]
-
-        try:
-            with trio.fail_after(DEADLINE_S):
-                operation = await operations.start(kind, Target("web"), OPS, body)
-                try:
-                    await operation.finished()
-                except McpdError as error:
-                    return operation, error
-                return operation, None
-        except McpdError as error:
-            return None, error
-        finally:
-            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("kind", CHANGES)
@@ -615,7 +498,7 @@ async def test_wherever_it_fails_what_ran_runs_or_was_to_be_stopped(changed: Cha
 
 
 async def test_what_died_is_started_again_though_nothing_of_that_can_be_kept(changed: Changed) -> None:
-    from mcpd.watching import NodeIntent
+    from mcpd.node.intent import NodeIntent
 
     await changed.podman.stop("web-db", NOW - NOW)
     changed.registry.limit(0)

@@ -6,15 +6,16 @@ import pytest
 from grpclib import Status
 
 from mcpd.errors import NotFoundError
-from mcpd.rpc.calls import Call
-from mcpd.rpc.gate import _status_of, _target
+from mcpd.rpc.call import Call
+from mcpd.rpc.call_log import target_of
+from mcpd.rpc.grpc_status import status_of
 from protos.mcp import v1 as wire
 
 WRITE_AFTER_CLOSE = AttributeError("'NoneType' object has no attribute '_write_appdata'")
 
 
 def status(error: Exception, *, has_gone: bool) -> Status:
-    return _status_of(error, Call("/mcp.v1.AgentService/ListEvents", "10.0.0.1:1"), has_gone=has_gone)[0]
+    return status_of(error, Call("/mcp.v1.AgentService/ListEvents", "10.0.0.1:1"), has_gone=has_gone)[0]
 
 
 def test_a_write_to_a_client_that_has_gone_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,4 +52,4 @@ def test_what_a_person_can_act_on_is_told_whoever_still_listens() -> None:
 def test_the_audit_log_names_what_a_call_is_about_also_when_it_has_a_number_alone(
     request_: object, target: str
 ) -> None:
-    assert _target(request_) == target
+    assert target_of(request_) == target

@@ -13,8 +13,8 @@ from trio.testing import MockClock
 from monitor import probes
 from monitor.model import Observation, Observed, Probed, Sighting
 from monitor.ports import OutsideError, Ran
-from monitor.sources.eyes import Eyes
 from monitor.sources.health import HealthPoller, Patient
+from monitor.sources.inspector import Inspector
 from protos.spec import Health
 from tests.support.idle_node import StillRuntime
 
@@ -50,7 +50,7 @@ class Ward:
     def __init__(self, bed: Bed, nursery: trio.Nursery) -> None:
         self._send, self._receive = trio.open_memory_channel[Observation](1000)
         self._nursery = nursery
-        self._poller = HealthPoller(bed, Eyes(bed, self._send), self._send)
+        self._poller = HealthPoller(bed, Inspector(bed, self._send), self._send)
 
     def poll(self, health: Health = HEALTH) -> trio.CancelScope:
         scope = trio.CancelScope()

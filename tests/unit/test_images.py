@@ -18,8 +18,8 @@ from mcpd.errors import BusyError, UnavailableError
 from mcpd.model import OURSELVES, Caller, Container, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
-from mcpd.runtime.answers import Image
-from mcpd.runtime.podman import NoSuchError, PodmanError
+from mcpd.runtime.api import NoSuchError, PodmanError
+from mcpd.runtime.api_types import Image
 from monitor.model import Desired, Observed
 from protos.fingerprint import spec_hash
 from tests.support.builders import NOW, component, recorded, recorded_service, service

@@ -4,10 +4,7 @@ import pytest
 
 from mcpd.model import Outcome, Result
 from tests.support.builders import NOW
-
-from .test_failing_registry import Changed, carry_out, changed
-
-__all__ = ["changed"]
+from tests.support.failing_changes import Changed, carry_out
 
 
 async def outcomes(node: Changed, kind: str) -> dict[str, Outcome]:

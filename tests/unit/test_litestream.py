@@ -35,7 +35,8 @@ WRITER = """
 import sys, trio
 from datetime import UTC, datetime
 from pathlib import Path
-from mcpd.registry.store import Registry, add_event
+from mcpd.registry.events import add_event
+from mcpd.registry.store import Registry
 
 def step(db):
     db.execute("UPDATE services SET revision = revision + 1")

@@ -9,11 +9,11 @@ import pytest
 import trio
 import trio.testing
 
-from mcpd import pki
 from mcpd.errors import ConfigError, ForbiddenError, McpdError, UnauthenticatedError, UnavailableError
 from mcpd.identity import mcias
 from mcpd.identity.mcias import CACHE_S, MOST_AT_ONCE, RENEW_S, Mcias, holder_in
 from mcpd.model import Caller, Role
+from mcpd.setup import pki
 from tests.support import mcias_process
 from tests.support.builders import NOW
 from tests.support.waiting import until

@@ -25,20 +25,19 @@ from mcpd.metrics.endpoint import MAX_CONNECTIONS, MAX_REQUEST_BYTES, Endpoint
 from mcpd.metrics.scrape import Scrape, states
 from mcpd.model import OURSELVES
 from mcpd.model import Target as What
+from mcpd.node.disk_space import Room
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.space import Room
 from monitor.alerts.dispatch import Dispatcher
-from monitor.alerts.model import AlertKind, Delivery, Execution
-from monitor.model import Known, Observed, SourceState
+from monitor.model import AlertKind, Delivery, Execution, Known, Observed, SourceState
 from monitor.ports import NewAlert, Target
 from monitor.watch import Monitor, Settings
 from protos.fingerprint import spec_hash
 from tests.support.builders import NOW, component, recorded, recorded_service, service
+from tests.support.idle_node import Late
 from tests.support.waiting import DEADLINE_S, free_port
-from tests.unit.test_watch import Late
 
 HOST = "127.0.0.1"
 # Of samples: name and labels, as `mcp_component_up{component="api",service="web"}`.

@@ -10,8 +10,7 @@ import pytest
 from mcpd.errors import NotFoundError, RegistryError
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from monitor.alerts.model import Alert, AlertKind, Delivery, Execution
-from monitor.model import Fact, Known, Observed
+from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Observed
 from monitor.ports import NewAlert
 from protos.fingerprint import spec_hash
 from tests.support.builders import NOW, component, service

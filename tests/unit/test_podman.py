@@ -11,7 +11,8 @@ import msgspec
 import pytest
 import trio
 
-from mcpd.runtime.answers import Frames, Inspected, split
+from mcpd.runtime.api import Api
+from mcpd.runtime.api_types import Frames, Inspected, split
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed
 
@@ -61,7 +62,12 @@ def test_a_line_that_was_cut_off_is_not_taken_for_a_whole_one() -> None:
 
 def test_what_a_probe_leaves_behind_is_short_lived_wherever_podman_is_set_up() -> None:
     """podman before 4.4 takes no word from mcpd for it, so that the installer, the demo and the document say it too."""
-    places = ("mcpd/runtime/link.py", "contrib/install", "contrib/demo", "docs/bootstrap.md")
+    places = (
+        "mcpd/runtime/podman_service.py",
+        "contrib/install",
+        "contrib/demonstration/podman.py",
+        "docs/bootstrap.md",
+    )
     said = [re.findall(r"exit_command_delay = (\d+)", (REPOSITORY / each).read_text()) for each in places]
     assert said == [["1"]] * len(places)
 
@@ -95,7 +101,7 @@ async def test_a_command_that_prints_much_ends_as_it_ended(frames: int) -> None:
     session = Session(frames)
     async with httpx.AsyncClient(transport=httpx.MockTransport(session.answer), base_url="http://podman") as client:
         with trio.fail_after(30):
-            ran = await Podman(client, Path("podman.sock")).run_inside("c1", ("ask",))
+            ran = await Podman(Api(client, Path("podman.sock"))).run_inside("c1", ("ask",))
     assert (ran.status, session.left) == (1, 0)
     assert len(ran.output) <= 64 * 1024
     assert ran.output.endswith("0 no database\n" if frames else "")

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.alerts.model import AlertKind
 from monitor.alerts.policy import Memory, Raised, Rules, Verdict, judge
-from monitor.model import MISSING, NOT_SEEN_YET, Desired, Observed, Seen, Wanted
+from monitor.model import MISSING, NOT_SEEN_YET, AlertKind, Desired, Observed, Seen, Wanted
 from protos.spec import Heal
 from tests.support.builders import IMAGE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcpd.changes.declare import purgeable
+from mcpd.changes.purge import purgeable
 from mcpd.model import Container, RecordedComponent, Result
 from monitor.model import Desired, Observed
 from tests.support.builders import component, container, recorded, recorded_service

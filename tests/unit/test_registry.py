@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from mcpd.errors import RegistryError
 from mcpd.model import RecordedComponent
-from mcpd.registry import schema, store
+from mcpd.registry import connection, schema
 from mcpd.registry.store import Registry
 from monitor.model import Desired, Observed
 from protos.fingerprint import definition_hash, spec_hash
@@ -351,7 +351,7 @@ async def test_many_callers_at_once_are_all_served(registry: Registry) -> None:
 async def test_a_lock_that_another_process_keeps_is_a_registry_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "_BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(connection, "_BUSY_TIMEOUT_S", 0.01)
     async with Registry.open(tmp_path / "mcp.db") as registry:
         other = sqlite3.connect(tmp_path / "mcp.db")
         other.execute("BEGIN IMMEDIATE")

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 
 from monitor.model import Observation, Sighting
 from monitor.ports import OutsideError
-from monitor.sources.eyes import Eyes
+from monitor.sources.inspector import Inspector
 from monitor.sources.resync import Resync
 from tests.support.idle_node import StillRuntime
 
@@ -29,7 +29,7 @@ class Lists(StillRuntime):
 
 async def resyncing(podman: Lists, nursery: trio.Nursery) -> Resync:
     send, _ = trio.open_memory_channel[Observation](10)
-    resync = Resync(Eyes(podman, send), send, dict, lambda *_: None, 60.0)
+    resync = Resync(Inspector(podman, send), send, dict, lambda *_: None, 60.0)
     await nursery.start(resync.run)
     return resync
 

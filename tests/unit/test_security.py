@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import certificate
-from mcpd.identity.roles import REQUIRED_ROLE
-from mcpd.rpc import attempts, connections, listener, streams, tally
+from mcpd.identity.required_roles import REQUIRED_ROLE
+from mcpd.rpc import anonymous_calls, certificate, connections, failures_by_peer, listener, streams
 from mcpd.runtime import logfile
 
 ROOT = Path(__file__).parents[2]
@@ -53,8 +52,8 @@ def test_every_rpc_is_listed_with_its_role() -> None:
         ("a client that takes or sends nothing of a call", [streams.STALL_S]),
         ("a message", [streams.MAX_MESSAGE_BYTES / 1024 / 1024]),
         ("a message of a call that needs no token", [streams.MAX_STRANGERS_MESSAGE_BYTES / 1024]),
-        ("audit rows of calls without a known token", [tally.MOST_KINDS]),
-        ("failed authentications", [attempts.MAX_FAILURES]),
+        ("audit rows of calls without a known token", [anonymous_calls.MOST_KINDS]),
+        ("failed authentications", [failures_by_peer.MAX_FAILURES]),
         ("reading a log", [logfile.BLOCK_BYTES / 1024, logfile.MAX_LINE_BYTES / 1024]),
     ],
 )
@@ -151,4 +150,4 @@ def test_nothing_is_run_by_a_shell() -> None:
 
 
 def test_nothing_that_serves_reads_the_cas_key() -> None:
-    assert {file for file, text in sources("mcpd", "monitor").items() if "ca-key" in text} == {"mcpd/setup.py"}
+    assert {file for file, text in sources("mcpd", "monitor").items() if "ca-key" in text} == {"mcpd/setup/init.py"}

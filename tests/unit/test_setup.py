@@ -18,7 +18,7 @@ from mcpd import config
 from mcpd.errors import ConfigError, RefusedError
 from mcpd.identity.tokens import TokenFile
 from mcpd.model import Caller, Role
-from mcpd.setup import initialize
+from mcpd.setup.init import initialize
 
 ADDRESS = "127.0.0.1:9444"
 FILES = {

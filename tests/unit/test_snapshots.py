@@ -17,10 +17,10 @@ import pytest
 import trio
 
 from mcpd.errors import RegistryError
+from mcpd.node.restore_report import compared
 from mcpd.registry import lock, schema
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
-from mcpd.restored import compared
 from mcpd.snapshots.restore import rehearse, restore
 from mcpd.snapshots.take import Snapshot, examine, listed, prune, take
 from tests.support.builders import NOW, component, container, recorded, recorded_service, service

@@ -13,16 +13,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from mcpd.node.systemd import Manager, Supervision
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc.probe import answers
-from mcpd.systemd import Manager, Supervision, sentence
+from mcpd.status.summary import sentence
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import SourceState
 from monitor.ports import Silence
 from monitor.watch import Monitor, Settings
+from tests.support.idle_node import Late
 from tests.support.waiting import free_port
-from tests.unit.test_watch import Late
 
 UP = SourceState("podman", True, "podman 4.3.1", datetime(2026, 1, 1, tzinfo=UTC))
 DOWN = SourceState("podman", False, "no such socket", datetime(2026, 1, 1, tzinfo=UTC))

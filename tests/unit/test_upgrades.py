@@ -177,7 +177,7 @@ def test_the_kills_of_the_test_above_do_happen_in_the_middle(tmp_path: Path) -> 
 _UPGRADE = """
 import os, signal, sqlite3, sys
 from pathlib import Path
-from mcpd.registry import store
+from mcpd.registry.connection import prepare
 
 left = int(sys.argv[2])
 
@@ -190,7 +190,7 @@ def count(statement):
 connection = sqlite3.connect(sys.argv[1])
 connection.row_factory = sqlite3.Row
 connection.set_trace_callback(count)
-store._prepare(connection, Path(sys.argv[1]))
+prepare(connection, Path(sys.argv[1]))
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from mcpd.rpc import convert
 from mcpd.runtime import usage
 from mcpd.runtime.usage import Mount, Usage
-from mcpd.view import ComponentView
+from mcpd.status.components import ComponentView
 from monitor.model import Observed
 from protos.mcp import v1
 

@@ -19,7 +19,7 @@ from mcpd.changes.verify import SETTLE_NEW_S, SETTLE_REPLACED_S, comes_up, satis
 from mcpd.errors import RefusedError
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
-from mcpd.runtime.answers import Inspected
+from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from monitor.ports import Ran

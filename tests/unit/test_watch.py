@@ -15,25 +15,9 @@ from monitor.model import Observed, Sighting
 from monitor.ports import Ran, Target
 from monitor.watch import Monitor, Settings
 from protos.spec import Health
-from tests.support.idle_node import StillIntent, StillRuntime
+from tests.support.idle_node import Late, StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-# No process can have it (proc(5): at most 2^22), so its run has ended as soon as it is watched.
-NO_PID = 2**22 + 1
-
-
-class Late(StillRuntime, StillIntent):
-    """A container that was started and removed before podman told of either."""
-
-    def __init__(self) -> None:
-        self._was_started = Sighting(0, "c1", "web", "web", "web", Observed.RUNNING, START, pid=NO_PID)
-        self._told = False
-
-    async def started(self) -> Sighting:
-        if self._told:
-            await trio.sleep_forever()
-        self._told = True
-        return self._was_started
 
 
 async def test_what_an_operation_started_is_known_though_it_was_gone_before_podman_told(

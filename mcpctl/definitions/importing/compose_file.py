@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from protos.strict import MAX_FILE_SIZE
+from protos.validation import MAX_FILE_SIZE
 
 if TYPE_CHECKING:
     import yaml

@@ -1,0 +1,65 @@
+"""Hints for podman's errors: podman says what is wrong, and seldom how to fix it."""
+
+from __future__ import annotations
+
+import getpass
+import re
+
+# podman's words (and those of the libraries below it), and what to do then; of several the first one counts.
+_DISK_FULL = (
+    "no space left on device|disk quota exceeded",
+    "the node's disk is full where podman keeps its storage: `podman system df` there shows what with",
+)
+_AT_PULL = (
+    (
+        "unauthorized|authentication required|access to the resource is denied|invalid username/password",
+        "the registry refuses us: `podman login {registry}` as user {user} on the node",
+    ),
+    ("manifest unknown|name unknown|repository name not known", "the registry has no {image}: check it, or push it"),
+    _DISK_FULL,
+    (
+        "connection refused|no such host|i/o timeout|no route to host|network is unreachable|deadline exceeded",
+        "the registry {registry} cannot be reached from the node",
+    ),
+    (
+        "x509|server gave HTTP response to HTTPS client",
+        "the node does not trust {registry}: put its CA below /etc/containers/certs.d/{registry}/",
+    ),
+)
+_AT_A_STEP = (
+    ("address already in use", "another process on the node has that port: `ss -lntup` there shows which"),
+    # Before the paths that are missing on the node: this one is missing in the image.
+    (
+        r'exec: "?[^"]+"?: .*(?:no such file or directory|not found)|executable file .*not found',
+        "{image} has no such program: check `cmd`",
+    ),
+    ('exec: "[^"]+": .*permission denied', "{image} lets nobody execute that: check `cmd`"),
+    ("unable to find (?:user|group) |no matching entries in (?:passwd|group) file", "{image} has none: check `user`"),
+    (r"stat(?:fs)? (?P<path>[^\s:]+): no such file or directory", "{path} does not exist on the node: create it there"),
+    ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node makes one"),
+    _DISK_FULL,
+)
+
+
+def about_pull(image: str, words: str) -> str:
+    """``words`` of a pull that failed, with what to do."""
+    return _hinted(image, words, _AT_PULL)
+
+
+def about_step(image: str, words: str) -> str:
+    """``words`` about a container of ``image`` that could not be made, started or stopped, with what to do."""
+    return _hinted(image, words, _AT_A_STEP)
+
+
+def _hinted(image: str, words: str, hints: tuple[tuple[str, str], ...]) -> str:
+    for pattern, remedy in hints:
+        if found := re.search(pattern, words, re.IGNORECASE):
+            say = remedy.format(image=image, registry=_registry(image), user=getpass.getuser(), **found.groupdict())
+            return f"{words} ({say})"
+    return words
+
+
+def _registry(image: str) -> str:
+    """The registry that a reference names; podman asks Docker's when it names none."""
+    first, slash, _ = image.partition("/")
+    return first if slash and ("." in first or ":" in first) else "docker.io"

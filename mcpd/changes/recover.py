@@ -1,0 +1,119 @@
+"""Recover: makes containers that podman lost again, from the registry and the images on this node."""
+
+from __future__ import annotations
+
+from mcpd.changes import podman_hints, ports
+from mcpd.changes.node import Node
+from mcpd.changes.operations import Operation
+from mcpd.changes.plan import ordered
+from mcpd.changes.verify import comes_up
+from mcpd.errors import McpdError
+from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.runtime.api import PodmanError
+from mcpd.runtime.create import container_spec, own_network
+from monitor.model import Desired, Observed
+from protos.program_output import headline
+
+
+class Finding:
+    """What there is of one service: its components, each with its container, and who else has their names."""
+
+    def __init__(self, service: RecordedService, containers: tuple[Container, ...]) -> None:
+        self.components = service.components
+        self._ours = service.found_in(containers)
+        self._by_name = {each.name: each for each in containers}
+
+    def container(self, component: RecordedComponent) -> Container | None:
+        return self._ours.get(component.spec.name)
+
+    def holder(self, component: RecordedComponent) -> Container | None:
+        """Whoever has the name of a component that has no container."""
+        return self._by_name.get(component.container)
+
+
+async def look(node: Node, service: RecordedService) -> Finding:
+    return Finding(service, await node.podman.containers())
+
+
+async def expect(node: Node, finding: Finding, component: RecordedComponent) -> Outcome:
+    """What recovering ``component`` will come to, as far as looking tells; changes nothing."""
+    name, image = component.spec.name, component.spec.image
+    if component.desired is Desired.IGNORE:
+        return Outcome(name, Result.SKIPPED, "nobody declares it any more")
+    if container := finding.container(component):
+        return Outcome(name, Result.UNCHANGED, f"is there, {container.state}")
+    if holder := finding.holder(component):
+        owner = f"{holder.service}/{holder.component}" if holder.service else "nobody that mcp knows"
+        return Outcome(name, Result.FAILED, f"the name {component.container} is taken by a container of {owner}")
+    if not await node.podman.has_image(image):
+        remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
+        return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
+    if _runs(component) and (taken := await ports.taken(node, component.service, [component.spec])):
+        return Outcome(name, Result.FAILED, "; ".join(taken))
+    words = f"from {image}" + ("" if _runs(component) else ", not started")
+    # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
+    words += "; it was adopted: what no definition can say is not in it" * node.podman.is_adopted(
+        component.container_id
+    )
+    return Outcome(name, Result.CREATED, words)
+
+
+class Recover:
+    """Recovers one service, as an operation."""
+
+    def __init__(self, node: Node, operation: Operation) -> None:
+        self._node = node
+        self._operation = operation
+
+    async def run(self) -> None:
+        """Each component by itself, in dependency order; what cannot be had is told, and does not stop the others."""
+        service = await self._node.registry.service(self._operation.target.service)
+        if service is None:
+            return
+        finding = await look(self._node, service)
+        by_name = {each.spec.name: each for each in finding.components}
+        for spec in ordered([each.spec for each in finding.components]):
+            component = by_name[spec.name]
+            outcome = await expect(self._node, finding, component)
+            container = finding.container(component)
+            try:
+                if outcome.result is Result.CREATED:
+                    await self._create(component)
+                    await self._start(component)
+                elif container and container.state is Observed.CREATED and _runs(component):
+                    await ports.check_free(self._node, component.service, spec, container)
+                    await self._start(component)  # made, and cut off before it was started
+                    outcome = Outcome(spec.name, Result.STARTED)
+            except PodmanError as error:
+                outcome = Outcome(spec.name, Result.FAILED, podman_hints.about_step(spec.image, str(error)))
+            except McpdError as error:
+                outcome = Outcome(spec.name, Result.FAILED, str(error))
+            await self._conclude(outcome)
+
+    async def _create(self, component: RecordedComponent) -> None:
+        spec, name = component.spec, component.container
+        if network := own_network(spec):
+            await self._operation.take(spec.name, Step.NETWORK, f"creating network {network}, unless it is there")
+            await self._node.podman.create_network(network, {LABEL_NODE: self._node.name})
+        await self._operation.take(spec.name, Step.CREATE, f"creating {name} from {spec.image}")
+        body = container_spec(name, self._node.name, component.service, spec, component.spec_hash)
+        await self._node.podman.create(body)
+
+    async def _start(self, component: RecordedComponent) -> None:
+        if not _runs(component):
+            return
+        await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
+        await ports.start(self._node, component.container, self._operation.caller.name)
+        await self._operation.take(component.spec.name, Step.VERIFY, f"watching whether {component.container} comes up")
+        await comes_up(self._node, component.container, component.spec, is_new=True)
+
+    async def _conclude(self, outcome: Outcome) -> None:
+        if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):
+            kind = "failed" if outcome.result is Result.FAILED else "recovered"
+            service, caller = self._operation.target.service, self._operation.caller.name
+            await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
+        await self._operation.conclude(outcome)
+
+
+def _runs(component: RecordedComponent) -> bool:
+    return component.desired is Desired.RUNNING

@@ -1,0 +1,1 @@
+"""What the daemon does for its node besides answering calls."""

@@ -1,0 +1,53 @@
+"""The SQL of what the node remembers of itself: its last boot, a restore, and what it told operators last."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from mcpd.registry import schema
+
+_BOOT_ID = "boot_id"
+_CERTIFICATE = "certificate_told"
+# Before the name of a filesystem: that it has little room is told.
+_FULL_DISK = "full_disk "
+
+
+def exchange_boot_id(db: sqlite3.Connection, boot_id: str) -> str:
+    """Remembers this boot's id, and returns the last one; empty when there was none."""
+    return _exchange(db, _BOOT_ID, boot_id)
+
+
+def restored_from(db: sqlite3.Connection) -> str:
+    """What this registry was restored from, as long as nobody was told; empty when it was not."""
+    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (schema.RESTORED,)).fetchone()
+    return str(row["value"]) if row else ""
+
+
+def forget_restore(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM facts_of_node WHERE name = ?", (schema.RESTORED,))
+
+
+def is_news_of_certificate(db: sqlite3.Connection, serial: str) -> bool:
+    """Whether nobody was told yet of the certificate with this serial number; remembers that somebody is now."""
+    return _exchange(db, _CERTIFICATE, serial) != serial
+
+
+def full_disks(db: sqlite3.Connection) -> frozenset[str]:
+    """The filesystems of which it was told that they have little room, and not yet that they have more again."""
+    names = db.execute("SELECT name FROM facts_of_node WHERE name GLOB ?", (f"{_FULL_DISK}*",))
+    return frozenset(row["name"].removeprefix(_FULL_DISK) for row in names)
+
+
+def put_full_disk(db: sqlite3.Connection, filesystem: str, reason: str) -> None:
+    _exchange(db, _FULL_DISK + filesystem, reason)
+
+
+def forget_full_disk(db: sqlite3.Connection, filesystem: str) -> None:
+    db.execute("DELETE FROM facts_of_node WHERE name = ?", (_FULL_DISK + filesystem,))
+
+
+def _exchange(db: sqlite3.Connection, name: str, value: str) -> str:
+    """Remembers a fact of the node, and returns what it was; empty when it was not known."""
+    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (name,)).fetchone()
+    db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)", (name, value))
+    return str(row["value"]) if row else ""

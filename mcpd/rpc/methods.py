@@ -1,0 +1,19 @@
+"""The type of an RPC's method: a function of a request and its caller."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any
+
+from mcpd.model import Caller
+from mcpd.rpc.messages import Message
+
+# What a room of `mcpd.rpc` offers for an RPC: a Trio function of (request, caller) that returns one message, or an
+# async generator of them, or of lists of them that are sent at once. A client-streaming RPC's request is `Requests`.
+Method = (
+    Callable[[Any, Caller], Awaitable[Message]]
+    | Callable[[Any, Caller], AsyncGenerator[Message, None]]
+    | Callable[[Any, Caller], AsyncGenerator[Sequence[Message], None]]
+)
+# The same answer from memory, without leaving grpclib's event loop; None when memory does not have it.
+FromMemory = Callable[[Any, Caller], Message | None]

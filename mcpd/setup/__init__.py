@@ -1,0 +1,1 @@
+"""`mcpd init`: what a new node needs before its daemon can start."""

@@ -1,0 +1,114 @@
+"""Joins what the registry wants with what podman has: a row for each component, with its drift. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+import msgspec
+
+from mcpd.model import Container, Event, RecordedComponent, RecordedService
+from monitor.drift import drift
+from monitor.model import MISSING, Desired, Known, Observed, Seen, Wanted
+from protos import grammar
+from protos.spec import Heal
+
+
+class ComponentView(msgspec.Struct, frozen=True):
+    """One component. ``recorded`` None: nobody declared it; ``container`` None: none was found, or nobody looked."""
+
+    service: str
+    component: str
+    recorded: RecordedComponent | None
+    container: Container | None
+    observed: Observed
+    observed_at: datetime | None
+    drift: str = ""
+
+    @property
+    def desired(self) -> Desired:
+        return self.recorded.desired if self.recorded else Desired.IGNORE
+
+
+def wanted_of(recorded: RecordedComponent, heal: Heal = Heal.ALERT) -> Wanted:
+    """What the registry wants of a component, with the node's ``heal`` where it has none of its own."""
+    spec = recorded.spec
+    return Wanted(
+        service=recorded.service,
+        component=spec.name,
+        desired=recorded.desired,
+        image=spec.image,
+        spec_hash=recorded.spec_hash,
+        restart=grammar.restart(spec.restart).policy,
+        heal=spec.heal or heal,
+    )
+
+
+def from_registry(service: RecordedService) -> tuple[ComponentView, ...]:
+    """The service's components as they were last seen."""
+    return tuple(
+        _view(each, None, Seen(each.observed, each.spec.image, each.spec_hash), each.observed_at)
+        for each in service.components
+    )
+
+
+def live(
+    service: RecordedService, containers: Collection[Container], now: datetime, known: Mapping[str, Known] | None = None
+) -> tuple[ComponentView, ...]:
+    """The service's components, given every container that podman has ``now``.
+
+    ``known`` is what the monitor knows of containers, by id: what its probes say, and how one ended.
+    """
+    known = known or {}
+    found = service.found_in(containers)
+    views = []
+    for each in service.components:
+        container = found.get(each.spec.name)
+        views.append(_view(each, container, _seen(container, known) if container else MISSING, now))
+    return tuple(views)
+
+
+def past(service: RecordedService, states: Mapping[tuple[str, str], Event]) -> tuple[ComponentView, ...]:
+    """The service's components as the ledger says that they were; UNKNOWN where it says nothing."""
+    views = []
+    for each in service.components:
+        event = states.get((service.name, each.spec.name))
+        observed = Observed(event.kind) if event else Observed.UNKNOWN
+        when = event.at if event else None
+        words = event.message if event and not observed.is_up and each.desired is Desired.RUNNING else ""
+        views.append(ComponentView(service.name, each.spec.name, each, None, observed, when, words))
+    return tuple(views)
+
+
+def undeclared(
+    services: Collection[RecordedService], containers: Collection[Container], now: datetime
+) -> tuple[ComponentView, ...]:
+    """The containers that belong to no component of ``services``: listed, never touched."""
+    declared = {(service.name, each.spec.name) for service in services for each in service.components}
+    return tuple(
+        ComponentView(each.service, each.component, None, each, each.state, now)
+        for each in containers
+        if (each.service, each.component) not in declared
+    )
+
+
+def _seen(container: Container, known: Mapping[str, Known]) -> Seen:
+    """podman's word for whether it runs; the monitor's for how well, and for how it ended, of the same run."""
+    more = known.get(container.id)
+    same_run = (
+        more
+        and more.started_at
+        and container.started_at
+        and int(more.started_at.timestamp()) == int(container.started_at.timestamp())
+    )
+    both_run = more and more.state.has_process and container.state is Observed.RUNNING
+    return more.seen() if more and same_run and (both_run or more.state is container.state) else container.seen()
+
+
+def _view(
+    recorded: RecordedComponent, container: Container | None, seen: Seen, seen_at: datetime | None
+) -> ComponentView:
+    wanted = wanted_of(recorded)
+    return ComponentView(
+        recorded.service, recorded.spec.name, recorded, container, seen.state, seen_at, drift(wanted, seen)
+    )

@@ -1,0 +1,70 @@
+"""A podman that keeps containers by name, and starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from mcpd.model import Container
+from mcpd.runtime.inspected import Details, ImageDefaults
+from monitor.model import Observed
+from tests.support.builders import component, container
+
+
+class PretendedPodman:
+    """Keeps containers by name; what runs is what was started."""
+
+    def __init__(self, *containers: Container, adopted: Collection[str] = ()) -> None:
+        self.found = {each.name: each for each in containers}
+        self.adopted = adopted
+
+    async def containers(self, *, service: str = "", names: Collection[str] = ()) -> tuple[Container, ...]:
+        return tuple(self.found.values())
+
+    def is_adopted(self, container: str) -> bool:
+        return container in self.adopted
+
+    async def details(self, name: str) -> Details:
+        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
+        host = {"CapAdd": ["CAP_NET_ADMIN"]}
+        plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
+        return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
+
+    async def image_defaults(self, reference: str) -> ImageDefaults:
+        return ImageDefaults()
+
+    async def has_image(self, reference: str) -> bool:
+        return True
+
+    async def create(self, spec: Mapping[str, Any]) -> str:
+        made = container(component(image=spec["image"]), name=spec["name"], id="new", state=Observed.CREATED)
+        self.found[made.name] = made
+        return made.id
+
+    async def stop(self, name: str, timeout: timedelta) -> None:
+        self._becomes(name, Observed.EXITED)
+
+    async def start(self, name: str) -> None:
+        self._becomes(name, Observed.RUNNING)
+
+    async def rename(self, name: str, to: str) -> None:
+        old = self._named(name)
+        del self.found[old.name]
+        self.found[to] = _changed(old, name=to)
+
+    async def remove(self, name: str) -> None:
+        del self.found[self._named(name).name]
+
+    def _becomes(self, name: str, state: Observed) -> None:
+        found = self._named(name)
+        self.found[found.name] = _changed(found, state=state)
+
+    def _named(self, name: str) -> Container:
+        return next(each for each in self.found.values() if name in (each.name, each.id))
+
+
+def _changed(found: Container, **changes: Any) -> Container:
+    return container(**{each: getattr(found, each) for each in found.__struct_fields__} | changes)

@@ -1,0 +1,71 @@
+"""`mcpctl service list` and `mcpctl service show`."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from protos.spec import examine_service
+from tests.support.agent import WEB, Node, Run, columns, stripped
+from tests.support.definitions import MORE
+
+
+def test_definitions_are_listed_without_a_network(run: Run, web: Path, rift: Node) -> None:
+    status, out, err = run("service", "list")
+    assert (status, err) == (0, "")
+    assert stripped(out.splitlines()[1]) == ["web", "rift", "yes", "api", str(web)]
+    assert rift.agent.seen_tokens == []
+
+
+def test_a_broken_definition_is_listed_with_its_error(run: Run, web: Path) -> None:
+    (web.parent / "bad.toml").write_text('name = "bad"\n')
+    (web.parent / "zero.toml").write_text("= \x1b")
+    status, out, err = run("service", "list")
+    assert status == 2
+    assert [columns(line)[0].strip() for line in out.splitlines()] == ["NAME", "bad", "web", "zero"]
+    assert "bad.toml: node: is missing" in err
+    assert "zero.toml: is not TOML" in err
+    assert "\x1b" not in err
+    rows = json.loads(run("service", "list", "--output", "json").out)
+    assert [(each["name"], each["active"], bool(each["error"])) for each in rows] == [
+        ("bad", None, True),
+        ("web", True, False),
+        ("zero", None, True),
+    ]
+
+
+# -- show
+
+
+def test_a_definition_is_shown_with_its_defaults(run: Run, web: Path) -> None:
+    web.write_text(MORE)
+    status, out, err = run("service", "show", "web")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"# {web}"
+    assert 'image = "x:v1"' in lines
+    assert 'restart = "no"  # default' in lines
+    assert 'stop_timeout = "10s"  # default' in lines
+    assert "network = (podman's default)  # default" in lines
+    assert 'env = { LOG = "info" }' in lines
+    assert 'resources.memory = "64MiB"' in lines
+    assert "resources.cpus = 0 (no limit)  # default" in lines
+    assert "active = true  # default" in lines
+
+
+def test_a_definition_is_shown_as_json_as_a_whole(run: Run, web: Path) -> None:
+    found = json.loads(run("service", "show", "web", "--output", "json").out)
+    assert found["file"] == str(web)
+    # Nothing is left out, and it can be read as a definition.
+    (only,) = found["service"]["components"]
+    assert only["stop_timeout"] == "10s"
+    assert only["resources"] == {"memory": 0, "cpus": 0.0, "pids": 0}
+    assert examine_service(found["service"]) == (examine_service(tomllib.loads(WEB))[0], [])
+
+
+@pytest.mark.usefixtures("web")
+def test_a_service_without_a_definition_is_not_shown(run: Run) -> None:
+    status, out, err = run("service", "show", "wbe")
+    assert (status, out) == (2, "")
+    assert "did you mean web?" in err

@@ -1,0 +1,88 @@
+"""`mcpctl status` of a time that is past, and of one component."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mcpctl.ui import render
+from protos.mcp import v1
+from tests.support.agent import AT, JSON, Node, Run, stripped
+from tests.support.answers import an_api, prepare_status
+
+
+def test_status_of_the_past_is_asked_for_and_said_to_be_the_past(run: Run, alone: Node) -> None:
+    prepare_status(alone, an_api(observed_at=AT - timedelta(hours=3)))
+    status, out, err = run("status", "web", "--at", AT.isoformat())
+    assert status == 0
+    (request,) = alone.agent.asked(v1.GetStatusRequest)
+    assert (request.service, request.at) == ("web", AT)
+    assert f"this is the state at {render.moment(AT)}" in err
+    # How long it had been so, not how long ago that is.
+    assert stripped(out.splitlines()[1]) == ["web", "api", "rift", "running", "running", "3h"]
+
+
+def test_status_at_a_duration_is_so_long_ago(run: Run, alone: Node) -> None:
+    before = datetime.now(UTC)
+    assert run("status", "--at", "2h").status == 0
+    (request,) = alone.agent.requests
+    assert before - timedelta(hours=2) <= request.at <= datetime.now(UTC) - timedelta(hours=2)
+
+
+def test_status_now_asks_for_no_time(run: Run, alone: Node) -> None:
+    prepare_status(alone, an_api())
+    assert run("status").err == "mcpctl: node orion is down in mcp.toml: skipped\n"
+    assert alone.agent.requests == [v1.GetStatusRequest()]
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("when", ["2099-01-01", "yesterday", "0001-01-01"])
+def test_a_time_that_is_not_past_is_refused(run: Run, when: str) -> None:
+    status, out, err = run("status", "--at", when)
+    # The year 1 is a time, but not in every time zone.
+    if not (when == "0001-01-01" and status == 0):
+        assert (status, out) == (2, "")
+        assert f"--at: '{when}'" in err
+    assert "bug" not in err
+
+
+# -- one component
+
+
+def a_component(name: str, drift: str = "") -> v1.ComponentInfo:
+    return v1.ComponentInfo(service="web", component=name, container=f"web-{name}", drift=drift, started_at=AT)
+
+
+@pytest.fixture
+def two(alone: Node) -> Node:
+    components = [a_component("api"), a_component("db", drift="it is gone")]
+    events = [v1.EventInfo(id=1, service="web", component="db", kind="exited", at=AT)]
+    status = v1.GetStatusResponse("rift", [v1.ServiceInfo("web", "rift", True, components)], events)
+    alone.agent.prepared["GetStatusRequest"] = status
+    alone.agent.prepared["LiveCheckRequest"] = v1.LiveCheckResponse("rift", components)
+    return alone
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("command", ["status", "ps"])
+def test_of_one_component_nothing_else_is_shown(run: Run, command: str) -> None:
+    status, out, _ = run(command, "web/api")
+    assert status == 0
+    assert "api" in out
+    assert "db" not in out
+    shown = run(command, "web/api", *JSON).out
+    assert '"api"' in shown
+    assert '"db"' not in shown
+
+
+@pytest.mark.usefixtures("two")
+def test_drift_of_another_component_is_no_drift_of_this_one(run: Run) -> None:
+    assert run("status", "web/api", "--exit-code").status == 0
+    assert run("status", "web/db", "--exit-code").status == 3
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("command", ["status", "ps"])
+def test_a_component_that_there_is_not_is_guessed(run: Run, command: str) -> None:
+    status, out, err = run(command, "web/apii")
+    assert (status, out) == (2, "")
+    assert "web has no component 'apii'; it has api, db; did you mean web/api?" in err
