@@ -21,7 +21,7 @@ _PLAIN = {
 }
 
 _DEBUG = "--debug"
-_BUG = "Please report it where you found mcpctl; `--debug` shows what to send along."
+_BUG = "Please report it to the project; `--debug` shows the traceback to include."
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             _trace(error)
         status = _failed(str(error), error.status)
     except KeyboardInterrupt:
-        status = _failed("interrupted; what a node was doing ends there by itself", INTERRUPTED)
+        status = _failed("interrupted; an operation that a node has begun continues there", INTERRUPTED)
     except BrokenPipeError:
         # The reader had enough (`| head`); and stdout must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,7 +49,7 @@ def main() -> None:
     except Exception as error:
         if is_debugging:
             _trace(error)
-        status = _failed(f"a bug of mcpctl: {type(error).__name__}: {error}\n{_BUG}", FAILED)
+        status = _failed(f"a bug in mcpctl: {type(error).__name__}: {error}\n{_BUG}", FAILED)
     sys.exit(status)
 
 

@@ -27,7 +27,7 @@ def _https_url(text: str) -> None:
     grammar.http_url(text)
     url = urlsplit(text)
     if url.scheme != "https":
-        raise ValueError(f"{text!r} must begin with https://: passwords are sent there")
+        raise ValueError(f"{text!r} must begin with https://, because passwords are sent there")
     if "@" in url.netloc or url.query or url.fragment:
         raise ValueError("must be https://HOST[:PORT][/PATH], without a user, a query or a fragment")
     try:
@@ -38,7 +38,7 @@ def _https_url(text: str) -> None:
 
 def _words(text: str) -> None:
     if not text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r} is not a name: it must have printable characters, and no others")
+        raise ValueError(f"{text!r} is not a name: it must be printable and not empty")
 
 
 _HttpsUrl = Annotated[str, checked(_https_url)]
@@ -149,14 +149,14 @@ class Settings(msgspec.Struct, frozen=True):
         for each in self.nodes:
             if each.name == name:
                 return each
-        raise UsageError(f"{name!r} is no node in {self.path}; {self.known_nodes(name)}")
+        raise UsageError(f"no node {name!r} in {self.path}; {self.known_nodes(name)}")
 
     def usable_node(self, name: str) -> Node:
         """The node, to be told something. Raises UsageError; CliError when it is not active."""
         node = self.node(name)
         if node.state is not NodeState.ACTIVE:
             raise CliError(
-                f"node {name} is {node.state}: nothing was sent; `mcpctl node set-state {name} active` changes that"
+                f"node {name} is {node.state}, so nothing was sent; `mcpctl node set-state {name} active` activates it"
             )
         return node
 
@@ -180,14 +180,14 @@ class Settings(msgspec.Struct, frozen=True):
         if len(active) > 1:
             names = ", ".join(each.name for each in active)
             raise UsageError(
-                f"each node counts its own {ledger}, and there are {len(active)} ({names}): say --node NAME"
+                f"each node numbers its own {ledger}, and {len(active)} nodes are active ({names}); give --node NAME"
             )
         return active[0]
 
     def known_nodes(self, near: str) -> str:
         names = [each.name for each in self.nodes]
         if not names:
-            return "it has none: `mcpctl node add NAME ADDRESS`"
+            return "it has no nodes; `mcpctl node add NAME ADDRESS` adds one"
         close = difflib.get_close_matches(near, names, n=1)
         return f"did you mean {close[0]}?" if close else f"it has {', '.join(names)}"
 
@@ -228,7 +228,7 @@ def load(path: Path | None) -> Settings:
         data = validation.read_toml(path)
     except FileNotFoundError:
         raise UsageError(
-            f"{path} does not exist; `mcpd init` on a node prints the lines that make it, or give --config FILE"
+            f"{path} does not exist; `mcpd init` on a node prints what to put into it, or give --config FILE"
         ) from None
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
@@ -257,10 +257,10 @@ def _unattended(config: Config) -> list[Problem]:
         return []
     problems = []
     if config.auth.username is None:
-        problems.append(Problem("auth.username", "is missing, and auth.password_file needs it: whose password is it?"))
+        problems.append(Problem("auth.username", "is missing, but auth.password_file needs it"))
     if config.mcias is None:
         problems.append(
-            Problem("mcias", 'is missing, and auth.password_file needs it: [mcias] server_url = "https://..."')
+            Problem("mcias", 'is missing, but auth.password_file needs it: [mcias] server_url = "https://..."')
         )
     return problems
 

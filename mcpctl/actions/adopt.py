@@ -94,7 +94,9 @@ def _the_node(said: Said[AdoptionRow], service: str) -> tuple[Node, AdoptionRow]
     several = [each for each in found if each[1].adopts] or found
     if len(several) > 1:
         names = ", ".join(node.name for node, _ in several)
-        raise UsageError(f"{names} have containers that are called after {service}; a service lives on one: use --node")
+        raise UsageError(
+            f"{names} have containers named after {service}, but a service runs on one node; give --node NAME"
+        )
     return several[0]
 
 
@@ -102,9 +104,9 @@ def _print(settings: Settings, found: AdoptionRow) -> None:
     cells = [(found.node, found.service, each.component, each.result, each.message) for each in found.outcomes]
     render.table(("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
     for each in found.losses:
-        render.note(f"mcpctl: no definition can say: {each}")
+        render.note(f"mcpctl: a definition cannot express: {each}")
     if found.losses:
-        render.note("mcpctl: all that stays as it is until a deploy makes these containers anew")
+        render.note("mcpctl: the containers keep these settings until a deploy recreates them")
     if not found.adopts:
         return
     if found.dry_run:

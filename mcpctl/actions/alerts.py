@@ -42,7 +42,7 @@ def list_alerts(query: Query, *, closed: bool = False, limit: int = DEFAULT_ALER
     if query.json:
         structured(Ledger(alerts, silences), query.how, [*alerts, *silences])
         return found.status
-    listing(alerts, query.how, _ALERTS, found.nothing("there are no alerts" if closed else "no alerts are open"))
+    listing(alerts, query.how, _ALERTS, found.nothing("no alerts found" if closed else "no open alerts"))
     if silences and not query.how.quiet:
         if alerts:
             print()
@@ -63,7 +63,7 @@ def ack(query: Query, node: Node, alert: int, note: str) -> int:
     if query.json:
         structured(row, query.how, [row])
     elif not query.how.quiet:
-        render.say(f"alert {row.id} on {row.node}, {row.kind} of {_what(row)}, is acked by {row.acked_by}")
+        render.say(f"alert {row.id} on {row.node} ({row.kind}, {_what(row)}) acknowledged by {row.acked_by}")
     return DONE
 
 
@@ -81,7 +81,7 @@ def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
     if query.json:
         structured(row, query.how, [row])
     elif not query.how.quiet:
-        render.say(f"alerts of {_what(row)} on {row.node} are silent until {render.moment(row.until)}")
+        render.say(f"alerts of {_what(row)} on {row.node} silenced until {render.moment(row.until)}")
     return DONE
 
 
@@ -100,7 +100,7 @@ def unsilence(query: Query, node: Node, silence: int = 0) -> int:
         structured(rows, query.how, rows)
     elif not query.how.quiet:
         for row in rows:
-            render.say(f"silence {row.id} of {_what(row)} on {row.node} is ended")
+            render.say(f"silence {row.id} of {_what(row)} on {row.node} ended")
     return DONE
 
 
@@ -142,15 +142,15 @@ def _wide_cells(row: AlertRow) -> tuple[str, ...]:
 
 
 _ALERTS: View[AlertRow] = View(
-    ("ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON"),
+    ("ID", "NODE", "ALERT", "TARGET", "OPENED", "CLOSED", "DELIVERY", "REASON"),
     _alert_cells,
     lambda row: str(row.id),
-    ("DESIRED", "OBSERVED", "TRANSITIONS", "ATTEMPTS", "EXIT", "PRINTED"),
+    ("DESIRED", "OBSERVED", "TRANSITIONS", "ATTEMPTS", "EXIT", "OUTPUT"),
     _wide_cells,
     Fit(flows=("DELIVERY", "REASON")),
 )
 _SILENCES: View[SilenceRow] = View(
-    ("ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"),
+    ("ID", "NODE", "TARGET", "UNTIL", "REASON", "BY"),
     _silence_cells,
     lambda row: str(row.id),
     fit=Fit(flows=("REASON",)),

@@ -58,7 +58,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def audit(query: Query, wanted: Wanted) -> int:
     found = asyncio.run(ask(query.settings(), query.nodes, lambda stub: stub.list_audit(wanted.request())))
     rows = _in_order([[audit_row(answer.node, each) for each in answer.entries] for answer in found.answers])
-    listing(rows, query.how, _CALLS, found.nothing("there are no such calls"))
+    listing(rows, query.how, _CALLS, found.nothing("no calls found"))
     return found.status
 
 

@@ -68,7 +68,7 @@ def deploy(settings: Settings, names: Sequence[str], asked: Request, how: How) -
 def _deploy_one(settings: Settings, one: Wanted, request: v1.DeployRequest, how: How, *, moves: bool) -> int:
     node, name = settings.usable_node(one.node), one.service.service.name
     if moves and one.component:
-        raise UsageError(f"--and-undeploy-old moves a whole service: say {name}, without a component")
+        raise UsageError(f"--and-undeploy-old moves a whole service: give {name} without a component")
     elsewhere = relocation.check(settings, {name: node.name}, "deploying", moves=moves)
     status = watch(
         settings,
@@ -89,7 +89,7 @@ def _deploy_one(settings: Settings, one: Wanted, request: v1.DeployRequest, how:
 def _undeploy_old(settings: Settings, name: str, node: str, how: How) -> int:
     """Its definition is not touched: it is about the node that has the service now."""
     if not how.quiet:
-        render.note(f"mcpctl: {name} runs where its definition says; undeploying it on {node}")
+        render.note(f"mcpctl: {name} runs on its new node; undeploying it from {node}")
     request = v1.UndeployServiceRequest(service=name)
     return change(settings, node, lambda stub: stub.undeploy_service(request), how, lines=True)
 
@@ -110,13 +110,15 @@ def _deploy_all(settings: Settings, asked: Request, how: How) -> int:
     is_terminal = sys.stdin.isatty() and render.is_terminal(sys.stdout)
     if not asked.yes and (how.structured or not is_terminal):
         raise UsageError(
-            "deploy without a name deploys all definitions, and asks before: here is no terminal to ask on. "
-            "`mcpctl plan` shows what it would do, `mcpctl deploy --yes` does it"
+            "deploy without a service deploys all definitions and asks first, but there is no terminal to ask on; "
+            "`mcpctl plan` shows what would change, `mcpctl deploy --yes` deploys without asking"
         )
     found, wrong = definition.without_clashes(settings, *definition.every(settings))
     if wrong:
         raise UsageError(
-            "\n".join([*map(str, wrong), "nothing was sent to any node; `mcpctl deploy NAME...` deploys what is right"])
+            "\n".join(
+                [*map(str, wrong), "nothing was sent to any node; `mcpctl deploy SERVICE...` deploys the valid ones"]
+            )
         )
     wanted = plans.on_active_nodes(settings, [Wanted(each, force=asked.force) for each in found])
     shown_plans = plans.preview(settings, wanted, how=how)
@@ -177,7 +179,7 @@ def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.Deplo
     except KeyboardInterrupt:
         begun = [left_alone(settings, settings.node(node), number, "deploy") for node, (number, _) in running.items()]
         rest = ", ".join(each.job.name for each in done if not each.is_begun)
-        lines = [*begun, *([f"not begun: {rest}"] if rest else [])]
+        lines = [*begun, *([f"not started: {rest}"] if rest else [])]
         raise InterruptedByUserError("\n".join(["interrupted", *lines])) from None
     for warning in elsewhere.warnings:
         render.note(f"mcpctl: {warning}")
@@ -193,13 +195,13 @@ def _with_image(found: Definition, component: str, image: str, *, verb: str) -> 
     service = found.service
     if not component and len(service.components) > 1:
         known = ", ".join(service.component_names)
-        raise UsageError(f"--image is for one component, and {service.name} has {known}: say {service.name}/COMPONENT")
+        raise UsageError(f"--image needs one component; {service.name} has {known}: give {service.name}/COMPONENT")
     component = component or service.components[0].name
     told = service.component(component)
     if told and told.image != image:
         render.note(
-            f"mcpctl: {full_name(service.name, component)}: {verb} {image}; {found.path} says {told.image} until you "
-            "edit it: the next deploy goes back to that"
+            f"mcpctl: {full_name(service.name, component)}: {verb} {image}; {found.path} still says {told.image}, and "
+            "the next deploy goes back to it unless you edit the file"
         )
     components = tuple(
         msgspec.structs.replace(each, image=image) if each.name == component else each for each in service.components

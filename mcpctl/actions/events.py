@@ -37,7 +37,7 @@ def events(
         ask(query.settings(), query.nodes, lambda stub: stub.list_events(request), service=request.service)
     )
     rows = in_order([[event_row(answer.node, each) for each in answer.events] for answer in found.answers])
-    listing(rows, query.how, EVENTS, found.nothing("there are no such events"))
+    listing(rows, query.how, EVENTS, found.nothing("no events found"))
     return found.status
 
 

@@ -67,13 +67,13 @@ class _Tally:
     def interrupted(self, where: str) -> InterruptedByUserError:
         if self.outgoing and self.outgoing.is_sent:
             return InterruptedByUserError(
-                f"interrupted at the last moment: {self.outgoing.path} is {where} whole or not at all"
+                f"interrupted at the last moment; {self.outgoing.path} is either complete {where} or not there at all"
             )
         if self.moved:
             return InterruptedByUserError(
-                f"interrupted; {len(self.moved)} of {self.total} files are {where}, whole, and nothing of another"
+                f"interrupted; {len(self.moved)} of {self.total} files are complete {where}, the others were not copied"
             )
-        return InterruptedByUserError(f"interrupted; nothing was left {where}")
+        return InterruptedByUserError(f"interrupted; nothing was copied {where}")
 
 
 # -- push
@@ -149,7 +149,7 @@ def pull(settings: Settings, node: Node, service: str, wanted: Pull, *, how: How
     try:
         row = asyncio.run(command())
     except KeyboardInterrupt:
-        raise tally.interrupted("here") from None
+        raise tally.interrupted("on this machine") from None
     if wanted.to is not None:
         _conclude(row, f"{remote.shown(node, service, wanted.path)} -> {wanted.to}", how=how)
     return DONE
@@ -196,7 +196,7 @@ def _check_absent(targets: Sequence[Path]) -> None:
     present = [str(target) for target in targets if os.path.lexists(target)]
     if present:
         verb = "exists" if len(present) == 1 else "exist"
-        raise UsageError(f"{_some(present)} {verb}; --force overwrites; nothing was copied")
+        raise UsageError(f"{_some(present)} already {verb}; nothing was copied; --force overwrites")
 
 
 async def _receive(place: Place, path: str, to: Path, force: bool, meter: Meter, tally: _Tally) -> None:
@@ -221,7 +221,7 @@ def ls(settings: Settings, node: Node, service: str, path: str, limit: int | Non
 
     rows = asyncio.run(command())
     if limit is not None and len(rows) > limit:
-        render.note(f"mcpctl: {remote.shown(node, service, path)} has more than these {limit}")
+        render.note(f"mcpctl: {remote.shown(node, service, path)} has more entries than the {limit} shown")
     view = View(_HEADERS, _cells, lambda row: row.name)
     listing(rows[:limit], how, view, f"{remote.shown(node, service, path)} is empty")
     return DONE
@@ -281,7 +281,7 @@ def _print_comparison(row: ComparisonRow, shown: str) -> None:
     render.say(("same", "green") if row.same else ("different", "red"), f": {row.local} and {shown}")
     if not row.same:
         cells = [(each, str(getattr(row.here, each)), str(getattr(row.there, each))) for each in row.differs]
-        render.table(("WHAT", "HERE", "THERE"), cells)
+        render.table(("FIELD", "LOCAL", "NODE"), cells)
 
 
 # -- together
@@ -329,7 +329,7 @@ def _count(number: int, what: str) -> str:
 
 def _warn_skipped(paths: Sequence[str]) -> None:
     if paths:
-        render.note(f"mcpctl: skipped {len(paths)} that are neither file nor folder: {_some(paths)}")
+        render.note(f"mcpctl: skipped {len(paths)}, neither files nor folders: {_some(paths)}")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ def _later(wanted: Wanted, active: bool | None) -> str:
     if active is None:
         return ""
     word = str(active).lower()
-    return f"{wanted.service.path} says active = {word}; `mcpctl sync` will settle it when the node is back"
+    return f"{wanted.service.path} now says active = {word}; when the node is back, `mcpctl sync` applies it"
 
 
 def _write_active(found: Definition, component: str, active: bool, *, quiet: bool) -> None:

@@ -29,7 +29,9 @@ def login(settings: Settings, username: str, how: How) -> int:
     try:
         credentials.keep(account.token_path, grant.token)
     except OSError as error:
-        raise CliError(f"the token cannot be kept: {account.token_path} cannot be written: {error.strerror}") from None
+        raise CliError(
+            f"the token cannot be stored: {account.token_path} cannot be written: {error.strerror}"
+        ) from None
     end = _end(grant)
     if how.structured:
         put(how, GrantRow(name, end))
@@ -46,18 +48,18 @@ def logout(settings: Settings, how: How) -> int:
     try:
         token = credentials.token(path)
         if token is None:
-            render.note(f"mcpctl: nobody is logged in: {path} does not exist")
+            render.note(f"mcpctl: not logged in: {path} does not exist")
             return DONE
         mcias.logout(server, token)
     except CliError as error:
         problem = str(error)
     path.unlink(missing_ok=True)
     if problem:
-        render.note(f"mcpctl: the token is forgotten here, and MCIAS was not told to make it worthless: {problem}")
+        render.note(f"mcpctl: the token file was deleted, but the token was not revoked: {problem}")
     if how.structured:
         put(how, LogoutRow(not problem))
     elif not how.quiet:
-        render.say(f"logged out: {path} is removed")
+        render.say(f"logged out; deleted {path}")
     _mention_environment()
     return DONE
 
@@ -79,8 +81,8 @@ def _server(settings: Settings) -> Server:
     if server := settings.session.account.server:
         return server
     raise UsageError(
-        f"{settings.path} has no [mcias] section, so there is nothing to log in to; tokens of `mcpd token add` go to "
-        f"{settings.session.account.token_path} or into MCP_TOKEN, by hand"
+        f"{settings.path} has no [mcias] section, so there is no server to log in to; put a token from "
+        f"`mcpd token add` into {settings.session.account.token_path} or MCP_TOKEN"
     )
 
 
@@ -118,14 +120,15 @@ def _typed(prompt: str) -> str:
 
 def _not_empty(typed: str, prompt: str) -> str:
     if not typed:
-        raise UsageError(f"{prompt.rstrip(': ')}: nothing was typed, so nothing was sent")
+        raise UsageError(f"{prompt.rstrip(': ')}: nothing was entered, so nothing was sent")
     return typed
 
 
 def _need_terminal() -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            "stdin is no terminal, so nobody can be asked: run it in one, or set auth.username and auth.password_file"
+            "stdin is not a terminal, so mcpctl cannot ask; run it in a terminal, or set auth.username and "
+            "auth.password_file"
         )
 
 
@@ -141,4 +144,4 @@ def _end(grant: Grant) -> datetime | None:
 
 def _mention_environment() -> None:
     if os.environ.get("MCP_TOKEN", "").strip():
-        render.note("mcpctl: MCP_TOKEN is set, and goes before the token file")
+        render.note("mcpctl: MCP_TOKEN is set and overrides the token file")

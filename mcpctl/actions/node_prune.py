@@ -12,7 +12,7 @@ from mcpctl.ui.output import How, put
 from mcpctl.ui.rows.nodes import ImageRow, PruneRow, prune_row
 from protos.mcp import v1
 
-_HEADERS = ("IMAGE", "ID", "SIZE", "AGE", "RESULT", "WHY")
+_HEADERS = ("IMAGE", "ID", "SIZE", "AGE", "RESULT", "REASON")
 # As many digits as `podman images` shows.
 _SHORT_ID = 12
 # What the contract can carry.
@@ -40,7 +40,7 @@ def prune(settings: Settings, name: str, keep: int | None, how: How, *, dry_run:
 
 
 def _cells(row: ImageRow, *, dry_run: bool) -> tuple[str, ...]:
-    result = ("would go" if dry_run else "removed") if row.removed else "kept"
+    result = ("would be removed" if dry_run else "removed") if row.removed else "kept"
     names = ", ".join(row.names) or "-"
     return names, row.id[:_SHORT_ID], render.size(row.size), render.age(row.created_at), result, row.reason
 

@@ -22,7 +22,7 @@ def snapshot(settings: Settings, name: str, file: str, how: How, *, force: bool)
     try:
         row = asyncio.run(_bring(settings, node, file, force=force))
     except KeyboardInterrupt:
-        raise InterruptedByUserError("interrupted; nothing was left here, or on the node") from None
+        raise InterruptedByUserError("interrupted; no file was left on this machine or on the node") from None
     if how.structured:
         put(how, row)
     else:

@@ -25,10 +25,10 @@ from protos.mcp.v1 import AgentServiceStub
 def list_nodes(settings: Settings, how: How, *, offline: bool = False) -> int:
     """PARTIAL when an active node did not answer. Raises CliError when no node can be asked."""
     rows = [_unasked(each) for each in settings.nodes] if offline else asyncio.run(_rows(settings))
-    nothing = f"{settings.path} names no nodes; `mcpctl node add NAME ADDRESS` adds one"
+    nothing = f"{settings.path} has no nodes; `mcpctl node add NAME ADDRESS` adds one"
     listing(rows, how, _OFFLINE if offline else _NODES, nothing)
     for line in same_address(settings.nodes):
-        render.note(f"mcpctl: {line}: is one of them a mistake?")
+        render.note(f"mcpctl: {line}; is one of them a mistake?")
     return PARTIAL if any(row.problem for row in rows) else DONE
 
 
@@ -37,14 +37,14 @@ async def _rows(settings: Settings) -> list[ListedNodeRow]:
     said = await ask_each(settings, settings.active_nodes, lambda stub, _: stub.node_status(v1.NodeStatusRequest()))
     ours = [each for _, each in said if isinstance(each, CliError) and on_our_side(each)]
     if ours and len(ours) == len(said):
-        raise type(ours[0])(f"{ours[0]}\n`mcpctl node list --offline` asks no node")
+        raise type(ours[0])(f"{ours[0]}\n`mcpctl node list --offline` contacts no node")
     rows = {node.name: _row(node, each) for node, each in said}
     return [rows.get(each.name) or _unasked(each) for each in settings.nodes]
 
 
 # -- node add
 
-_NOT_ADDED = "nothing was written; `--no-check` adds it all the same"
+_NOT_ADDED = "nothing was written; `--no-check` adds the node anyway"
 
 
 def who_it_is(settings: Settings, node: Node) -> str:
@@ -54,11 +54,11 @@ def who_it_is(settings: Settings, node: Node) -> str:
         raise type(said)(f"{said}\n{_NOT_ADDED}")
     if said.status.node != node.name:
         raise UsageError(
-            f"the node at {node.address} calls itself {said.status.node}, and definitions must do so too: "
+            f"the node at {node.address} is called {said.status.node}, and definitions must use that name: "
             f"`mcpctl node add {said.status.node} {node.address}`\n{_NOT_ADDED}"
         )
-    podman = said.status.podman_version or "not there"
-    return f"mcpd {said.status.mcpd_version}, podman {podman}; you are {said.who.name} there, {said.who.role}"
+    podman = said.status.podman_version or "not available"
+    return f"mcpd {said.status.mcpd_version}, podman {podman}; you are {said.who.name} ({said.who.role}) there"
 
 
 class _Who(NamedTuple):
@@ -94,7 +94,7 @@ def write(settings: Settings, text: str, wanted: Mapping[str, Any]) -> None:
     path = settings.path.resolve()  # it may be a link into a repository
     # What an edit means is checked, not trusted: without this file nothing works.
     if _means(text) != wanted:
-        raise CliError(f"{path} could not be edited safely; edit its [[nodes]] yourself")
+        raise CliError(f"{path} could not be edited safely; edit [[nodes]] by hand")
     atomic.write(path, text.encode(), mode=path.stat().st_mode & 0o777)
 
 
@@ -156,12 +156,12 @@ def _wide_cells(row: ListedNodeRow) -> tuple[str, ...]:
 
 
 _NODES: View[ListedNodeRow] = View(
-    ("NODE", "STATE", "ANSWERS", "MCPD", "PODMAN", "LOAD/CPUS", "DISK FREE", "CERTIFICATE ENDS", "PROBLEM"),
+    ("NODE", "STATE", "ANSWERS", "MCPD", "PODMAN", "LOAD/CPUS", "DISK FREE", "CERT EXPIRES", "PROBLEM"),
     _cells,
     lambda row: row.name,
     ("ADDRESS", "SERVICES", "COMPONENTS", "MEMORY FREE", "UP"),
     _wide_cells,
-    Fit(same=(), spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERTIFICATE ENDS")),
+    Fit(same=(), spare=("LOAD/CPUS", "PODMAN", "DISK FREE", "MCPD", "CERT EXPIRES")),
 )
 _OFFLINE: View[ListedNodeRow] = View(
     ("NODE", "ADDRESS", "STATE"),
@@ -187,7 +187,7 @@ def show(settings: Settings, name: str, how: How) -> int:
             facts = [
                 ("node", row.node),
                 ("mcpd", f"{row.mcpd_version}, up {render.age(row.started_at)}"),
-                ("podman", row.podman_version or "not known"),
+                ("podman", row.podman_version or "unknown"),
                 (
                     "services",
                     f"{row.services}, {row.components} components, {row.operations_running} operations running",
@@ -197,7 +197,7 @@ def show(settings: Settings, name: str, how: How) -> int:
                 ("disk", f"{render.size(row.disk_free_bytes)} free of {render.size(row.disk_total_bytes)}"),
             ]
             if row.certificate_expires_at:
-                facts.append(("certificate", f"until {render.moment(row.certificate_expires_at)}"))
+                facts.append(("certificate", f"expires {render.moment(row.certificate_expires_at)}"))
             facts += [
                 (f"link {each.name}", f"{'ok' if each.ok else 'DOWN'} for {render.age(each.since)}: {each.detail}")
                 for each in row.links
@@ -214,13 +214,13 @@ def add(
 ) -> int:
     """Writes a node into the configuration; ``check``: after asking it who it is. Raises CliError."""
     if any(node.name == name for node in settings.nodes):
-        raise UsageError(f"{settings.path} has a node {name} already")
+        raise UsageError(f"{settings.path} already has a node {name}")
     node = Node(name, address, ca_cert=_kept(settings, ca_cert), token_path=_kept(settings, token_path))
     answer = "" if not check else f"; {who_it_is(settings, node)}"
     append(settings, node)
-    _say(how, f"node {name}, {address}, is added to {settings.path}{answer}")
+    _say(how, f"added node {name} ({address}) to {settings.path}{answer}")
     for line in same_address([*settings.nodes, node]):
-        render.note(f"mcpctl: {line}: is one of them a mistake?")
+        render.note(f"mcpctl: {line}; is one of them a mistake?")
     return DONE
 
 
@@ -247,7 +247,7 @@ def remove(settings: Settings, name: str, how: How) -> int:
         del nodes[[each["name"] for each in nodes].index(name)]
 
     _edit(settings, edit)
-    _say(how, f"node {name} is removed from {settings.path}; what runs there runs on")
+    _say(how, f"removed node {name} from {settings.path}; its services keep running")
     return DONE
 
 
@@ -259,8 +259,8 @@ def set_state(settings: Settings, name: str, state: NodeState, how: How) -> int:
         next(each for each in document["nodes"] if each["name"] == name)["state"] = state.value
 
     _edit(settings, edit)
-    then = "commands ask it" if state is NodeState.ACTIVE else "commands skip it"
-    _say(how, f"node {name} is {state} in {settings.path}: {then}")
+    then = "commands use it" if state is NodeState.ACTIVE else "commands skip it"
+    _say(how, f"node {name} is now {state} in {settings.path}: {then}")
     return DONE
 
 

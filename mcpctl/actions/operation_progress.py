@@ -79,7 +79,8 @@ def watch(
             raise
         again = _at(settings, node, "attach", operation)
         raise UnreachableError(
-            f"{error}\noperation {operation} ends there by itself, completed or undone: `{again}` tells how"
+            f"{error}\noperation {operation} continues on the node until it completes or rolls back: "
+            f"`{again}` follows it"
         ) from None
     finally:
         if not how.structured and not is_seen(how):
@@ -113,12 +114,12 @@ def announce(node: Node, operation: str, subject: str, how: How) -> None:
 def left_alone(settings: Settings, node: Node, operation: str, kind: str) -> str:
     """What becomes of an operation that is followed no more, and what to do about it."""
     again, back = _at(settings, node, "attach", operation), _at(settings, node, "cancel", operation)
-    text = f"operation {operation} goes on by itself on {node.name}: `{again}` follows it again"
-    return f"{text}, `{back}` takes it back" if kind == "deploy" else text
+    text = f"operation {operation} continues on {node.name}: `{again}` follows it again"
+    return f"{text}, `{back}` rolls it back" if kind == "deploy" else text
 
 
 def ended_early(node: Node, subject: str) -> UnreachableError:
-    return UnreachableError(f"node {node.name}: the connection ended before {subject} did")
+    return UnreachableError(f"node {node.name}: the connection closed before {subject} ended")
 
 
 @asynccontextmanager

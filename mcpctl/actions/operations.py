@@ -19,8 +19,8 @@ from protos.mcp import v1
 
 DEFAULT_OPERATIONS = 20
 _TAKEN_BACK = "reverted"
-_HEADERS = ("NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY")
-_WIDE_HEADERS = ("ENDED", "STEP", "WHY")
+_HEADERS = ("NODE", "ID", "OPERATION", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/DETAIL")
+_WIDE_HEADERS = ("ENDED", "STEP", "DETAIL")
 _FIT = Fit(spare=("BY",))
 
 
@@ -32,7 +32,7 @@ def operations(query: Query, *, running: bool, limit: int) -> int:
     # As with events: within a node the ledger's order stands, between nodes there are only the clocks.
     if len(found.answers) > 1:
         rows.sort(key=lambda row: row.started_at or LONG_AGO)
-    nothing = found.nothing("nothing is being changed") if running else found.nothing("there are no operations")
+    nothing = found.nothing("no operations running") if running else found.nothing("no operations found")
     listing(rows, query.how, View(_HEADERS, _cells, lambda row: str(row.id), _WIDE_HEADERS, _wide_cells, _FIT), nothing)
     return found.status
 
@@ -61,8 +61,8 @@ def cancel(settings: Settings, where: Node, operation: int, how: How) -> int:
         row = operation_row(where.name, asyncio.run(command()).operation)
     except KeyboardInterrupt:
         raise InterruptedByUserError(
-            f"interrupted; if {where.name} heard of it, operation {operation} is taken back all the same: "
-            "`mcpctl operations` tells"
+            f"interrupted; node {where.name} may have received the request and cancel operation {operation}; "
+            "see `mcpctl operations`"
         ) from None
     if how.structured:
         put(how, row)

@@ -33,8 +33,10 @@ _ACTION_COLOUR = {
     "none": "grey",
     "ignore": "grey",
 }
-# In the summary; what a newer agent does is "to" be done, too.
+# Actions that do nothing; what a newer agent does is "to" be done, too.
 _SUMMARY = {"none": "unchanged", "ignore": "left alone"}
+# How a reason without a subject begins.
+_VERBS = ("is ", "should ", "has ", "must ")
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -89,7 +91,7 @@ def on_active_nodes(settings: Settings, several: Iterable[Wanted]) -> list[Wante
         else:
             render.note(f"mcpctl: {each.name}: node {node.name} is {node.state}: skipped")
     if not wanted:
-        raise UsageError(f"{settings.services_dir} has no definition that can be planned")
+        raise UsageError(f"{settings.services_dir} has no definition to plan")
     return wanted
 
 
@@ -120,7 +122,7 @@ def _preview(rows: Sequence[PlanRow]) -> None:
             _print_losses(row)
     counts = Counter(changes(row) for row in rows)
     if counts[False]:
-        render.say(f"{counts[False]} of {len(rows)} services: nothing to do")
+        render.say(f"{counts[False]} of {len(rows)} services unchanged")
 
 
 def _complain(rows: Iterable[PlanRow], failed: Mapping[str, CliError], elsewhere: Iterable[str]) -> None:
@@ -233,22 +235,33 @@ def _print(row: PlanRow, command: str) -> None:
     # A node that compares less than a deploy does (for a viewer) gives its plan no id.
     if row.plan_id:
         command += " --accept-loss" if row.losses else ""
-        render.say(f"plan {row.plan_id}; {command} --plan {row.plan_id} does exactly this")
+        render.say(f"plan {row.plan_id}: `{command} --plan {row.plan_id}` applies exactly this")
 
 
 def _print_components(row: PlanRow) -> None:
     for each in row.components:
+        word, reason = what_happens(each)
         name = full_name(row.service, each.component)
-        render.say(f"{name}: ", (each.action, _ACTION_COLOUR.get(each.action, "")), f" {each.reason}".rstrip())
+        render.say(f"{name}: ", (word, _ACTION_COLOUR.get(each.action, "")), reason)
         for change in each.changes:
             render.say(f"    {_change(change)}")
 
 
 def _print_losses(row: PlanRow) -> None:
     if row.losses:
-        render.say("no definition can say, and a deploy would drop:")
+        render.say("a deploy would drop these settings, which a definition cannot express:")
     for loss in row.losses:
         render.say("    ", (loss, "red"))
+
+
+def what_happens(plan: ComponentPlanRow) -> tuple[str, str]:
+    """What a deploy does with a component, and why: ``("start", " (it is exited)")``, ``("unchanged", "")``.
+
+    The reason is in the node's words, and some of them lack a subject.
+    """
+    word = _SUMMARY.get(plan.action, plan.action)
+    reason = f"it {plan.reason}" if plan.reason.startswith(_VERBS) else plan.reason
+    return word, f" ({reason})" if reason and reason != word else ""
 
 
 def _change(change: FieldChangeRow) -> str:

@@ -32,7 +32,7 @@ class Query(msgspec.Struct, frozen=True):
         """Raises UsageError for a component: whole services are shown."""
         name, component = self.service_and_component()
         if component:
-            raise UsageError(f"{self.target!r} names a component; this command takes a service")
+            raise UsageError(f"{self.target!r} is a component; this command needs a service")
         return name
 
     def service_and_component(self) -> tuple[str, str]:

@@ -37,10 +37,10 @@ class Left(NamedTuple):
 
     @property
     def warning(self) -> str:
-        refused = "; until then a deploy is refused" if self.runs else ""
+        refused = "; until then, deploys are refused" if self.runs else ""
         return (
-            f"node {self.node} still has {self.service}, which its definition puts on {self.home}: it may run twice; "
-            f"`mcpctl undeploy {self.service} --node {self.node}` removes it there{refused}"
+            f"node {self.node} still has {self.service}, but the definition says {self.home}, so it may run twice; "
+            f"`mcpctl undeploy {self.service} --node {self.node}` removes it from {self.node}{refused}"
         )
 
 
@@ -93,18 +93,17 @@ def check(settings: Settings, homes: Mapping[str, str], verb: str, *, moves: boo
     if running and not moves:
         raise CliError(
             "\n".join(
-                f"node {each.node} still runs {each.service}, which its definition puts on {each.home}: nothing was "
-                f"changed, since it would run twice; `mcpctl undeploy {each.service} --node {each.node}` removes it "
-                f"there, and `mcpctl deploy {each.service} --and-undeploy-old` does both"
+                f"node {each.node} still runs {each.service}, but the definition says {each.home}; nothing was changed "
+                f"because it would run twice; `mcpctl undeploy {each.service} --node {each.node}` removes it from "
+                f"{each.node}, `mcpctl deploy {each.service} --and-undeploy-old` moves it"
                 for each in running
             )
         )
     for node in found.silent:
         for name in new:
             render.note(
-                f"mcpctl: WARNING: node {node} cannot be asked whether it still runs {name}, which {homes[name]} has "
-                f"not had so far: {verb} it all the same; if it does, it runs twice until "
-                f"`mcpctl undeploy {name} --node {node}`"
+                f"mcpctl: WARNING: node {node} does not answer and may still run {name}, which is new on "
+                f"{homes[name]}; {verb} it anyway; if it runs twice, use `mcpctl undeploy {name} --node {node}`"
             )
     return found
 

@@ -16,7 +16,7 @@ from mcpctl.ui.rows.definitions import EditRow
 from protos import naming
 
 # What becomes of a definition that was edited.
-_WRITTEN, _UNCHANGED, _NOT_BEGUN = "written", "unchanged", "not written: nothing was changed in the draft"
+_WRITTEN, _UNCHANGED, _NOT_BEGUN = "written", "unchanged", "not written: the draft was not changed"
 
 
 def edit(settings: Settings, service: str, how: How, *, new: bool, yes: bool) -> int:
@@ -32,7 +32,7 @@ def edit(settings: Settings, service: str, how: How, *, new: bool, yes: bool) ->
                 render.say((line, {"+": "green", "-": "red"}.get(line[:1], "")))
             _show_plan(settings, Definition(path, found.service))
         if sys.stdin.isatty() and not yes and not drafts.asked(f"Write {path}?", default=False):
-            raise CliError(f"{path} is as it was")
+            raise CliError(f"{path} was not changed")
         drafts.replace(path, draft.text(), before)
     return _edited(how, path, _WRITTEN)
 
@@ -41,15 +41,15 @@ def _to_edit(settings: Settings, name: str, new: bool) -> tuple[Path, bytes | No
     """The definition's file and what it holds; None when it is to be made. Raises UsageError."""
     path = settings.services_dir / f"{name}.toml"
     if not naming.is_name(name):
-        raise UsageError(f"{name!r} is not the name of a service: {naming.NAME_RULE}")
+        raise UsageError(f"{name!r} is not a valid service name: {naming.NAME_RULE}")
     if path.is_file():
         if new:
-            raise UsageError(f"{path} exists: edit it without --new")
+            raise UsageError(f"{path} already exists; edit it without --new")
         return path, path.read_bytes()
     if not settings.services_dir.is_dir():
-        raise UsageError(f"{settings.services_dir} does not exist; services.dir in {settings.path} says where it is")
-    if not new and not (sys.stdin.isatty() and drafts.asked(f"{path} does not exist. Begin it?", default=False)):
-        raise UsageError(f"no service {name!r}: {path} does not exist; --new begins it")
+        raise UsageError(f"{settings.services_dir} does not exist; set services.dir in {settings.path}")
+    if not new and not (sys.stdin.isatty() and drafts.asked(f"{path} does not exist. Create it?", default=False)):
+        raise UsageError(f"no service {name!r}: {path} does not exist; --new creates it")
     return path, None
 
 
@@ -63,7 +63,7 @@ def _show_plan(settings: Settings, found: Definition) -> None:
     try:
         plan_one(settings, Wanted(found), how=How())
     except CliError as error:
-        render.note(f"mcpctl: what a deploy would change is not known: {error}")
+        render.note(f"mcpctl: no plan available: {error}")
 
 
 def _edited(how: How, path: Path, outcome: str) -> int:

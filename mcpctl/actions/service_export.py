@@ -36,7 +36,7 @@ class Found(msgspec.Struct, frozen=True):
 def find(settings: Settings, name: str, node: str) -> Found:
     """``node``: only what that one holds, whatever the definition says. Raises CliError."""
     if not naming.is_name(name):
-        raise UsageError(f"{name!r} is not the name of a service: {naming.NAME_RULE}")
+        raise UsageError(f"{name!r} is not a valid service name: {naming.NAME_RULE}")
     if not node and (settings.services_dir / f"{name}.toml").is_file():
         found = definition.load(settings, name)
         return Found(found.service, found.path)
@@ -51,7 +51,9 @@ async def _registered(settings: Settings, name: str, node: str) -> Service:
     service, problems = examine_service(wire.service_values(answer.service))
     if service is None:
         raise CliError(
-            "\n".join(f"node {node}: {name} as its registry has it is none of ours: {each}" for each in problems)
+            "\n".join(
+                f"node {node}: the registry's entry for {name} is not a valid service: {each}" for each in problems
+            )
         )
     return service
 
@@ -72,7 +74,7 @@ async def _the_node(settings: Settings, name: str) -> str:
             "has it in its registry"
         )
     if len(have) > 1:
-        raise UsageError(f"{', '.join(have)} have a service {name}: say --node NAME")
+        raise UsageError(f"{', '.join(have)} have a service {name}; give --node NAME")
     return have[0]
 
 
@@ -83,7 +85,7 @@ def write_definition(settings: Settings, service: Service) -> Path:
     try:
         atomic.create(path, toml.text(service).encode(), mode=atomic.PRIVATE)
     except FileExistsError:
-        raise UsageError(f"{path} exists, and is not overwritten") from None
+        raise UsageError(f"{path} already exists and was not overwritten") from None
     except OSError as error:
         raise CliError(f"{path} could not be written: {error.strerror}") from None
     return path

@@ -64,7 +64,7 @@ def import_service(settings: Settings, file: Path, name: str, node: str, how: Ho
 def _only_node(settings: Settings) -> str:
     names = [each.name for each in settings.active_nodes]
     if len(names) != 1:
-        raise UsageError(f"{settings.path} has {len(names)} active nodes ({', '.join(names)}): say --node NAME")
+        raise UsageError(f"{settings.path} has {len(names)} active nodes ({', '.join(names)}); give --node NAME")
     return names[0]
 
 

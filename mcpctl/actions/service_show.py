@@ -31,7 +31,7 @@ def list_definitions(settings: Settings, how: How) -> int:
     rows = [
         _row(right[path])
         if path in right
-        else DefinitionRow(path.stem, "", None, (), str(path), str(next(errors, "was written just now: ask again")))
+        else DefinitionRow(path.stem, "", None, (), str(path), str(next(errors, "was just written; try again")))
         for path in definition.paths(settings)
     ]
     view = View(("NAME", "NODE", "ACTIVE", "COMPONENTS", "FILE"), _cells, lambda row: row.name)

@@ -44,12 +44,10 @@ def ps(query: Query, *, undeclared: bool = False) -> int:
     )
     rows = [component_row(answer.node, each) for answer in found.answers for each in answer.components]
     rows = only(rows, component, name, anyhow=found.status != DONE)
-    whose = "at all" if undeclared else "of services"
+    none = "no containers found" if undeclared else "no managed containers found"
     # What nobody declared has no other name than its container's.
     spare = ("CONTAINER", "VERSION") if all(row.service for row in rows) else ("VERSION",)
-    listing(
-        rows, query.how, _CONTAINERS._replace(fit=Fit(spare=spare)), found.nothing(f"there are no containers {whose}")
-    )
+    listing(rows, query.how, _CONTAINERS._replace(fit=Fit(spare=spare)), found.nothing(none))
     return found.status
 
 
@@ -68,7 +66,7 @@ def status(query: Query, *, exit_code: bool = False, at: datetime | None = None)
         if answer.warning:
             render.note(f"mcpctl: node {answer.node}: {answer.warning}")
     if at:
-        render.note(f"mcpctl: as it was at {render.moment(at)}, not as it is now")
+        render.note(f"mcpctl: this is the state at {render.moment(at)}, not the current one")
     components = only([each for row in rows for each in row.components], component, name, anyhow=found.status != DONE)
     rows = [msgspec.structs.replace(row, components=_those(row.components, component)) for row in rows]
     if query.json:
@@ -160,7 +158,7 @@ def _print_recent(rows: Iterable[EventRow]) -> None:
     cells = [(render.moment(each.at), each.component, each.kind, each.caller, each.message) for each in rows]
     if cells:
         print()
-        render.table(("RECENT EVENT", "COMPONENT", "WHAT", "BY", "DETAIL"), cells)
+        render.table(("TIME", "COMPONENT", "EVENT", "BY", "DETAIL"), cells)
 
 
 _RUNTIME = ("IMAGE", "PID", "CONTAINER ID", "SPEC HASH")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mcpctl.actions import relocation
 from mcpctl.actions.operation_progress import BAD, ended_early, follow, is_seen, shown
+from mcpctl.actions.plan import what_happens
 from mcpctl.actions.query import Query
 from mcpctl.config import Node, Settings
 from mcpctl.definitions import definition
@@ -75,7 +76,7 @@ def recover(settings: Settings, service: str, names: tuple[str, ...], how: How, 
         answers = settled(asyncio.run(_recover(settings, nodes, request, rows, how)))
     except KeyboardInterrupt:
         raise InterruptedByUserError(
-            "interrupted; what was begun goes on by itself: `mcpctl operations --running` lists it"
+            "interrupted; operations that have begun continue: `mcpctl operations --running` lists them"
         ) from None
     finally:
         outcomes = [(each, each.outcome) for each in rows if each.outcome]
@@ -127,7 +128,7 @@ def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
     if cells:
         render.table(_HEADERS, cells, whole=True)
     elif not quiet:
-        render.note("mcpctl: there was nothing to do")
+        render.note("mcpctl: nothing to do")
 
 
 def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:
@@ -135,12 +136,12 @@ def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:
     if not waiting:
         return
     print()
-    render.say("a deploy would still change:")
+    render.say("these components still need a deploy:")
     for row in waiting:
         for each in row.pending:
-            render.say(f"  {full_name(row.service, each.component)}: {each.action}, {each.reason}")
+            render.say(f"  {full_name(row.service, each.component)}: {''.join(what_happens(each))}")
     for row in waiting:
-        render.say(f"`mcpctl deploy {row.service}` does that")
+        render.say(f"run `mcpctl deploy {row.service}`")
 
 
 def _has(rows: Iterable[ServiceOutcomeRow], results: Sequence[str]) -> bool:

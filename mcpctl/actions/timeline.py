@@ -72,7 +72,7 @@ def timeline(query: Query, window: Window, width: int) -> int:
         print_names(full_name(each.service, each.component) for each in components)
     elif components:
         _draw(components, window, width)
-    elif nothing := found.nothing("no component is known in that time"):
+    elif nothing := found.nothing("no component existed in that time"):
         render.note(f"mcpctl: {nothing}")
     return found.status
 
@@ -104,7 +104,9 @@ def _histories(told: _Told, window: Window) -> list[History]:
         render.note(f"mcpctl: node {node}: {told.then.warning}")
     if len(events) >= _MOST:
         # What happened between the start and the first of these is not known, and neither are the states.
-        render.note(f"mcpctl: node {node}: only the newest {_MOST} events are drawn; before them it is blank")
+        render.note(
+            f"mcpctl: node {node}: only the newest {_MOST} events are drawn; the time before them is left blank"
+        )
         then = [msgspec.structs.replace(each, observed=history.UNKNOWN) for each in then]
     return history.histories(node, then, events, alerts, window, operations)
 
@@ -113,12 +115,12 @@ def _draw(components: Sequence[History], window: Window, width: int) -> None:
     several = len({each.node for each in components}) > 1
     names = [_name(each, several) for each in components]
     # A third of the line is for names.
-    margin = min(max(map(len, ["WHAT", *names])), width // 3)
+    margin = min(max(map(len, ["TARGET", *names])), width // 3)
     columns = width - margin - _UPTIME - 2 * len(_GAP)
     lead = " " * margin + _GAP
     period = f"{render.moment(window.start)} to {render.moment(window.end)}"
     heading = period if len(period) <= columns else ""
-    render.say((f"{'WHAT':{margin}}{_GAP}{heading:{columns}}{_GAP}{'UPTIME':>{_UPTIME}}", "bold"))
+    render.say((f"{'TARGET':{margin}}{_GAP}{heading:{columns}}{_GAP}{'UPTIME':>{_UPTIME}}", "bold"))
     drawn: set[Cell] = set()
     for name, each in zip(names, components, strict=True):
         if deploys := history.marked(each.marks, "deployed", _DEPLOY, window, columns):

@@ -64,17 +64,17 @@ def password(path: Path) -> str:
     """The one line of a password file. Raises UsageError, which does not show it."""
     content = _private(path, "password")
     if content is None:
-        raise UsageError(f"the password file {path} does not exist; make it with mode 600, or run `mcpctl login`")
+        raise UsageError(f"the password file {path} does not exist; create it with mode 600, or run `mcpctl login`")
     line = content.removesuffix("\n").removesuffix("\r")
     if not line or "\n" in line:
-        raise UsageError(f"the password file {path} must hold one line, the password")
+        raise UsageError(f"the password file {path} must contain exactly one line, the password")
     return line
 
 
 def usable(token: str, source: str) -> str:
     """A token that an HTTP header can carry. Raises UsageError, which does not show it."""
     if not is_usable(token):
-        raise UsageError(f"{source} does not hold a token")
+        raise UsageError(f"{source} does not contain a token")
     return token
 
 
@@ -108,14 +108,14 @@ def _checked(descriptor: int, path: Path, kind: str) -> str:
     """What is looked at is what is read, whoever renames files in between."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:
-        raise UsageError(f"the {kind} file {path} cannot be read: it is not a file that holds a {kind}")
+        raise UsageError(f"the {kind} file {path} cannot be used: it is not a regular file, or it is too large")
     if found.st_uid != os.geteuid():
         raise UsageError(
-            f"the {kind} file {path} belongs to somebody else (user id {found.st_uid}), so it is not used: "
-            "make one of your own"
+            f"the {kind} file {path} belongs to another user (user ID {found.st_uid}), so it is not used: "
+            "create your own"
         )
     if found.st_mode & _OTHERS:
-        raise UsageError(f"the {kind} file {path} can be read by others, so it is not used: chmod 600 {path}")
+        raise UsageError(f"the {kind} file {path} can be read by others, so it is not used: run `chmod 600 {path}`")
     return os.read(descriptor, _MAX_BYTES).decode()
 
 

@@ -72,14 +72,14 @@ def login(server: Server, username: str, password: str, totp: str = "") -> Grant
     words = answer.words(password, totp)
     if answer.status == 401 and "totp" in words.lower() and not totp:
         raise TotpNeededError(
-            f"MCIAS at {server.url} wants a one-time code of {username}, which somebody must type: run `mcpctl login`"
+            f"MCIAS at {server.url} requires a one-time code for {username}: run `mcpctl login` in a terminal"
         )
     if answer.status == 401:
         what = "user name, password or one-time code" if totp else "user name or password"
-        raise WrongCredentialsError(f"MCIAS at {server.url} does not know {username} so: wrong {what}")
+        raise WrongCredentialsError(f"MCIAS at {server.url} rejected the login of {username}: wrong {what}")
     if answer.status == 403:
         raise MciasError(
-            f"MCIAS at {server.url} does not let {username} in: {words or 'denied by policy'}; ask who runs it"
+            f"MCIAS at {server.url} denied {username}: {words or 'denied by policy'}; ask its administrator"
         )
     return _grant(server, _LOGIN, answer, words)
 
@@ -112,12 +112,12 @@ def _grant(server: Server, path: str, answer: _Answer, words: str) -> Grant:
 def _unexpected(server: Server, path: str, answer: _Answer, words: str) -> MciasError:
     # A redirection is not followed: a password goes where the configuration says, and nowhere else.
     says = f": {words}" if words else ""
-    hint = "is mcias.server_url its address?" if 300 <= answer.status < 500 else "try again, or ask who runs it"
+    hint = "check mcias.server_url" if 300 <= answer.status < 500 else "try again, or ask its administrator"
     return MciasError(f"MCIAS at {server.url} answered {path} with HTTP {answer.status}{says}; {hint}")
 
 
 def _nonsense(server: Server, path: str) -> MciasError:
-    return MciasError(f"MCIAS at {server.url} answered {path} as MCIAS does not; is mcias.server_url its address?")
+    return MciasError(f"MCIAS at {server.url} did not answer {path} like an MCIAS server; check mcias.server_url")
 
 
 # -- HTTP

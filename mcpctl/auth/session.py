@@ -152,7 +152,7 @@ class Session:
         try:
             return self._kept(mcias.renew(self.account.server, token, _RENEWAL_PATIENCE_S).token)
         except CliError as error:
-            render.note(f"mcpctl: the token ends {_moment(token)} and could not be renewed: {error}")
+            render.note(f"mcpctl: the token expires {_moment(token)} and could not be renewed: {error}")
             return token
         finally:
             # Not before: who asks meanwhile waits for the new token, because the old one is worthless then.
@@ -164,17 +164,17 @@ class Session:
             credentials.keep(self.account.token_path, token)
         except OSError as error:
             path = self.account.token_path
-            render.note(f"mcpctl: the new token is used, and not kept: {path} cannot be written: {error.strerror}")
+            render.note(f"mcpctl: the new token is used but not stored: {path} cannot be written: {error.strerror}")
         return token
 
     def _ended(self, token: str) -> str:
-        return f"the token in {self.account.token_path} ended {_moment(token)}"
+        return f"the token in {self.account.token_path} expired {_moment(token)}"
 
 
 def _moment(token: str) -> str:
     """When it ends, for people."""
     life = credentials.lifetime(token)
     try:
-        return f"at {render.moment(datetime.fromtimestamp(life.end, UTC))}" if life else "at a time not known"
+        return f"at {render.moment(datetime.fromtimestamp(life.end, UTC))}" if life else "at an unknown time"
     except (OverflowError, ValueError, OSError):
-        return "at a time that no calendar has"
+        return "at an invalid time"

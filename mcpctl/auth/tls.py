@@ -16,7 +16,7 @@ def context(ca_cert: Path, whose: str, minimum: ssl.TLSVersion) -> ssl.SSLContex
         made.load_verify_locations(ca_cert)
     except FileNotFoundError:
         raise UsageError(
-            f"{whose}: {ca_cert} does not exist; it must hold the CA certificate that the server's is signed by"
+            f"{whose}: {ca_cert} does not exist; it must contain the certificate of the CA that signed the server's"
         ) from None
     except (OSError, ssl.SSLError) as error:
         raise UsageError(f"{whose}: {ca_cert} is not a CA certificate: {error}") from None
@@ -30,9 +30,9 @@ _EXPIRED, _NOT_YET_VALID, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64
 def why_not_trusted(error: ssl.SSLCertVerificationError, ca_cert: Path) -> str:
     """What is wrong with a certificate, and what mends it: its end, its name, or whoever signed it."""
     if error.verify_code == _EXPIRED:
-        return "its certificate has expired; it must be renewed there"
+        return "its certificate has expired; renew it there"
     if error.verify_code == _NOT_YET_VALID:
         return "its certificate is not valid yet; compare the clocks of both machines"
     if error.verify_code in (_WRONG_HOST, _WRONG_ADDRESS):
         return f"its certificate is for another name: {error.verify_message}"
-    return f"it is not one that {ca_cert} vouches for: {error.verify_message}; is that the right CA?"
+    return f"{ca_cert} did not sign its certificate: {error.verify_message}; is that the right CA?"

@@ -11,20 +11,20 @@ from mcpctl.commands.options import COMMON, Common, DryRun
 
 
 def adopt(
-    service: Annotated[str, Parameter(help="SERVICE.")],
+    service: Annotated[str, Parameter(help="The service.")],
     /,
     *,
     dry_run: DryRun = False,
     node: Annotated[
-        str, Parameter(help="The node. [default: the definition's, or the one that has such containers]")
+        str, Parameter(help="The node. [default: the definition's node, or the one that has such containers]")
     ] = "",
     common: Common = COMMON,
 ) -> int:
-    """Take containers that run already under management, without touching them.
+    """Bring existing containers under management, without touching them.
 
-    Every container called SERVICE-NAME becomes the component NAME; one that is just called SERVICE becomes a component
-    of that name. What belongs to another service is left alone and named. `mcpctl service export SERVICE` then writes
-    the definition, and a deploy of it changes nothing.
+    A container called SERVICE-NAME becomes the component NAME. A container called SERVICE becomes a component of the
+    same name. Containers of other services are left alone, and are listed. Afterwards, `mcpctl service export SERVICE`
+    writes the definition; deploying it changes nothing.
 
     For example: `mcpctl adopt web --dry-run`
     """

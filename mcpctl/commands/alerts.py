@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from mcpctl.actions import alerts
 from mcpctl.actions.query import Query
-from mcpctl.commands.options import COMMON, Common, Nodes, OneNode, What, instant, ledger_id, target
+from mcpctl.commands.options import COMMON, Common, Nodes, OneNode, Target, What, instant, ledger_id, target
 from mcpctl.config import Settings
 from mcpctl.definitions import definition
 from mcpctl.errors import UsageError
@@ -17,34 +17,36 @@ from protos import grammar
 
 
 def list_alerts(
-    what: What = "",
+    what: Target = "",
     /,
     *,
-    closed: Annotated[bool, Parameter(name=("--all", "-a"), negative="", help="Those that are over, too.")] = False,
-    limit: Annotated[int, Parameter(help="At most so many, the newest.")] = alerts.DEFAULT_ALERTS,
+    closed: Annotated[
+        bool, Parameter(name=("--all", "-a"), negative="", help="Include alerts that are closed.")
+    ] = False,
+    limit: Annotated[int, Parameter(help="Show at most this many, the newest.")] = alerts.DEFAULT_ALERTS,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """List the alerts that are open, and what is silenced.
+    """List open alerts and active silences.
 
     For example: `mcpctl alerts list web --all`
     """
     if limit < 1:
-        raise UsageError(f"--limit: {limit} is not a number of alerts")
+        raise UsageError(f"--limit must be at least 1, not {limit}")
     return alerts.list_alerts(Query(what, node, common.config, common.how), closed=closed, limit=limit)
 
 
 def ack(
-    alert: Annotated[int, Parameter(name="ID", help="The alert's id, as `mcpctl alerts list` shows it.")],
+    alert: Annotated[int, Parameter(name="ID", help="The ID of the alert, from `mcpctl alerts list`.")],
     /,
     *,
-    note: Annotated[str, Parameter(help="What others should know.")] = "",
+    note: Annotated[str, Parameter(help="A note for others.")] = "",
     node: OneNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Say that you have seen an alert.
+    """Acknowledge an alert.
 
-    Each node counts its own alerts: with several nodes, --node says whose it is.
+    Each node numbers its own alerts. If you have several nodes, give --node as well.
 
     For example: `mcpctl alerts ack 17 --node rift --note "disk is being replaced"`
     """
@@ -57,21 +59,22 @@ def silence(
     what: What,
     /,
     *,
-    reason: Annotated[str, Parameter(help="Why; shown to whoever lists alerts.")],
-    lasting: Annotated[str, Parameter(name="--for", help="So long: 30m, 2h, 1d.")] = "",
-    until: Annotated[str, Parameter(help="Until a time (2026-01-31T12:00), instead of --for.")] = "",
-    node: Annotated[str, Parameter(help="The node. [default: the one that the definition names]")] = "",
+    reason: Annotated[str, Parameter(help="Why; `mcpctl alerts list` shows it.")],
+    lasting: Annotated[str, Parameter(name="--for", help="How long: 30m, 2h, 1d.")] = "",
+    until: Annotated[str, Parameter(help="When it ends (2026-01-31T12:00), instead of --for.")] = "",
+    node: Annotated[str, Parameter(help="The node. [default: the definition's node]")] = "",
     common: Common = COMMON,
 ) -> int:
-    """Keep the alerts of a service or component quiet for a while.
+    """Silence the alerts of a service or component for a while.
 
-    It ends by itself, or with `mcpctl alerts unsilence`. What is kept quiet is still recorded and listed.
+    The silence ends by itself, or with `mcpctl alerts unsilence`. Silenced alerts are not sent, but they are recorded
+    and listed.
 
     For example: `mcpctl alerts silence web/api --for 2h --reason "moving the database"`
     """
     name, component = target(what)
     if not reason.strip():
-        raise UsageError("--reason: say why, so that others know what they will not hear of")
+        raise UsageError("--reason must not be empty: it tells others why these alerts are silent")
     end = _end(lasting, until)
     settings = common.settings()
     where = settings.usable_node(node or _defined_node(settings, name, component))
@@ -82,21 +85,21 @@ def unsilence(
     what: Annotated[
         str,
         Parameter(
-            name="WHAT", help="A silence's id, as `mcpctl alerts list` shows it; or SERVICE, or SERVICE/COMPONENT."
+            name="TARGET", help="The ID of a silence, from `mcpctl alerts list`; or SERVICE or SERVICE/COMPONENT."
         ),
     ],
     /,
     *,
     node: Annotated[
-        str, Parameter(help="The node. [default: the only one, or the one that the definition names]")
+        str, Parameter(help="The node. [default: the definition's node; for an ID, the only active node]")
     ] = "",
     common: Common = COMMON,
 ) -> int:
-    """End a silence before its time.
+    """End a silence early.
 
-    An id ends that one. SERVICE ends those of the service as a whole, SERVICE/COMPONENT those of the component alone.
-    What was kept quiet, and is not over, is told at once. Each node counts its own silences: with several nodes, --node
-    says whose an id is.
+    An ID ends that silence. SERVICE ends the silences of the whole service, SERVICE/COMPONENT only those of the
+    component. Alerts that were silenced and are still open are sent at once. Each node numbers its own silences: if you
+    have several nodes, give --node with an ID.
 
     For example: `mcpctl alerts unsilence web/api`
     """
@@ -113,7 +116,7 @@ def _defined_node(settings: Settings, service: str, component: str) -> str:
     try:
         found = definition.load(settings, service)
     except UsageError as error:
-        raise UsageError(f"{error}\n--node NAME says which node is meant, without a definition") from None
+        raise UsageError(f"{error}\nWithout a definition, give --node NAME") from None
     found.check_component(component)
     return found.service.node
 
@@ -121,7 +124,7 @@ def _defined_node(settings: Settings, service: str, component: str) -> str:
 def _end(lasting: str, until: str) -> datetime:
     """When a silence ends. Raises UsageError."""
     if bool(lasting) == bool(until):
-        raise UsageError("say how long: either --for 2h or --until 2026-01-31T12:00")
+        raise UsageError("give either --for, such as --for 2h, or --until, such as --until 2026-01-31T12:00")
     now = datetime.now(UTC)
     if lasting:
         try:
@@ -133,5 +136,5 @@ def _end(lasting: str, until: str) -> datetime:
     except ValueError:
         raise UsageError(f"--until: {until!r} is not a time (2026-01-31T12:00)") from None
     if end <= now:
-        raise UsageError(f"--until: {until!r} is over already")
+        raise UsageError(f"--until: {until!r} is in the past")
     return end

@@ -22,65 +22,62 @@ _WIDEST = 1000
 
 # Where each command is, and its line in the list of commands: the first of its docstring, without the import.
 COMMANDS = {
-    "login": ("login:login", "Log in to MCIAS, and keep the token."),
-    "logout": ("login:logout", "Make the token worthless, and forget it."),
-    "whoami": ("login:whoami", "Ask the nodes who you are to them, and until when."),
-    "deploy": ("changes:deploy", "Make services, or one component of one, run as their definitions say."),
-    "plan": ("plan:plan", "Show what a deploy would change, field by field; change nothing."),
-    "start": ("changes:start", "Want services or components running, and start them."),
-    "stop": ("changes:stop", "Want services or components stopped, and stop them."),
-    "restart": ("changes:restart", "Stop and start what should run; change no intent."),
-    "undeploy": ("changes:undeploy", "Stop and remove the containers of a service, and forget them."),
-    "sync": ("sync:sync", "Tell every node all that is declared; make nothing anew."),
-    "adopt": ("adopt:adopt", "Take containers that run already under management, without touching them."),
-    "purge": ("sync:purge", "Make the nodes forget what nothing declares and nothing runs."),
-    "recover": ("sync:recover", "Make again, from the nodes' registries, the containers that podman has lost."),
-    "operations": ("operations:operations", "List what is being changed on the nodes, and what was."),
-    "attach": ("operations:attach", "Follow an operation, from its first step to its end."),
-    "cancel": ("operations:cancel", "Take a running deploy back: everything is as it was before."),
-    "list": ("status:list_services", "List deployed services, from the nodes' registries."),
-    "ps": ("status:ps", "Show components as podman sees them now."),
-    "status": ("status:status", "Show what should run against what runs, and why they disagree."),
-    "dash": ("dash:dash", "Show the fleet on one screen: services, drift, alerts; and of each its history and logs."),
-    "logs": ("logs:logs", "Show what a service's components print, in the order of time."),
-    "events": ("events:events", "Show what happened, and what happens."),
-    "audit": ("audit:audit", "Show who called what on the nodes, and how it ended."),
-    "push": ("files:push", "Copy a file to a service's folder on its node."),
-    "pull": ("files:pull", "Copy a file from a service's folder on its node."),
-    "ls": ("files:ls", "List a service's files on its node."),
-    "diff-file": ("files:diff_file", "Compare a file here with one on a service's node."),
+    "login": ("login:login", "Log in to MCIAS and store the token."),
+    "logout": ("login:logout", "Revoke the token and delete it."),
+    "whoami": ("login:whoami", "Show who you are to the nodes, and when your token expires."),
+    "deploy": ("changes:deploy", "Deploy services or components as their definitions say."),
+    "plan": ("plan:plan", "Show what a deploy would change, without changing anything."),
+    "start": ("changes:start", "Start services or components, and keep them running."),
+    "stop": ("changes:stop", "Stop services or components, and keep them stopped."),
+    "restart": ("changes:restart", "Restart services or components."),
+    "undeploy": ("changes:undeploy", "Remove a service or component from its node."),
+    "sync": ("sync:sync", "Send all definitions to the nodes, without recreating containers."),
+    "adopt": ("adopt:adopt", "Bring existing containers under management, without touching them."),
+    "purge": ("sync:purge", "Delete the records of components that are not defined and do not run."),
+    "recover": ("sync:recover", "Recreate containers that podman has lost, from the nodes' registries."),
+    "operations": ("operations:operations", "List operations on the nodes: deploys and other changes."),
+    "attach": ("operations:attach", "Follow an operation until it ends."),
+    "cancel": ("operations:cancel", "Cancel a running deploy and roll it back."),
+    "list": ("status:list_services", "List deployed services."),
+    "ps": ("status:ps", "List containers and their current state in podman."),
+    "status": ("status:status", "Show what should run, what runs, and where the two differ."),
+    "dash": ("dash:dash", "Open a dashboard of the fleet: services, drift, alerts, history and logs."),
+    "logs": ("logs:logs", "Show the logs of a service or component."),
+    "events": ("events:events", "List events on the nodes."),
+    "audit": ("audit:audit", "List the calls that the nodes received: who called what, and the result."),
+    "push": ("files:push", "Copy a file or folder to a service's folder on its node."),
+    "pull": ("files:pull", "Copy a file or folder from a service's folder on its node."),
+    "ls": ("files:ls", "List the files in a service's folder on its node."),
+    "diff-file": ("files:diff_file", "Compare a local file with one in a service's folder on its node."),
     "timeline": ("timeline:timeline", "Draw the states of each component over time, with deploys and alerts."),
 }
 ALERT_COMMANDS = {
-    "list": ("alerts:list_alerts", "List the alerts that are open, and what is silenced."),
-    "ack": ("alerts:ack", "Say that you have seen an alert."),
-    "silence": ("alerts:silence", "Keep the alerts of a service or component quiet for a while."),
-    "unsilence": ("alerts:unsilence", "End a silence before its time."),
+    "list": ("alerts:list_alerts", "List open alerts and active silences."),
+    "ack": ("alerts:ack", "Acknowledge an alert."),
+    "silence": ("alerts:silence", "Silence the alerts of a service or component for a while."),
+    "unsilence": ("alerts:unsilence", "End a silence early."),
 }
 NODE_COMMANDS = {
-    "list": ("node:list_nodes", "List the nodes in the configuration, and how they are."),
-    "show": ("node:show", "Show one node: versions, podman, load, memory, disk."),
-    "add": ("node:add", "Add a node to the configuration; comments are kept."),
-    "remove": ("node:remove", "Remove a node from the configuration. What runs there runs on."),
-    "snapshot": (
-        "node_snapshot:snapshot",
-        "Bring a snapshot of a node's registry here: whole, checked, and readable by you alone.",
-    ),
-    "set-state": ("node:set_state", "Set a node's state; commands skip nodes that are not active."),
-    "prune": ("node_prune:prune", "Remove the images that nothing on a node uses, but for the newest."),
+    "list": ("node:list_nodes", "List the nodes in the configuration and their status."),
+    "show": ("node:show", "Show the details of a node: versions, load, memory, disk."),
+    "add": ("node:add", "Add a node to the configuration."),
+    "remove": ("node:remove", "Remove a node from the configuration."),
+    "snapshot": ("node_snapshot:snapshot", "Download a snapshot of a node's registry."),
+    "set-state": ("node:set_state", "Mark a node as active, inactive or down in the configuration."),
+    "prune": ("node_prune:prune", "Remove unused images from a node, except the newest ones."),
 }
 SERVICE_COMMANDS = {
-    "list": ("service:list_definitions", "List the definitions, also those that are wrong; ask no node."),
-    "show": ("service:show", "Show a definition as it is effective, defaults included."),
-    "edit": ("service:edit", "Edit a definition: checked, compared with what runs, and replaced as a whole."),
-    "export": ("service:export", "Write a service for another program: a definition, quadlet, kube or compose."),
-    "import": ("service:import_service", "Make a definition of a compose file."),
+    "list": ("service:list_definitions", "List the definitions on this machine."),
+    "show": ("service:show", "Show a definition, with defaults filled in."),
+    "edit": ("service:edit", "Edit a definition: check it and show the plan before it is saved."),
+    "export": ("service:export", "Export a service as a definition, quadlet, kube or compose file."),
+    "import": ("service:import_service", "Create a definition from a compose file."),
 }
 COMPLETION_COMMANDS = {
-    "bash": ("completion:bash", "Print the script for bash."),
-    "zsh": ("completion:zsh", "Print the script for zsh."),
-    "fish": ("completion:fish", "Print the script for fish."),
-    "install": ("completion:install", "Put the script where your shell finds it, and say what is left to do."),
+    "bash": ("completion:bash", "Print the completion script for bash."),
+    "zsh": ("completion:zsh", "Print the completion script for zsh."),
+    "fish": ("completion:fish", "Print the completion script for fish."),
+    "install": ("completion:install", "Install completion for your shell."),
 }
 # Commands by the word that they stand behind, "" for none.
 _GROUPS = {
@@ -97,19 +94,20 @@ def build(words: list[str]) -> App:
     """The application, for the command line ``words``."""
     app = App(
         name="mcpctl",
-        help="Tells the agents of your nodes what should run, and shows what does.",
+        help="Deploy services to your nodes, and see what runs there.",
         version=f"mcpctl {__version__}",
+        default_parameter=Parameter(show_default=_shown_default),
         result_action="return_int_as_exit_code_else_zero",
         # `mcpctl.__main__` says what Ctrl-C means.
         suppress_keyboard_interrupt=False,
     )
-    node = App(name="node", help="The nodes in the configuration.")
-    alerts = App(name="alerts", help="What the nodes had to tell, and whether anybody has seen it.")
-    service = App(name="service", help="The definitions of your services: what they say, and other notations of it.")
+    node = App(name="node", help="Manage the nodes in the configuration.")
+    alerts = App(name="alerts", help="List, acknowledge and silence alerts.")
+    service = App(name="service", help="List, show, edit, import and export service definitions.")
     app.command(node)
     app.command(alerts)
     app.command(service)
-    completion = App(name="completion", help="What makes bash, zsh or fish complete mcpctl's command lines.")
+    completion = App(name="completion", help="Set up completion for bash, zsh or fish.")
     app.command(completion)
     app.command(version)
     app.command(help_, name="help")
@@ -123,13 +121,20 @@ def build(words: list[str]) -> App:
     return app
 
 
+def _shown_default(default: object) -> str | None:
+    """A default as help shows it; None for one that tells nothing, as that a flag is off."""
+    if default is None or default is False or default in ("", ()):
+        return None
+    return str(default)
+
+
 def version() -> None:
-    """Show the version."""
+    """Show the version of mcpctl."""
     print(f"mcpctl {__version__}")
 
 
-def help_(*command: Annotated[str, Parameter(help="The command. [default: all of them, in a list]")]) -> None:
-    """Show the help of a command, as --help does.
+def help_(*command: Annotated[str, Parameter(help="The command. [default: list all commands]")]) -> None:
+    """Show help for a command, as --help does.
 
     For example: `mcpctl help deploy`
     """
@@ -178,7 +183,7 @@ def _about_watch(words: list[str]) -> str | None:
         name, has_value, value = word.partition("=")
         if name in _WATCH and (has_value or _NUMBER.fullmatch(following)):
             pace = value or following
-            return f"{name} takes no value, and {pace!r} is one; `--watch --interval SECONDS` says how often"
+            return f"{name} takes no value, but you gave {pace!r}; use `--watch --interval SECONDS` to set how often"
     return None
 
 

@@ -14,25 +14,25 @@ from mcpctl.errors import UsageError
 
 def audit(
     *,
-    since: Annotated[str, Parameter(help="From this long ago (2h), or from a time (2026-01-31T12:00).")] = "",
-    caller: Annotated[str, Parameter(help="Only what this one called.")] = "",
-    method: Annotated[str, Parameter(help="Only calls of this RPC: Deploy, ListAudit.")] = "",
-    limit: Annotated[int, Parameter(help="At most so many of each node, the newest.")] = calls.DEFAULT_ENTRIES,
+    since: Annotated[str, Parameter(help="Show calls since a time (2026-01-31T12:00) or a duration ago (2h).")] = "",
+    caller: Annotated[str, Parameter(help="Show only calls by this caller.")] = "",
+    method: Annotated[str, Parameter(help="Show only calls of this RPC, such as Deploy.")] = "",
+    limit: Annotated[int, Parameter(help="Show at most this many per node, the newest.")] = calls.DEFAULT_ENTRIES,
     follow: Annotated[
-        bool, Parameter(name=("--follow", "-f"), negative="", help="Then what is called, until Ctrl-C.")
+        bool, Parameter(name=("--follow", "-f"), negative="", help="Keep showing new calls until Ctrl-C.")
     ] = False,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Show who called what on the nodes, and how it ended.
+    """List the calls that the nodes received: who called what, and the result.
 
-    Refused calls too. With --follow, JSON is one line per call, and what asks for the audit itself is left out, unless
-    --method ListAudit wants it.
+    The list includes refused calls. With --follow, JSON output is one line per call, and calls that read the audit log
+    are left out, unless you ask for them with --method ListAudit.
 
     For example: `mcpctl audit --since 24h --method Deploy`
     """
     if limit < 1:
-        raise UsageError(f"--limit: {limit} is not a number of calls")
+        raise UsageError(f"--limit must be at least 1, not {limit}")
     query = Query("", node, common.config, common.how)
     wanted = calls.Wanted(past(since, "--since"), caller, method, limit)
     return calls.follow(query, wanted) if follow else calls.audit(query, wanted)

@@ -11,54 +11,62 @@ from mcpctl.actions import lifecycle
 from mcpctl.commands.options import COMMON, Common, DryRun, Force, What, Whats
 from mcpctl.errors import UsageError
 
-Wait = Annotated[bool, Parameter(negative="", help="Wait for an operation that holds the service.")]
+Wait = Annotated[bool, Parameter(negative="", help="Wait for a running operation on the service, instead of failing.")]
 
 
 def deploy(
     *what: Whats,
-    image: Annotated[str, Parameter(help="This image for the component, once, whatever its definition says.")] = "",
+    image: Annotated[
+        str, Parameter(help="Deploy this image instead of the one in the definition, this time only.")
+    ] = "",
     dry_run: DryRun = False,
-    plan: Annotated[str, Parameter(help="Only if this plan, as `mcpctl plan` shows it, still holds.")] = "",
+    plan: Annotated[str, Parameter(help="Deploy only if this plan from `mcpctl plan` still holds.")] = "",
     force: Force = False,
     accept_loss: Annotated[
-        bool, Parameter(negative="", help="Make adopted containers anew without what no definition can say.")
+        bool,
+        Parameter(
+            negative="", help="Recreate adopted containers without the settings that a definition cannot express."
+        ),
     ] = False,
     wait: Wait = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"), negative="", help="Without a name: do not ask.")] = False,
+    yes: Annotated[
+        bool, Parameter(name=("--yes", "-y"), negative="", help="Deploy all definitions without asking.")
+    ] = False,
     and_undeploy_old: Annotated[
         bool,
         Parameter(
             negative="",
-            help="Then undeploy it where it ran before; for a moment both run.",
+            help="Then undeploy it from the node where it ran before; for a moment, both run.",
         ),
     ] = False,
     common: Common = COMMON,
 ) -> int:
-    """Make services, or one component of one, run as their definitions say.
+    """Deploy services or components as their definitions say.
 
-    What is unchanged is not touched. When a step fails, everything of that service is put back as it was. An adopted
-    container that has what no definition can say is made anew only with --accept-loss; `mcpctl plan` lists what that
-    is. A service whose definition names another node than the one that runs it is refused, since it would run twice.
+    Unchanged containers are not touched. If a step fails, the whole service is rolled back. An adopted container may
+    have settings that a definition cannot express: `mcpctl plan` lists them, and the deploy needs --accept-loss to drop
+    them. If the definition names a new node and the old node still runs the service, the deploy is refused, because
+    the service would run twice.
 
-    Without a name all definitions are deployed: the plans are shown first, and nothing is done before you say yes, or
-    unless --yes is given. Of several services those on different nodes are deployed at once, those on one node one
-    after the other. One that fails stops no other.
+    Without a TARGET, all definitions are deployed: mcpctl shows the plans and asks first, unless you give --yes. Nodes
+    are deployed to in parallel, the services of one node one after the other. If one service fails, the others
+    continue.
 
     For example: `mcpctl deploy web`
     """
     if dry_run and plan:
-        raise UsageError("--dry-run makes a plan, and takes none")
+        raise UsageError("--dry-run cannot be given with --plan")
     of_one = {"--image": image, "--plan": plan, "--and-undeploy-old": and_undeploy_old}
     if len(what) != 1 and (option := next((name for name, value in of_one.items() if value), "")):
-        raise UsageError(f"{option} is for one service: say which")
+        raise UsageError(f"{option} needs exactly one service")
     asked = deploying.Request(image, dry_run, plan, force, accept_loss, wait, yes, and_undeploy_old)
     return deploying.deploy(common.settings(), what, asked, common.how)
 
 
 def start(*what: Whats, wait: Wait = False, common: Common = COMMON) -> int:
-    """Want services or components running, and start them.
+    """Start services or components, and keep them running.
 
-    Writes active = true into the definition, which is the source of truth, and tells the agent.
+    Sets active = true in the definition, then starts the containers on the node.
 
     For example: `mcpctl start web/api`
     """
@@ -67,9 +75,9 @@ def start(*what: Whats, wait: Wait = False, common: Common = COMMON) -> int:
 
 
 def stop(*what: Whats, wait: Wait = False, common: Common = COMMON) -> int:
-    """Want services or components stopped, and stop them.
+    """Stop services or components, and keep them stopped.
 
-    Writes active = false into the definition, which is the source of truth, and tells the agent.
+    Sets active = false in the definition, then stops the containers on the node.
 
     For example: `mcpctl stop web`
     """
@@ -78,7 +86,9 @@ def stop(*what: Whats, wait: Wait = False, common: Common = COMMON) -> int:
 
 
 def restart(*what: Whats, wait: Wait = False, common: Common = COMMON) -> int:
-    """Stop and start what should run; change no intent.
+    """Restart services or components.
+
+    Components that should be stopped stay stopped.
 
     For example: `mcpctl restart web/api`
     """
@@ -91,14 +101,14 @@ def undeploy(
     /,
     *,
     node: Annotated[
-        str, Parameter(help="The node, for a service that has no definition any more, or one for another node.")
+        str, Parameter(help="The node, if the service has no definition, or its definition names another node.")
     ] = "",
     wait: Wait = False,
     common: Common = COMMON,
 ) -> int:
-    """Stop and remove the containers of a service, and forget them.
+    """Remove a service or component from its node.
 
-    Its definition stays, with active = false.
+    Stops and removes the containers, and deletes their records on the node. The definition stays, with active = false.
 
     For example: `mcpctl undeploy web`
     """
@@ -109,6 +119,6 @@ def _check_named(command: str, what: tuple[str, ...]) -> None:
     """Raises UsageError."""
     if not what:
         raise UsageError(
-            f"{command} needs to know what: `mcpctl {command} SERVICE`, or SERVICE/COMPONENT, or several of those; "
+            f"{command} needs at least one SERVICE or SERVICE/COMPONENT: `mcpctl {command} SERVICE`; "
             "`mcpctl service list` lists the services"
         )

@@ -15,7 +15,7 @@ from mcpctl.ui import render
 
 
 def bash() -> int:
-    """Print the script for bash.
+    """Print the completion script for bash.
 
     For example: `source <(mcpctl completion bash)`
     """
@@ -24,7 +24,7 @@ def bash() -> int:
 
 
 def zsh() -> int:
-    """Print the script for zsh.
+    """Print the completion script for zsh.
 
     For example: `source <(mcpctl completion zsh)`
     """
@@ -33,7 +33,7 @@ def zsh() -> int:
 
 
 def fish() -> int:
-    """Print the script for fish.
+    """Print the completion script for fish.
 
     For example: `mcpctl completion fish | source`
     """
@@ -43,17 +43,18 @@ def fish() -> int:
 
 def install(
     *,
-    shell: Annotated[Shell | None, Parameter(help="The shell. [default: the one that SHELL names]")] = None,
+    shell: Annotated[Shell | None, Parameter(help="The shell. [default: the one in SHELL]")] = None,
 ) -> int:
-    """Put the script where your shell finds it, and say what is left to do.
+    """Install completion for your shell.
 
-    For you alone: it needs no root. The script stays right when mcpctl is upgraded.
+    Installs it for you only, so it needs no root, and tells you what is left to do. It stays valid when you upgrade
+    mcpctl.
 
     For example: `mcpctl completion install --shell zsh`
     """
     shell = shell or shells.of_user(os.environ)
     done = shells.install(shell, os.environ, Path.home())
-    render.say(f"{done.path}: {'written' if done.is_new else 'is there already'}")
+    render.say(f"{done.path}: {'written' if done.is_new else 'already there'}")
     for line in done.advice.splitlines():
         render.say(line)
     return DONE

@@ -23,46 +23,45 @@ _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 _LARGEST_USER = 2**32 - 2
 
 Service = Annotated[str, Parameter(name="SERVICE", help="The service.")]
-OnNode = Annotated[
-    str, Parameter(name="--node", show_default=False, help="The node. [default: the one in the service's definition]")
-]
+OnNode = Annotated[str, Parameter(name="--node", show_default=False, help="The node. [default: the definition's node]")]
 Recursive = Annotated[
-    bool, Parameter(name=("--recursive", "-r"), negative="", help="A folder, with all files and folders in it.")
+    bool, Parameter(name=("--recursive", "-r"), negative="", help="Copy a folder, with everything in it.")
 ]
 
 
 def push(
-    source: Annotated[str, Parameter(name="LOCAL", help="The file here.")],
+    source: Annotated[str, Parameter(name="LOCAL", help="The local file or folder.")],
     service: Service,
     path: Annotated[
         str,
         Parameter(
             name="PATH",
             show_default=False,
-            help="Where to in the service's folder; what ends with / or is a folder there: into that. [default: its "
-            "name here]",
+            help="The destination in the service's folder; if it ends with / or is a folder, copy into it. [default: "
+            "the local name]",
         ),
     ] = "",
     /,
     *,
     recursive: Recursive = False,
     mode: Annotated[
-        str, Parameter(show_default=False, help="The files' permissions there: 0640. [default: as here]")
+        str,
+        Parameter(show_default=False, help="Permissions on the node, such as 0640. [default: those of the local file]"),
     ] = "",
     chown: Annotated[
         str,
         Parameter(
             show_default=False,
-            help="The owner there, UID:GID, as the service's containers see them. [default: the agent's user]",
+            help="Owner on the node as UID:GID, as the service's containers see it. [default: mcpd's user]",
         ),
     ] = "",
     node: OnNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Copy a file to a service's folder on its node.
+    """Copy a file or folder to a service's folder on its node.
 
-    It gets there whole or not at all, and its checksum is compared. Folders are made as needed. What a folder has in
-    it is sent file by file; links are skipped.
+    A file arrives whole or not at all, and its checksum is verified. Missing folders are created. Files of a folder are
+    sent one by one; symbolic links are skipped.
 
     For example: `mcpctl push app.ini web conf/ --mode 0640`
     """
@@ -79,7 +78,7 @@ def push(
 
 def pull(
     service: Service,
-    path: Annotated[str, Parameter(name="PATH", help="The file's path in the service's folder.")],
+    path: Annotated[str, Parameter(name="PATH", help="The path in the service's folder.")],
     destination: Annotated[
         str,
         Parameter(
@@ -87,29 +86,29 @@ def pull(
             # For the single -, which is no option.
             allow_leading_hyphen=True,
             show_default=False,
-            help="Where to; a folder: into that; - is standard output. [default: its name there]",
+            help="The local destination; if it is a folder, copy into it; - is stdout. [default: the name on the node]",
         ),
     ] = "",
     /,
     *,
     recursive: Recursive = False,
-    force: Annotated[bool, Parameter(negative="", help="Overwrite files that exist here.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Overwrite existing local files.")] = False,
     node: OnNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Copy a file from a service's folder on its node.
+    """Copy a file or folder from a service's folder on its node.
 
-    It gets here whole or not at all, and its checksum is compared. Links in a folder are skipped.
+    A file arrives whole or not at all, and its checksum is verified. Symbolic links in a folder are skipped.
 
     For example: `mcpctl pull web conf/app.ini`
     """
     where = remote.checked(path).removesuffix("/")
     if not where and not recursive:
-        raise UsageError(f"{path!r} is the service's folder; --recursive copies it with all that is in it")
+        raise UsageError(f"{path!r} is the service's folder; --recursive copies a folder")
     to = None if destination == _STANDARD_OUTPUT else _destination(destination, remote.last_name(where, service))
     if to is None and (recursive or common.json):
         option = "--recursive" if recursive else "--output json"
-        raise UsageError(f"{option} cannot be given with LOCAL -: standard output takes one file, and nothing else")
+        raise UsageError(f"{option} cannot be given with LOCAL -: stdout can take one file and nothing else")
     if to is not None and not recursive:
         local.check_free(to, force=force)
     settings = common.settings()
@@ -120,42 +119,49 @@ def pull(
 def ls(
     service: Service,
     path: Annotated[
-        str, Parameter(name="PATH", show_default=False, help="A folder in the service's folder. [default: that itself]")
+        str,
+        Parameter(
+            name="PATH", show_default=False, help="A folder in the service's folder. [default: the service's folder]"
+        ),
     ] = "",
     /,
     *,
     limit: Annotated[
-        int | None, Parameter(show_default=False, help="At most so many, the first by name. [default: all]")
+        int | None, Parameter(show_default=False, help="Show at most this many, the first by name. [default: all]")
     ] = None,
     node: OnNode = "",
     common: Common = COMMON,
 ) -> int:
-    """List a service's files on its node.
+    """List the files in a service's folder on its node.
 
     For example: `mcpctl ls web conf`
     """
     if limit is not None and limit < 1:
-        raise UsageError(f"--limit: {limit} is not a number of files")
+        raise UsageError(f"--limit must be at least 1, not {limit}")
     where = remote.checked(path).removesuffix("/")
     settings = common.settings()
     return files.ls(settings, _node(settings, service, node), service, where, limit, how=common.how)
 
 
 def diff_file(
-    source: Annotated[str, Parameter(name="LOCAL", help="The file here.")],
+    source: Annotated[str, Parameter(name="LOCAL", help="The local file.")],
     service: Service,
     path: Annotated[
         str,
-        Parameter(name="PATH", show_default=False, help="As push takes it. [default: the file's name here]"),
+        Parameter(
+            name="PATH",
+            show_default=False,
+            help="The path in the service's folder, as for push. [default: the local name]",
+        ),
     ] = "",
     /,
     *,
     node: OnNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Compare a file here with one on a service's node.
+    """Compare a local file with one in a service's folder on its node.
 
-    By size, checksum and permissions. Exits with 0 when they are the same, with 1 when they differ.
+    Compares size, checksum and permissions. The exit status is 0 if the files are the same, 1 if they differ.
 
     For example: `mcpctl diff-file app.ini web conf/`
     """
@@ -175,7 +181,7 @@ def _node(settings: Settings, service: str, name: str) -> Node:
     try:
         found = definition.load(settings, service)
     except UsageError as error:
-        raise UsageError(f"{error}\nWithout a definition, --node NAME says where the service's files are.") from None
+        raise UsageError(f"{error}\nWithout a definition, give --node NAME.") from None
     return settings.usable_node(found.service.node)
 
 
@@ -184,7 +190,7 @@ def _own_name(path: str) -> str:
     name = Path(path).name
     name = Path(path).resolve().name if name in ("", "..") else name
     if not name:
-        raise UsageError(f"{path!r} has no name of its own that it could have on the node")
+        raise UsageError(f"{path!r} has no file name to use on the node; give PATH")
     return remote.checked(name)
 
 
@@ -192,11 +198,11 @@ def _destination(text: str, name: str) -> Path:
     """Raises UsageError."""
     path = Path(text or name)
     if text.startswith("-"):
-        raise UsageError(f"{text!r} is no option of pull; a file with that name is ./{text}")
+        raise UsageError(f"pull has no option {text!r}; for a file of that name write ./{text}")
     if text and path.is_dir():
         return path / name
     if text.endswith("/"):
-        raise UsageError(f"{text} is no folder; `mkdir` makes one")
+        raise UsageError(f"{text} is not a folder; create it with `mkdir`")
     return path
 
 
@@ -204,7 +210,7 @@ def _permissions(text: str) -> int | None:
     if not text:
         return None
     if not _MODE.fullmatch(text):
-        raise UsageError(f"--mode: {text!r} are not permissions in octal digits: 0640")
+        raise UsageError(f"--mode: {text!r} is not an octal mode, such as 0640")
     return int(text, 8)
 
 
@@ -213,5 +219,5 @@ def _owner(text: str) -> str:
         return ""
     match = _OWNER.fullmatch(text)
     if not match or any(int(number) > _LARGEST_USER for number in match.groups()):
-        raise UsageError(f"--chown: {text!r} is not UID:GID, two numbers: 1000:1000")
+        raise UsageError(f"--chown: {text!r} is not UID:GID, such as 1000:1000")
     return text

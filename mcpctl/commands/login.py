@@ -13,14 +13,14 @@ from mcpctl.commands.options import COMMON, Common, Nodes
 def login(
     *,
     username: Annotated[
-        str, Parameter(help="Whom to log in. [default: auth.username of the configuration, else you are asked]")
+        str, Parameter(help="User name. [default: auth.username in the configuration; else mcpctl asks]")
     ] = "",
     common: Common = COMMON,
 ) -> int:
-    """Log in to MCIAS, and keep the token.
+    """Log in to MCIAS and store the token.
 
-    Asks for the password, and for a one-time code when MCIAS wants one; with a password_file in the configuration it
-    asks nothing.
+    Asks for the password, and for a one-time code if MCIAS needs one. With password_file in the configuration, it does
+    not ask for a password.
 
     For example: `mcpctl login --username kyle`
     """
@@ -28,9 +28,9 @@ def login(
 
 
 def logout(*, common: Common = COMMON) -> int:
-    """Make the token worthless, and forget it.
+    """Revoke the token and delete it.
 
-    The token file is removed even when MCIAS cannot be told; the token is good until its end then.
+    If MCIAS cannot be reached, the token file is deleted all the same, but the token stays valid until it expires.
 
     For example: `mcpctl logout`
     """
@@ -38,7 +38,7 @@ def logout(*, common: Common = COMMON) -> int:
 
 
 def whoami(*, node: Nodes = (), common: Common = COMMON) -> int:
-    """Ask the nodes who you are to them, and until when.
+    """Show who you are to the nodes, and when your token expires.
 
     For example: `mcpctl whoami --node rift`
     """

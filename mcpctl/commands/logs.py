@@ -17,25 +17,27 @@ def logs(
     /,
     *,
     follow: Annotated[
-        bool, Parameter(name=("--follow", "-f"), negative="", help="Then what is printed, until Ctrl-C.")
+        bool, Parameter(name=("--follow", "-f"), negative="", help="Keep showing new lines until Ctrl-C.")
     ] = False,
     tail: Annotated[
         int | None,
-        Parameter(name=("--tail", "-n"), help="Only the last so many lines of each component. [default: all]"),
+        Parameter(name=("--tail", "-n"), help="Show only the last N lines of each component. [default: all]"),
     ] = None,
-    since: Annotated[str, Parameter(help="From this long ago (10m), or from a time (2026-01-31T12:00).")] = "",
-    timestamps: Annotated[bool, Parameter(name=("--timestamps", "-t"), negative="", help="Show when, too.")] = False,
+    since: Annotated[str, Parameter(help="Show lines since a time (2026-01-31T12:00) or a duration ago (10m).")] = "",
+    timestamps: Annotated[
+        bool, Parameter(name=("--timestamps", "-t"), negative="", help="Show the time of each line.")
+    ] = False,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Show what a service's components print, in the order of time.
+    """Show the logs of a service or component.
 
-    With --output json, one line of JSON per line.
+    The lines of all components are merged in order of time. With --output json, each is one line of JSON.
 
     For example: `mcpctl logs web/api -f --tail 20`
     """
     if tail is not None and tail < 0:
-        raise UsageError(f"--tail: {tail} is not a number of lines")
+        raise UsageError(f"--tail must not be negative, but it is {tail}")
     query = Query(what, node, common.config, common.how)
     wanted = lines.Wanted(tail, past(since, "--since"), timestamps)
     return lines.follow(query, wanted) if follow else lines.logs(query, wanted)

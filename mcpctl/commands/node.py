@@ -13,23 +13,27 @@ from mcpctl.config import NodeState
 from mcpctl.errors import UsageError
 from protos import grammar
 
+Name = Annotated[str, Parameter(name="NODE", help="The node.")]
+
 
 def list_nodes(
     *,
-    offline: Annotated[bool, Parameter(negative="", help="Ask no node: only what the configuration says.")] = False,
+    offline: Annotated[
+        bool, Parameter(negative="", help="Do not contact the nodes; show only the configuration.")
+    ] = False,
     common: Common = COMMON,
 ) -> int:
-    """List the nodes in the configuration, and how they are.
+    """List the nodes in the configuration and their status.
 
-    Active nodes are asked, all at once. One that does not answer is a row that says why.
+    Contacts all active nodes in parallel. For a node that does not answer, the PROBLEM column says why.
 
     For example: `mcpctl node list --offline`
     """
     return nodes.list_nodes(common.settings(), common.how, offline=offline)
 
 
-def show(name: str, /, *, common: Common = COMMON) -> int:
-    """Show one node: versions, podman, load, memory, disk.
+def show(name: Name, /, *, common: Common = COMMON) -> int:
+    """Show the details of a node: versions, load, memory, disk.
 
     For example: `mcpctl node show rift`
     """
@@ -37,23 +41,24 @@ def show(name: str, /, *, common: Common = COMMON) -> int:
 
 
 def add(
-    name: str,
-    address: str,
+    name: Annotated[str, Parameter(name="NAME", help="The name of the node, as definitions use it.")],
+    address: Annotated[str, Parameter(name="ADDRESS", help="HOST:PORT of its mcpd.")],
     /,
     *,
     ca_cert: Annotated[
-        Path | None, Parameter(help="Who signed its certificate, in PEM. [default: tls.ca_cert of the configuration]")
+        Path | None,
+        Parameter(help="The CA certificate of the node, in PEM. [default: tls.ca_cert in the configuration]"),
     ] = None,
     token_path: Annotated[
         Path | None,
-        Parameter(help="A file with a token for this node. [default: auth.token_path of the configuration]"),
+        Parameter(help="A file with a token for this node. [default: auth.token_path in the configuration]"),
     ] = None,
-    no_check: Annotated[bool, Parameter(negative="", help="Add it without asking it anything.")] = False,
+    no_check: Annotated[bool, Parameter(negative="", help="Add the node without contacting it.")] = False,
     common: Common = COMMON,
 ) -> int:
-    """Add a node to the configuration; comments are kept.
+    """Add a node to the configuration.
 
-    It is asked who it is first; one that does not answer, or calls itself by another name, is not added.
+    Contacts the node first, and adds it only if it answers and has the same name. Comments in the file are kept.
 
     For example: `mcpctl node add rift 100.95.252.120:9444 --ca-cert rift.pem --token-path rift.token`
     """
@@ -65,16 +70,26 @@ def add(
     return nodes.add(common.settings(), name, address, ca_cert, token_path, common.how, check=not no_check)
 
 
-def remove(name: str, /, *, common: Common = COMMON) -> int:
-    """Remove a node from the configuration. What runs there runs on.
+def remove(name: Name, /, *, common: Common = COMMON) -> int:
+    """Remove a node from the configuration.
+
+    The services on the node keep running.
 
     For example: `mcpctl node remove rift`
     """
     return nodes.remove(common.settings(), name, common.how)
 
 
-def set_state(name: str, state: NodeState, /, *, common: Common = COMMON) -> int:
-    """Set a node's state; commands skip nodes that are not active.
+def set_state(
+    name: Name,
+    state: Annotated[NodeState, Parameter(name="STATE", help="The new state.")],
+    /,
+    *,
+    common: Common = COMMON,
+) -> int:
+    """Mark a node as active, inactive or down in the configuration.
+
+    Commands skip nodes that are not active.
 
     For example: `mcpctl node set-state rift down`
     """

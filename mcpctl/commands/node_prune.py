@@ -18,18 +18,18 @@ def prune(
     /,
     *,
     keep: Annotated[
-        int | None, Parameter(help="So many images of each repository stay, the newest, for a way back. [default: 3]")
+        int | None, Parameter(help="Keep this many of the newest images of each repository. [default: 3]")
     ] = None,
     dry_run: DryRun = False,
     common: Common = COMMON,
 ) -> int:
-    """Remove the images that nothing on a node uses, but for the newest.
+    """Remove unused images from a node, except the newest ones.
 
-    An image stays that a container has, running or not, or that a recorded component names; and so do the newest ones
-    of each repository. Nothing is removed while something is being changed on the node.
+    Images that a container, running or not, or a recorded component uses are kept. So are the newest images of each
+    repository, so that you can go back to them. Nothing is removed while an operation runs on the node.
 
     For example: `mcpctl node prune rift --dry-run`
     """
     if keep is not None and not 0 <= keep <= _LARGEST_KEEP:
-        raise UsageError(f"--keep: {keep} is not a number of images")
+        raise UsageError(f"--keep must be 0 to {_LARGEST_KEEP}, not {keep}")
     return action.prune(common.settings(), name, keep, common.how, dry_run=dry_run)

@@ -13,17 +13,20 @@ from mcpctl.commands.options import COMMON, Common
 def snapshot(
     name: Annotated[str, Parameter(name="NODE", help="The node.")],
     file: Annotated[
-        str, Parameter(name="FILE", show_default=False, help="Where to. [default: NODE-TIME.db in the current folder]")
+        str,
+        Parameter(
+            name="FILE", show_default=False, help="The local file. [default: NODE-TIME.db in the current folder]"
+        ),
     ] = "",
     /,
     *,
-    force: Annotated[bool, Parameter(negative="", help="Replace FILE when it is there.")] = False,
+    force: Annotated[bool, Parameter(negative="", help="Overwrite FILE if it exists.")] = False,
     common: Common = COMMON,
 ) -> int:
-    """Bring a snapshot of a node's registry here: whole, checked, and readable by you alone.
+    """Download a snapshot of a node's registry.
 
-    It has everything that was ever declared there, values of environment variables included. `mcpd restore` puts it
-    back, on that node or on the one that takes its place.
+    The file is checked, and only you can read it. It holds everything that was ever declared on the node, including the
+    values of environment variables. `mcpd restore` restores it, on the same node or on its replacement.
 
     For example: `mcpctl node snapshot rift rift.db`
     """

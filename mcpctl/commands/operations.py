@@ -12,33 +12,34 @@ from mcpctl.errors import UsageError
 
 
 def operations(
-    service: Annotated[str, Parameter(help="Only those of this service.")] = "",
+    service: Annotated[str, Parameter(help="Show only operations of this service. [default: all]")] = "",
     /,
     *,
-    running: Annotated[bool, Parameter(negative="", help="Only those that are not over.")] = False,
-    limit: Annotated[int, Parameter(help="At most so many of each node, the newest.")] = action.DEFAULT_OPERATIONS,
+    running: Annotated[bool, Parameter(negative="", help="Show only operations that are still running.")] = False,
+    limit: Annotated[int, Parameter(help="Show at most this many per node, the newest.")] = action.DEFAULT_OPERATIONS,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """List what is being changed on the nodes, and what was.
+    """List operations on the nodes: deploys and other changes.
 
     For example: `mcpctl operations web --running`
     """
     if limit < 1:
-        raise UsageError(f"--limit: {limit} is not a number of operations")
+        raise UsageError(f"--limit must be at least 1, not {limit}")
     return action.operations(common.query(service, node), running=running, limit=limit)
 
 
 def attach(
-    operation: Annotated[int, Parameter(name="ID", help="The operation's id, as `mcpctl operations` shows it.")],
+    operation: Annotated[int, Parameter(name="ID", help="The ID of the operation, from `mcpctl operations`.")],
     /,
     *,
     node: OneNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Follow an operation, from its first step to its end.
+    """Follow an operation until it ends.
 
-    Each node counts its own operations: with several nodes, --node says whose it is.
+    Shows all steps from the first. Each node numbers its own operations. If you have several nodes, give --node as
+    well.
 
     For example: `mcpctl attach 17 --node rift`
     """
@@ -49,16 +50,16 @@ def attach(
 
 
 def cancel(
-    operation: Annotated[int, Parameter(name="ID", help="The operation's id, as `mcpctl operations` shows it.")],
+    operation: Annotated[int, Parameter(name="ID", help="The ID of the operation, from `mcpctl operations`.")],
     /,
     *,
     node: OneNode = "",
     common: Common = COMMON,
 ) -> int:
-    """Take a running deploy back: everything is as it was before.
+    """Cancel a running deploy and roll it back.
 
-    Whatever it waits for, it stops waiting; a step that was begun is ended first. What is past its commit point, or is
-    no deploy, is refused and goes on.
+    The deploy stops waiting at once; a step that has begun is finished first. A deploy past its commit point and any
+    other operation cannot be cancelled: it continues.
 
     For example: `mcpctl cancel 17 --node rift`
     """

@@ -27,17 +27,17 @@ class Common:
 
     config: Annotated[
         Path | None,
-        Parameter(help="Configuration file. [default: the one that MCP_CONFIG names, or ~/.config/mcp/mcp.toml]"),
+        Parameter(help="Configuration file. [default: the one in MCP_CONFIG, or ~/.config/mcp/mcp.toml]"),
     ] = None
-    output: Annotated[Output, Parameter(name=("--output", "-o"), help="How to print the answer.")] = Output.TABLE
+    output: Annotated[Output, Parameter(name=("--output", "-o"), help="Output format.")] = Output.TABLE
     quiet: Annotated[
         bool,
         Parameter(
-            name=("--quiet", "-q"), negative="", help="Of a listing only the names, of a change only what went wrong."
+            name=("--quiet", "-q"), negative="", help="In listings print only names, in changes only what went wrong."
         ),
     ] = False
     # `mcpctl.__main__` takes it off the command line, wherever it is: this is for --help.
-    debug: Annotated[bool, Parameter(negative="", help="Show where in mcpctl an error comes from.")] = False
+    debug: Annotated[bool, Parameter(negative="", help="Show the traceback of an error.")] = False
 
     @property
     def how(self) -> How:
@@ -63,14 +63,15 @@ class Common:
 
 COMMON = Common()
 
-What = Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT.")]
+What = Annotated[str, Parameter(name="TARGET", help="SERVICE or SERVICE/COMPONENT.")]
+Target = Annotated[str, Parameter(name="TARGET", help="SERVICE or SERVICE/COMPONENT. [default: all]")]
 # Several of those, or none: a command says itself what none means.
-Whats = Annotated[str, Parameter(name="WHAT", help="SERVICE, SERVICE/COMPONENT, or a definition's file.")]
-Force = Annotated[bool, Parameter(negative="", help="Recreate what is unchanged, too.")]
+Whats = Annotated[str, Parameter(name="TARGET", help="SERVICE, SERVICE/COMPONENT, or a definition file.")]
+Force = Annotated[bool, Parameter(negative="", help="Also recreate containers that have not changed.")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
-OneNode = Annotated[str, Parameter(name="--node", help="The node.")]
+OneNode = Annotated[str, Parameter(name="--node", help="The node. [default: the only active node]")]
 Nodes = Annotated[
-    tuple[str, ...], Parameter(name="--node", negative="", help="Ask only this node; may be given several times.")
+    tuple[str, ...], Parameter(name="--node", negative="", help="Only this node; can be given more than once.")
 ]
 
 
@@ -99,7 +100,7 @@ def instant(text: str) -> datetime:
 def ledger_id(number: int, kind: str) -> int:
     """A number that a node may have given to something. Raises UsageError."""
     if not 1 <= number <= _LARGEST_ID:
-        raise UsageError(f"{number} is not the id of an {kind}")
+        raise UsageError(f"{number} is not a valid {kind} ID")
     return number
 
 

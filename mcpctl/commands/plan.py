@@ -12,13 +12,15 @@ from mcpctl.definitions import definition
 
 
 def plan(
-    what: Annotated[str, Parameter(help="SERVICE, or SERVICE/COMPONENT. [default: every service]")] = "",
+    what: Annotated[str, Parameter(name="TARGET", help="SERVICE or SERVICE/COMPONENT. [default: all services]")] = "",
     /,
     *,
     force: Force = False,
     common: Common = COMMON,
 ) -> int:
-    """Show what a deploy would change, field by field; change nothing.
+    """Show what a deploy would change, without changing anything.
+
+    Lists each field that differs.
 
     For example: `mcpctl plan web`
     """

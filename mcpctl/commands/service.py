@@ -11,11 +11,13 @@ from mcpctl.actions import service_edit, service_export, service_show
 from mcpctl.commands.options import COMMON, Common, DryRun
 from mcpctl.definitions.exporting.formats import Format
 
-Service = Annotated[str, Parameter(help="SERVICE.")]
+Service = Annotated[str, Parameter(help="The service.")]
 
 
 def list_definitions(*, common: Common = COMMON) -> int:
-    """List the definitions, also those that are wrong; ask no node.
+    """List the definitions on this machine.
+
+    The list includes invalid definitions. No node is contacted.
 
     For example: `mcpctl service list`
     """
@@ -23,7 +25,7 @@ def list_definitions(*, common: Common = COMMON) -> int:
 
 
 def show(service: Service, /, *, common: Common = COMMON) -> int:
-    """Show a definition as it is effective, defaults included.
+    """Show a definition, with defaults filled in.
 
     For example: `mcpctl service show web`
     """
@@ -34,14 +36,14 @@ def edit(
     service: Service,
     /,
     *,
-    new: Annotated[bool, Parameter(negative="", help="Begin a definition that does not exist yet.")] = False,
-    yes: Annotated[bool, Parameter(negative="", help="Replace the definition without asking.")] = False,
+    new: Annotated[bool, Parameter(negative="", help="Create the definition if it does not exist.")] = False,
+    yes: Annotated[bool, Parameter(negative="", help="Save the definition without asking.")] = False,
     common: Common = COMMON,
 ) -> int:
-    """Edit a definition: checked, compared with what runs, and replaced as a whole.
+    """Edit a definition: check it and show the plan before it is saved.
 
-    With the editor that VISUAL or EDITOR names, on a copy. What is wrong is told, and the definition stays as it was
-    until the copy is right.
+    Opens a copy in the editor that VISUAL or EDITOR names. The definition is replaced only once the copy is valid;
+    until then mcpctl lists the errors and you can edit again.
 
     For example: `mcpctl service edit web`
     """
@@ -52,22 +54,23 @@ def export(
     service: Service,
     /,
     *,
-    format: Annotated[Format, Parameter(help="What to write.")] = Format.TOML,  # noqa: A002
+    format: Annotated[Format, Parameter(help="The format.")] = Format.TOML,  # noqa: A002
     to: Annotated[
         str,
         Parameter(
             name="--to",
             allow_leading_hyphen=True,
-            help="The file or folder to write to; - prints. [default: print]",
+            help="The file or folder to write to; - is stdout. [default: stdout]",
         ),
     ] = "",
-    node: Annotated[str, Parameter(help="What this node's registry holds, whatever the definition says.")] = "",
+    node: Annotated[str, Parameter(help="Export from the registry of this node, not from the definition.")] = "",
     common: Common = COMMON,
 ) -> int:
-    """Write a service for another program: a definition, quadlet, kube or compose.
+    """Export a service as a definition, quadlet, kube or compose file.
 
-    Made from the definition; for a service that has none (after `mcpctl adopt`) from its node's registry, and then
-    --format toml writes the definition. What the format cannot say is told on stderr, with what to do about it.
+    Uses the definition. A service without one (after `mcpctl adopt`) is taken from the registry of its node; then
+    --format toml writes the missing definition. Settings that the format cannot express are listed on stderr, with
+    what to do about them.
 
     For example: `mcpctl service export web --format compose`
     """
@@ -75,18 +78,20 @@ def export(
 
 
 def import_service(
-    file: Annotated[Path, Parameter(help="A compose file.")],
+    file: Annotated[Path, Parameter(help="The compose file.")],
     /,
     *,
-    name: Annotated[str, Parameter(help="The service's name. [default: the file's own, or its folder's]")] = "",
-    node: Annotated[str, Parameter(help="The node. [default: the only active one]")] = "",
+    name: Annotated[
+        str, Parameter(help="The name of the service. [default: the name in the file, or its folder's name]")
+    ] = "",
+    node: Annotated[str, Parameter(help="The node. [default: the only active node]")] = "",
     dry_run: DryRun = False,
     common: Common = COMMON,
 ) -> int:
-    """Make a definition of a compose file.
+    """Create a definition from a compose file.
 
-    What a definition cannot say is told on stderr. Variables are taken from the environment, and from .env beside the
-    file, as compose does. An image without a registry is written as Docker's: redis is docker.io/library/redis.
+    Settings that a definition cannot express are listed on stderr. As with compose, variables come from the environment
+    and from .env next to the file. An image without a registry gets Docker's: redis becomes docker.io/library/redis.
 
     For example: `mcpctl service import compose.yaml --name web --dry-run`
     """

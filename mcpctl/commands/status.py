@@ -8,24 +8,33 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mcpctl.actions import status as action
-from mcpctl.commands.options import COMMON, Common, Nodes, past
+from mcpctl.commands.options import COMMON, Common, Nodes, Target, past
 from mcpctl.errors import UsageError
 
 # Between refreshes of what is watched: faster than anybody reads, slower than anybody watches.
 _EVERY_S, _FASTEST_S, _SLOWEST_S = 2.0, 0.2, 3600.0
 
 Watch = Annotated[
-    bool, Parameter(name=("--watch", "-w"), negative="", help="Go on showing it, refreshed, until Ctrl-C.")
+    bool, Parameter(name=("--watch", "-w"), negative="", help="Keep the view on screen and refresh it until Ctrl-C.")
 ]
 Interval = Annotated[
     float | None,
-    Parameter(help=f"The pace of --watch in seconds, {_FASTEST_S:g} to {_SLOWEST_S:g}. [default: {_EVERY_S:g}]"),
+    Parameter(
+        help=f"Seconds between refreshes with --watch, {_FASTEST_S:g} to {_SLOWEST_S:g}. [default: {_EVERY_S:g}]"
+    ),
 ]
-Target = Annotated[str, Parameter(name="WHAT", help="SERVICE, or SERVICE/COMPONENT. [default: all]")]
 
 
-def list_services(service: str = "", /, *, node: Nodes = (), common: Common = COMMON) -> int:
-    """List deployed services, from the nodes' registries.
+def list_services(
+    service: Annotated[str, Parameter(name="SERVICE", help="The service. [default: all]")] = "",
+    /,
+    *,
+    node: Nodes = (),
+    common: Common = COMMON,
+) -> int:
+    """List deployed services.
+
+    The list comes from the nodes' registries.
 
     For example: `mcpctl list`
     """
@@ -37,17 +46,17 @@ def ps(
     /,
     *,
     undeclared: Annotated[
-        bool, Parameter(name=("--all", "-a"), negative="", help="Containers that nobody declared, too.")
+        bool, Parameter(name=("--all", "-a"), negative="", help="Include containers that mcp does not manage.")
     ] = False,
     watch: Watch = False,
     interval: Interval = None,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Show components as podman sees them now.
+    """List containers and their current state in podman.
 
-    With --watch also what they use: CPU is in percent of one, over the last interval. What is no terminal gets a table
-    when something changed; with --output json, a line of JSON a refresh.
+    --watch also shows CPU (percent of one CPU over the last interval) and memory. If stdout is not a terminal, a new
+    table is printed when something changes; with --output json, one line of JSON per refresh.
 
     For example: `mcpctl ps --all --node rift`
     """
@@ -63,19 +72,19 @@ def status(
     what: Target = "",
     /,
     *,
-    exit_code: Annotated[bool, Parameter(negative="", help="Exit with 3 when anything drifts.")] = False,
-    at: Annotated[str, Parameter(help="As it was this long ago (2h), or at a time (2026-01-31T12:00).")] = "",
+    exit_code: Annotated[bool, Parameter(negative="", help="Exit with status 3 if anything drifts.")] = False,
+    at: Annotated[str, Parameter(help="Show the state at a time (2026-01-31T12:00) or a duration ago (2h).")] = "",
     watch: Watch = False,
     interval: Interval = None,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Show what should run against what runs, and why they disagree.
+    """Show what should run, what runs, and where the two differ.
 
-    A line below says which definitions are not deployed, and what is deployed otherwise than it is defined.
+    A note below the table lists definitions that are not deployed, and services that differ from their definition.
 
-    With --watch also open alerts and the last events. What is no terminal gets a table when something changed; with
-    --output json, a line of JSON a refresh.
+    --watch also shows open alerts and recent events. If stdout is not a terminal, a new table is printed when something
+    changes; with --output json, one line of JSON per refresh.
 
     For example: `mcpctl status web --exit-code`
     """
@@ -86,7 +95,7 @@ def status(
     if every is None:
         return action.status(query, exit_code=exit_code, at=when)
     if exit_code or when:
-        raise UsageError("--watch has no end and shows what is now, so it cannot be given with --exit-code or --at")
+        raise UsageError("--watch shows the present until Ctrl-C, so it cannot be given with --exit-code or --at")
     from mcpctl.actions.live import watch as live
 
     return live.status(query, every)
@@ -96,10 +105,10 @@ def _every(watch: bool, interval: float | None) -> float | None:
     """Seconds between refreshes; None: it is not watched. Raises UsageError."""
     if not watch:
         if interval is not None:
-            raise UsageError("--interval is the pace of --watch: give that, too")
+            raise UsageError("--interval needs --watch")
         return None
     if interval is None:
         return _EVERY_S
     if not _FASTEST_S <= interval <= _SLOWEST_S:
-        raise UsageError(f"--interval: {interval:g} s is not between {_FASTEST_S:g} and {_SLOWEST_S:g} s")
+        raise UsageError(f"--interval must be {_FASTEST_S:g} to {_SLOWEST_S:g} seconds, not {interval:g}")
     return interval

@@ -64,14 +64,14 @@ _OURS = {
 }
 # Where no command of ours is the same.
 _NOTHING_LIKE_IT = {
-    "exec": "on the service's node, `podman exec` does that; `mcpctl ps` shows what the container is called",
-    "run": "what runs has a definition: write one, and `mcpctl deploy NAME` makes it run",
-    "init": "`mcpd init DIR`, on the node, makes what both programs need",
-    "build": "build and push an image with podman, name it in a definition, and `mcpctl deploy NAME` runs it",
-    "scale": "a component is one container; one more is one more `[[components]]` in the definition",
-    "rollback": "`mcpctl deploy NAME --image REF` goes back to an image; then write it into the definition",
-    "image": "a deploy pulls what it needs, and `mcpctl node prune NODE` removes what nothing needs",
-    "images": "a deploy pulls what it needs, and `mcpctl node prune NODE` removes what nothing needs",
+    "exec": "use `podman exec` on the service's node; `mcpctl ps` shows the container's name",
+    "run": "write a definition, then `mcpctl deploy NAME` runs it",
+    "init": "`mcpd init DIR`, on the node, creates what both programs need",
+    "build": "build and push an image with podman and name it in a definition; `mcpctl deploy NAME` runs it",
+    "scale": "a component is one container; for more, add `[[components]]` to the definition",
+    "rollback": "`mcpctl deploy NAME --image REF` goes back to an older image; then put it into the definition",
+    "image": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
+    "images": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
 }
 # `mcpctl pull` copies files; who says this wants an image.
 _IMAGE = "image"
@@ -93,9 +93,9 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
     table = _OURS.get(group, {})
     pair = " ".join(rest[:2])
     if pair in table:
-        return f"mcpctl has no `{pair}`; it is `{_ours(table[pair], rest[2:])}`"
+        return f"mcpctl has no `{pair}`; use `{_ours(table[pair], rest[2:])}`"
     if rest[0] in table:
-        return f"mcpctl has no `{said}`; it is `{_ours(table[rest[0]], rest[1:])}`"
+        return f"mcpctl has no `{said}`; use `{_ours(table[rest[0]], rest[1:])}`"
     if not group and rest[0] in _NOTHING_LIKE_IT:
         return f"mcpctl has no `{said}`: {_NOTHING_LIKE_IT[rest[0]]}"
     close = difflib.get_close_matches(rest[0], known[group], n=1)
@@ -103,7 +103,7 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
         # A slip of the finger: all of the line is meant, options too.
         meant = shlex.join(["mcpctl", *filter(None, [group]), close[0], *rest[1:]])
         return f"mcpctl has no `{said}`; did you mean `{meant}`?"
-    return f"mcpctl has no `{said}`; `{f'mcpctl help {group}'.rstrip()}` lists what it has"
+    return f"mcpctl has no `{said}`; `{f'mcpctl help {group}'.rstrip()}` lists its commands"
 
 
 def _ours(command: str, rest: Sequence[str]) -> str:

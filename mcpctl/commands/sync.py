@@ -11,10 +11,10 @@ from mcpctl.commands.options import COMMON, Common, DryRun, Nodes
 
 
 def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) -> int:
-    """Tell every node all that is declared; make nothing anew.
+    """Send all definitions to the nodes, without recreating containers.
 
-    Desired states and specs are recorded, what should be stopped is stopped, what should run and is stopped is started.
-    What no definition names any more is left alone from then on. What needs a deploy is listed.
+    The nodes record the definitions, and start or stop existing containers to match. Containers that no definition
+    names any more are left alone from then on. Changes that need a deploy are listed.
 
     For example: `mcpctl sync --dry-run`
     """
@@ -23,7 +23,7 @@ def sync(*, dry_run: DryRun = False, node: Nodes = (), common: Common = COMMON) 
 
 def purge(
     target: Annotated[
-        str, Parameter(name="WHAT", help="SERVICE, or SERVICE/COMPONENT. [default: all that can be]")
+        str, Parameter(name="TARGET", help="SERVICE or SERVICE/COMPONENT. [default: all that can be purged]")
     ] = "",
     /,
     *,
@@ -31,9 +31,10 @@ def purge(
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Make the nodes forget what nothing declares and nothing runs.
+    """Delete the records of components that are not defined and do not run.
 
-    What has a definition is never touched, nor what runs, nor a container.
+    Keeps the records of services that have a definition, and of components that run or should run. No container is
+    touched.
 
     For example: `mcpctl purge web/old --dry-run`
     """
@@ -41,16 +42,16 @@ def purge(
 
 
 def recover(
-    service: Annotated[str, Parameter(help="Only this service.")] = "",
+    service: Annotated[str, Parameter(help="Recover only this service.")] = "",
     /,
     *,
     dry_run: DryRun = False,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
-    """Make again, from the nodes' registries, the containers that podman has lost.
+    """Recreate containers that podman has lost, from the nodes' registries.
 
-    Needs no definitions, and no registry of images: what the node has is used.
+    Needs no definitions and no image registry: the node uses the images that it has.
 
     For example: `mcpctl recover --node rift --dry-run`
     """

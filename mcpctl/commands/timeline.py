@@ -19,25 +19,25 @@ _SHORTEST = timedelta(seconds=1)
 
 
 def timeline(
-    service: str = "",
+    service: Annotated[str, Parameter(name="SERVICE", help="The service. [default: all]")] = "",
     /,
     *,
-    since: Annotated[str, Parameter(help="From this long ago, or from a time (2026-01-31T12:00).")] = "24h",
+    since: Annotated[str, Parameter(help="Start at a time (2026-01-31T12:00) or a duration ago (2h).")] = "24h",
     width: Annotated[
-        int | None, Parameter(help=f"Characters in a line, {_NARROWEST} to {_WIDEST}. [default: the terminal's]")
+        int | None, Parameter(help=f"Width in characters, {_NARROWEST} to {_WIDEST}. [default: the terminal's width]")
     ] = None,
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
     """Draw the states of each component over time, with deploys and alerts.
 
-    A character is a slice of time. Trouble shows however short it was; otherwise what lasted longest. The percentage is
+    Each character is a slice of time. It shows trouble, however short; else the state that lasted longest. UPTIME is
     the share of the known time in which the component was running or healthy.
 
     For example: `mcpctl timeline web --since 7d`
     """
     if width is not None and not _NARROWEST <= width <= _WIDEST:
-        raise UsageError(f"--width: {width} is not {_NARROWEST} to {_WIDEST}")
+        raise UsageError(f"--width must be {_NARROWEST} to {_WIDEST}, not {width}")
     first, now = past(since, "--since"), datetime.now(UTC)
     if first is None or now - first < _SHORTEST:
         raise UsageError(f"--since: {since!r} is less than a second ago")

@@ -59,17 +59,19 @@ def sentences(read: Read, found: Difference) -> list[str]:
     """What there is to say of it, a line each."""
     parts = []
     if found.missing:
-        parts.append(f"defined and not deployed: {_names(found.missing)}")
+        parts.append(f"defined but not deployed: {_names(found.missing)}")
     if found.otherwise:
-        parts.append(f"deployed otherwise than defined: {_names(found.otherwise)}")
+        parts.append(f"deployed but different from the definition: {_names(found.otherwise)}")
     names = [*found.missing, *found.otherwise]
     lines = []
     if parts:
         plan = f"mcpctl plan {names[0]}" if len(names) == 1 else "mcpctl plan"
         lines.append(f"{'; '.join(parts)}; `{plan}` shows what a deploy would change")
     if read.wrong:
-        what = "a definition is wrong and was" if read.wrong == 1 else f"{read.wrong} definitions are wrong and were"
-        lines.append(f"{what} not compared: `mcpctl service list` says why")
+        what = (
+            "1 definition is invalid and was" if read.wrong == 1 else f"{read.wrong} definitions are invalid and were"
+        )
+        lines.append(f"{what} not compared; `mcpctl service list` shows why")
     return lines
 
 

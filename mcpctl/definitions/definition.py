@@ -80,12 +80,12 @@ def _named_file(settings: Settings, text: str) -> Definition:
     if is_ours:
         return load(settings, ours.stem)
     if not path.is_file():
-        raise UsageError(f"{text}: there is no such file{nearest(settings, path.stem)}")
+        raise UsageError(f"{text}: no such file{nearest(settings, path.stem)}")
     found = read(settings, path)
     if ours.is_file():
-        beside = f"it is not {ours}, by which the next `mcpctl sync` goes"
+        beside = f"not the file that `mcpctl sync` uses for this service, which is {ours}"
     else:
-        beside = f"it is not in {settings.services_dir}, so that `mcpctl sync` does not know of it"
+        beside = f"not in {settings.services_dir}, so `mcpctl sync` does not see it"
     render.note(f"mcpctl: {path}: {beside}")
     return found
 
@@ -141,12 +141,12 @@ def unknown(
     try:
         node = load(settings, name).service.node
     except UsageError:
-        return UnknownServiceError(f"{error}; its definition is wrong: `mcpctl service show {name}` says how")
+        return UnknownServiceError(f"{error}; its definition is invalid: `mcpctl service show {name}` shows why")
     if node not in asked:
-        return UnknownServiceError(f"{error}; its definition puts it on {node}")
+        return UnknownServiceError(f"{error}; its definition says node {node}")
     if component:  # its service may be deployed all the same
         return UnknownServiceError(f"{error}{nearest(settings, name, component)}")
-    return CliError(f"{name} is defined for {node} and not deployed; `mcpctl deploy {name}` deploys it")
+    return CliError(f"{name} is defined for node {node} but not deployed; `mcpctl deploy {name}` deploys it")
 
 
 def paths(settings: Settings) -> list[Path]:
@@ -157,7 +157,7 @@ def paths(settings: Settings) -> list[Path]:
 def _present(settings: Settings) -> list[Path]:
     # A slip in the configuration must not look like "nothing is defined any more".
     if not settings.services_dir.is_dir():
-        raise UsageError(f"{settings.services_dir} does not exist; services.dir in {settings.path} says where it is")
+        raise UsageError(f"{settings.services_dir} does not exist; set services.dir in {settings.path}")
     return paths(settings)
 
 
@@ -236,10 +236,10 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
     """How a definition that is right in itself disagrees with its file, the nodes and its neighbours."""
     problems = []
     if service.name != path.stem:
-        problems.append(Problem("name", f"is {service.name!r}, but the file is {path.name}; rename one of the two"))
+        problems.append(Problem("name", f"is {service.name!r}, but the file is {path.name}; rename one of them"))
     if all(node.name != service.node for node in settings.nodes):
         known = settings.known_nodes(service.node)
-        problems.append(Problem("node", f"{service.node!r} is no node in {settings.path}; {known}"))
+        problems.append(Problem("node", f"{service.node!r} is not a node in {settings.path}; {known}"))
     ours = {service.container(name): name for name in service.component_names}
     if service.name != path.stem:
         return problems  # until it has a name of its own, what it shares with others says nothing
@@ -252,7 +252,7 @@ def _disagreements(settings: Settings, path: Path, service: Service, neighbours:
                 problems.append(
                     Problem(
                         f"components[{index}].name",
-                        f"its container would be called {container}, as that of {other.name}/{name}; rename one",
+                        f"its container name {container} is also that of {other.name}/{name}; rename one of them",
                     )
                 )
     return problems
@@ -295,7 +295,7 @@ def set_active(definition: Definition, component: str, active: bool) -> bool:
     # What the edit means is checked, not trusted: the file is somebody's source of truth.
     if edited is None or tomllib.loads(edited) != wanted:
         where = f"component {component}" if component else "the service"
-        raise CliError(f"{path} could not be edited safely; write active = {str(active).lower()} for {where} yourself")
+        raise CliError(f"{path} could not be edited safely; set active = {str(active).lower()} for {where} by hand")
     _replace(path, edited)
     return True
 

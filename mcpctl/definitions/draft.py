@@ -24,7 +24,7 @@ _EDITORS = ("VISUAL", "EDITOR")
 _EDITOR = "vi"
 
 TEMPLATE = """\
-# Every key is explained in docs/configuration.md. What is commented out is the default, or an example.
+# Every key is explained in docs/configuration.md. Lines that are commented out are defaults or examples.
 name = "NAME"
 node = "NODE"
 # active = true                    # false: stopped
@@ -32,7 +32,7 @@ node = "NODE"
 [[components]]
 name = "NAME"
 image = "registry.example.net/NAME:v1"
-# network = "NAME"                 # a podman network, made when missing; or host, or none
+# network = "NAME"                 # a podman network, created if missing; or host, or none
 # user = "1000:1000"
 # restart = "no"                   # no | on-failure[:N] | unless-stopped | always
 # ports = ["127.0.0.1:8080:80"]    # [IP:]HOST:CONTAINER[/udp]
@@ -42,8 +42,8 @@ image = "registry.example.net/NAME:v1"
 # secrets = ["NAME-key"]           # podman secrets, mounted at /run/secrets
 # depends_on = ["db"]              # components of this service
 # stop_timeout = "10s"
-# settle = "5s"                    # so long it must stay up to count as started
-# heal = "alert"                   # alert | restart; the node's when not said
+# settle = "5s"                    # how long it must stay up to count as started
+# heal = "alert"                   # alert | restart; default: the node's setting
 
 # [components.health]              # one of cmd, http, tcp
 # http = "http://127.0.0.1:8080/healthz"
@@ -96,7 +96,7 @@ def draft(path: Path, text: bytes) -> Iterator[Draft]:
         yield made
     except BaseException:
         if made.is_changed():
-            render.note(f"mcpctl: the draft is kept: {made.file}")
+            render.note(f"mcpctl: your draft is kept in {made.file}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -109,15 +109,15 @@ def run_editor(file: Path) -> None:
     try:
         argv = shlex.split(name)
     except ValueError as error:
-        raise UsageError(f"VISUAL or EDITOR, {name!r}, is not a command: {error}") from None
+        raise UsageError(f"VISUAL or EDITOR ({name!r}) is not a valid command: {error}") from None
     if not argv:
-        raise UsageError("VISUAL and EDITOR name no editor: set one of them")
+        raise UsageError("no editor: set VISUAL or EDITOR")
     try:
         status = subprocess.run([*argv, str(file)], check=False).returncode
     except OSError as error:
         raise UsageError(f"the editor {argv[0]} cannot be run: {error.strerror}; set VISUAL or EDITOR") from None
     if status:
-        raise CliError(f"the editor {argv[0]} ended with status {status}: nothing was changed")
+        raise CliError(f"the editor {argv[0]} exited with status {status}; nothing was changed")
 
 
 def checked(settings: Settings, made: Draft) -> definition.Definition:
@@ -133,7 +133,7 @@ def checked(settings: Settings, made: Draft) -> definition.Definition:
                 raise
             render.note(f"mcpctl: {error}")
             if not asked("Edit it again?", default=True):
-                raise UsageError("given up: the definition is as it was") from None
+                raise UsageError("cancelled: the definition was not changed") from None
 
 
 def asked(question: str, *, default: bool) -> bool:
@@ -155,9 +155,11 @@ def replace(path: Path, text: bytes, before: bytes | None) -> None:
             return
         real = path.resolve()  # a definition may be a link into a repository
         if real.read_bytes() != before:
-            raise CliError(f"{path} was changed meanwhile, and is left as it is; bring the two together by hand")
+            raise CliError(f"{path} changed while you were editing and was not overwritten; merge the two by hand")
         atomic.write(real, text, mode=real.stat().st_mode & 0o777)
     except FileExistsError:
-        raise CliError(f"{path} was made meanwhile, and is left as it is; bring the two together by hand") from None
+        raise CliError(
+            f"{path} was created while you were editing and was not overwritten; merge the two by hand"
+        ) from None
     except OSError as error:
         raise CliError(f"{path} could not be written: {error.strerror}") from None

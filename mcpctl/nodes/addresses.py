@@ -49,7 +49,7 @@ async def _getaddrinfo(
         except OSError as error:
             problem = error
         except UnicodeError:  # a label that is no name's: too long, or empty
-            problem = socket.gaierror(socket.EAI_NONAME, "it is not the name of a host")
+            problem = socket.gaierror(socket.EAI_NONAME, "not a valid host name")
         # The command may be over.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, addresses, problem)

@@ -107,7 +107,7 @@ async def agent(settings: Settings, node: Node, *, deadline: float | None) -> As
     except TimeoutError:
         raise SilentError(f"node {node.name}: {node.address} did not answer within {patience:g} s") from None
     except (StreamTerminatedError, ProtocolError, ssl.SSLError) as error:
-        raise UnreachableError(f"node {node.name}: the connection to {node.address} broke: {error}") from None
+        raise UnreachableError(f"node {node.name}: the connection to {node.address} failed: {error}") from None
     except OSError as error:
         # A connection that breaks is told otherwise: this is whoever read our output, and has enough of it.
         if is_connected and isinstance(error, BrokenPipeError):
@@ -117,7 +117,7 @@ async def agent(settings: Settings, node: Node, *, deadline: float | None) -> As
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         what = "is mcpd running there?"
         if isinstance(error, socket.gaierror):
-            what = f"is its address in {settings.path} right, and does this machine's name server answer?"
+            what = f"check its address in {settings.path} and this machine's DNS"
         raise UnreachableError(f"node {node.name}: {node.address} cannot be reached: {reason}; {what}") from None
     finally:
         channel.close()
@@ -234,7 +234,7 @@ class _Agent(AgentServiceStub):
             other = await asyncio.to_thread(self._settings.session.another, token)
         except CliError as reason:
             kind = UnreachableError if isinstance(reason, MciasUnreachableError) else CliError
-            raise kind(f"node {self._node.name}: {error.message}; and a login did not help: {reason}") from None
+            raise kind(f"node {self._node.name}: {error.message}; a new login failed too: {reason}") from None
         if other is None:
             raise error
         return other
@@ -257,11 +257,11 @@ async def _apart(node: Node, stub: AgentServiceStub) -> str:
         theirs = (await stub.node_status(NodeStatusRequest(), timeout=read_deadline())).mcpd_version
     except (GRPCError, StreamTerminatedError, ProtocolError, OSError, TimeoutError, CliError):
         theirs = ""
-    versions = f"mcpd there is {theirs or 'of an unknown version'}, mcpctl here is {__version__}"
+    versions = f"mcpd there has {f'version {theirs}' if theirs else 'an unknown version'}, mcpctl has {__version__}"
     if theirs == __version__:
-        return f"{versions}: neither update changes that"
+        return f"{versions}; updating either does not help"
     older = "mcpctl" if theirs and _ordered(theirs) > _ordered(__version__) else f"mcpd on {node.name}"
-    return f"{versions}: update {older}"
+    return f"{versions}; update {older}"
 
 
 def _ordered(version: str) -> tuple[int, ...]:

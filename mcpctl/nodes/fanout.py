@@ -188,7 +188,7 @@ def chosen(settings: Settings, names: tuple[str, ...]) -> list[Node]:
         if node.state is not NodeState.ACTIVE:
             render.note(f"mcpctl: node {node.name} is {node.state} in {settings.path.name}: skipped")
     for line in same_address(settings.active_nodes):
-        render.note(f"mcpctl: {line}: each is asked")
+        render.note(f"mcpctl: {line}; mcpctl contacts each of them")
     if not settings.active_nodes:
         raise settings.no_active_node()
     return settings.active_nodes
@@ -200,7 +200,7 @@ def same_address(nodes: Sequence[Node]) -> list[str]:
     for node in nodes:
         found[node.host_port].append(node)
     several = [each for each in found.values() if len(each) > 1]
-    return [f"{_nodes([node.name for node in each])} have one address, {each[0].address}" for each in several]
+    return [f"{_nodes([node.name for node in each])} have the same address, {each[0].address}" for each in several]
 
 
 def changeable(settings: Settings, names: tuple[str, ...]) -> list[Node]:

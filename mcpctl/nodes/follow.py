@@ -83,7 +83,7 @@ class Follower(ABC, Generic[R]):
             since, last = loop.time(), self._last
             try:
                 await self._attempt(heard)
-                problem = f"node {self._node.name}: {self._node.address} ended the stream"
+                problem = f"node {self._node.name}: {self._node.address} closed the stream"
             except (UnreachableError, BusyError) as error:
                 problem = str(error)
             except CliError as error:
@@ -93,13 +93,13 @@ class Follower(ABC, Generic[R]):
             if self._last != last or loop.time() - since > _LONGEST_WAIT_S:
                 wait, self._is_out = _FIRST_WAIT_S, False
             if not self._is_out:
-                render.note(f"mcpctl: {problem}; it is tried again")
+                render.note(f"mcpctl: {problem}; retrying")
                 self._is_out = True
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 
     def _give_up(self, error: CliError) -> None:
-        render.note(f"mcpctl: {error}; it is not followed any more")
+        render.note(f"mcpctl: {error}; no longer followed")
 
     @abstractmethod
     async def _attempt(self, heard: asyncio.Queue[R]) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from mcpctl.ui import render
 from mcpctl.ui.rows.status import ComponentRow, EventRow
 
-EVENT_HEADERS = ("TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL")
+EVENT_HEADERS = ("TIME", "NODE", "TARGET", "EVENT", "BY", "DETAIL")
 # Sorts before every time: for what has none.
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

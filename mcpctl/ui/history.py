@@ -109,10 +109,10 @@ class Cell(StrEnum):
 
     UP = "up"
     DOWN = "down"
-    DOWN_A_WHILE = "down a while"
+    DOWN_A_WHILE = "briefly down"
     DEGRADED = "degraded"
-    DEGRADED_A_WHILE = "degraded a while"
-    ORDERED = "down, ordered"
+    DEGRADED_A_WHILE = "briefly degraded"
+    ORDERED = "down on request"
     STOPPED = "stopped"
     UNKNOWN = "unknown"
 

@@ -127,7 +127,7 @@ def test_mcpctl_says_what_is_wrong_with_a_token(daemon: Daemon, token: str) -> N
     refused = daemon.mcpctl("list", MCP_TOKEN=token)
     assert refused.returncode in (1, 2)
     assert "token" in refused.stderr
-    assert "a bug of mcpctl" not in refused.stderr
+    assert "a bug in mcpctl" not in refused.stderr
     assert refused.stderr.replace("\n", "").isprintable()
 
 

@@ -56,4 +56,4 @@ def _kind(command: Command, argument: Argument) -> str:
         return "files"
     if name in _NODES or (command.words[0] == "node" and name == "NAME" and command.words[1] != "add"):
         return "node"
-    return {"SERVICE": "service", "WHAT": "what"}.get(name, "text")
+    return {"SERVICE": "service", "TARGET": "what"}.get(name, "text")

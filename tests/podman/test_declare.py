@@ -37,7 +37,7 @@ def test_a_plan_changes_nothing_and_a_deploy_bound_to_it_does_just_that(node: No
 def test_one_component_can_be_deployed_from_another_image_than_its_file_says(node: Node) -> None:
     demo(node)
     done = node.mcpctl("deploy", "demo/worker", "--image", "localhost/mcp-demo:v2")
-    assert "until you edit it" in done.stderr
+    assert "unless you edit the file" in done.stderr
     assert {row["component"]: row["version"] for row in node.json("ps")} == {"web": "v1", "worker": "v2"}
     (plan,) = node.json("plan", "demo/worker")
     assert [each["action"] for each in plan["components"]] == ["replace"]
@@ -52,7 +52,7 @@ def test_sync_records_and_stops_and_never_makes_anything_anew(node: Node) -> Non
     path = node.folder / "services/other.toml"
     path.write_text("active = false\n" + path.read_text())
     done = node.mcpctl("sync")
-    assert "a deploy would still change" in done.stdout
+    assert "these components still need a deploy" in done.stdout
     assert node.pids() == {name: pid for name, pid in before.items() if name != "other"}
     assert states(node) == {"web": "running", "worker": "running", "other": "exited"}
     assert "image v1 runs, v2 is wanted" in node.mcpctl("status", "demo").stdout

@@ -145,7 +145,7 @@ def test_a_probe_that_is_changed_in_place_is_asked_before_the_deploy_is_done(nod
     # The file is the new one still, and that is no drift.
     said = node.mcpctl("status", "--exit-code").stderr
     assert (seen(node), said.count("mcpctl:")) == (("healthy", ""), 1)
-    assert "deployed otherwise than defined: solo" in said
+    assert "deployed but different from the definition: solo" in said
     probe(node, '"sh", "-c", "test ! -e /tmp/ill"')
     assert outcomes(node, "deploy", "solo") == {"solo": "updated"}
     assert node.pids() == pids

@@ -23,10 +23,10 @@ BAD = {
     ),
     "volume without a colon": (GOOD + 'volumes = ["/data"]\n', "components[0].volumes[0]: '/data' is not a volume"),
     "name differs from file": (GOOD.replace('"bad"', '"good"'), "name: is 'good', but the file is bad.toml"),
-    "unknown node": (GOOD.replace("NODE", "nowhere"), "node: 'nowhere' is no node in"),
+    "unknown node": (GOOD.replace("NODE", "nowhere"), "node: 'nowhere' is not a node in"),
     "name of another's container": (
         GOOD.replace('"web"', '"x"').replace('"bad"', '"bad"') + '[[components]]\nname = "y"\nimage = "a:b"\n',
-        "its container would be called bad-x, as that of bad-x/bad-x",
+        "its container name bad-x is also that of bad-x/bad-x",
     ),
     "5 MiB": (GOOD + "#" * (5 * 2**20), "is 5.0 MiB long; at most 1 MiB is read"),
     "not UTF-8": (GOOD + "# \udcff", "is not UTF-8"),

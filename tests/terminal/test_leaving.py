@@ -46,7 +46,7 @@ def test_ctrl_c_in_a_deploy_says_that_it_goes_on(live: LiveAgent, tmp_path: Path
         screen.shows("pulling x:v1")
         assert screen.interrupt() == 130
         screen.is_clean()
-        assert "operation 12 goes on by itself on rift" in screen.text
+        assert "operation 12 continues on rift" in screen.text
 
 
 @pytest.mark.parametrize("words", [("events",), ("status",), ("status", "--watch"), ("logs", "web"), ("timeline",)])

@@ -20,7 +20,7 @@ def test_open_alerts_are_a_row_each(run: Run, alone: Node) -> None:
     status, out, _ = run("alerts", "list")
     assert status == 0
     header, row = out.splitlines()
-    assert header.split() == ["ID", "NODE", "KIND", "SERVICE/COMPONENT", "OPENED", "CLOSED", "DELIVERY", "REASON"]
+    assert header.split() == ["ID", "NODE", "ALERT", "TARGET", "OPENED", "CLOSED", "DELIVERY", "REASON"]
     assert stripped(row) == ["7", "rift", "drift", "web/api", render.moment(AT), "sent", "exited 137"]
 
 
@@ -61,9 +61,9 @@ def test_a_node_is_asked_for_the_alerts_that_are_wanted(
 def test_silences_are_a_table_of_their_own(run: Run, alone: Node) -> None:
     prepare_alerts(alone, silences=(v1.SilenceInfo(3, "web", "", AT, "moving", "kyle"),))
     _, out, err = run("alerts", "list")
-    assert err.splitlines()[-1] == "mcpctl: no alerts are open on rift"
+    assert err.splitlines()[-1] == "mcpctl: no open alerts on rift"
     header, row = out.splitlines()
-    assert header.split() == ["ID", "NODE", "WHAT", "UNTIL", "REASON", "BY"]
+    assert header.split() == ["ID", "NODE", "TARGET", "UNTIL", "REASON", "BY"]
     assert stripped(row) == ["3", "rift", "web", render.moment(AT), "moving", "kyle"]
 
 
@@ -143,14 +143,14 @@ def test_an_alert_is_acked_on_the_only_node(run: Run, alone: Node) -> None:
     alone.agent.prepared["AckAlertRequest"] = acked()
     status, out, err = run("alerts", "ack", "7", "--note", "on it")
     assert (status, err) == (0, "")
-    assert out == "alert 7 on rift, drift of web/api, is acked by kyle\n"
+    assert out == "alert 7 on rift (drift, web/api) acknowledged by kyle\n"
     assert alone.agent.requests == [v1.AckAlertRequest(7, "on it")]
 
 
 def test_with_several_nodes_an_ack_says_that_it_needs_one(run: Run, rift: Node, orion: Node) -> None:
     status, out, err = run("alerts", "ack", "7")
     assert (status, out) == (2, "")
-    assert "(rift, orion): say --node NAME" in err
+    assert "(rift, orion); give --node NAME" in err
     assert rift.agent.requests + orion.agent.requests == []
 
 
@@ -181,7 +181,7 @@ def test_an_ack_of_an_alert_that_does_not_exist_is_one_line(run: Run, alone: Nod
 def test_what_is_no_id_is_not_sent(run: Run, alone: Node, number: str) -> None:
     status, _, err = run("alerts", "ack", number)
     assert status == 2
-    assert f"{number} is not the id of an alert" in err
+    assert f"{number} is not a valid alert ID" in err
     assert alone.agent.requests == []
 
 
@@ -198,7 +198,7 @@ def test_a_silence_goes_to_the_node_of_the_definition_and_says_its_end(
     (request,) = rift.agent.requests
     assert (request.service, request.component, request.reason) == ("web", "api", "moving")
     assert before + timedelta(hours=2) <= request.until <= datetime.now(UTC) + timedelta(hours=2)
-    assert out == f"alerts of web/api on rift are silent until {render.moment(request.until)}\n"
+    assert out == f"alerts of web/api on rift silenced until {render.moment(request.until)}\n"
     assert orion.agent.requests == []
 
 
@@ -217,16 +217,16 @@ def test_a_silence_can_end_at_a_time(run: Run, rift: Node) -> None:
     ("words", "part"),
     [
         (("web", "--for", "2h"), "--reason"),
-        (("web", "--for", "2h", "--reason", " "), "--reason: say why"),
-        (("web", "--reason", "x"), "either --for 2h or --until"),
-        (("web", "--reason", "x", "--for", "2h", "--until", "2099-01-01"), "either --for 2h or --until"),
+        (("web", "--for", "2h", "--reason", " "), "--reason must not be empty"),
+        (("web", "--reason", "x"), "--for 2h, or --until"),
+        (("web", "--reason", "x", "--for", "2h", "--until", "2099-01-01"), "--for 2h, or --until"),
         (("web", "--reason", "x", "--for", "0s"), "--for: '0s' must be longer than nothing"),
         (("web", "--reason", "x", "--for", "soon"), "--for: 'soon' is not a duration"),
         (("web", "--reason", "x", "--until", "soon"), "--until: 'soon' is not a time"),
         (("web", "--reason", "x", "--until", "0001-01-01"), "--until: '0001-01-01' is"),
-        (("web", "--reason", "x", "--until", "2020-01-01"), "--until: '2020-01-01' is over already"),
+        (("web", "--reason", "x", "--until", "2020-01-01"), "--until: '2020-01-01' is in the past"),
         (("wbe", "--reason", "x", "--for", "2h"), "did you mean web?"),
-        (("wbe", "--reason", "x", "--for", "2h"), "--node NAME says which node is meant"),
+        (("wbe", "--reason", "x", "--for", "2h"), "Without a definition, give --node NAME"),
         (("web/nobody", "--reason", "x", "--for", "2h"), "web has no component 'nobody'"),
         (("a/b/c", "--reason", "x", "--for", "2h"), "a/b/c"),
         (("web", "--reason", "x", "--for", "2h", "--node", "rfit"), "did you mean rift?"),
@@ -252,7 +252,7 @@ def test_with_a_node_a_silence_needs_no_definition(run: Run, orion: Node) -> Non
 
 def test_a_silence_is_ended_by_its_id(run: Run, alone: Node) -> None:
     status, out, err = run("alerts", "unsilence", "17")
-    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift is ended\n", [])
+    assert (status, out, err.splitlines()[1:]) == (0, "silence 17 of web on rift ended\n", [])
     assert alone.agent.requests == [v1.UnsilenceAlertRequest(id=17)]
 
 
@@ -271,8 +271,8 @@ def test_silences_of_a_component_are_ended_on_the_node_of_its_definition(
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("17",), "each node counts its own silences, and there are 2 (rift, orion): say --node NAME"),
-        (("0", "--node", "rift"), "0 is not the id of an silence"),
+        (("17",), "each node numbers its own silences, and 2 nodes are active (rift, orion); give --node NAME"),
+        (("0", "--node", "rift"), "0 is not a valid silence ID"),
         (("wbe",), "did you mean web?"),
         (("web/nobody",), "web has no component 'nobody'"),
         (("a/b/c",), "a/b/c"),

@@ -226,7 +226,7 @@ def test_a_node_that_goes_and_returns_is_taken_up_where_it_was(follow: Follow, r
     assert following.ids(1) == [2]
     assert following.interrupt() == (130, [])
     (line,) = following.err.splitlines()
-    assert line.endswith("; it is tried again")
+    assert line.endswith("; retrying")
 
 
 def test_a_node_that_does_not_answer_at_first_is_listed_when_it_does(follow: Follow, rift: Node, orion: Node) -> None:
@@ -259,7 +259,7 @@ def test_a_node_that_refuses_to_be_followed_is_given_up(follow: Follow, rift: No
     rift.agent.prepared["ListAuditRequest"] = GRPCError(Status.PERMISSION_DENIED, "not any more")
     rift.cut()
     assert following.end() == (1, [])
-    assert following.err.splitlines()[-1] == "mcpctl: node rift: not any more; it is not followed any more"
+    assert following.err.splitlines()[-1] == "mcpctl: node rift: not any more; no longer followed"
 
 
 def test_a_node_that_refuses_at_first_is_said_once_and_the_others_are_followed(

@@ -101,7 +101,7 @@ def test_a_command_line_that_is_empty_may_become_any_command() -> None:
 @pytest.mark.usefixtures("home")
 def test_options_come_with_what_they_do() -> None:
     (found,) = answers.candidates(["deploy", "--forc"])
-    assert str(found) == "--force\tRecreate what is unchanged, too."
+    assert str(found) == "--force\tAlso recreate containers that have not changed."
 
 
 @pytest.mark.parametrize("way", ["option", "joined option", "environment"])
@@ -380,7 +380,7 @@ def test_the_command_prints_and_installs(home: Path) -> None:
         assert mcpctl(shell) == SCRIPTS[shell]
     path = home / ".config/fish/completions/mcpctl.fish"
     assert mcpctl("install") == f"{path}: written\nIt works in every fish, from the next command on.\n"
-    assert mcpctl("install").startswith(f"{path}: is there already\n")
+    assert mcpctl("install").startswith(f"{path}: already there\n")
 
 
 def test_bash_finds_the_installed_script_by_itself(home: Path) -> None:

@@ -222,15 +222,15 @@ def test_several_services_share_the_projects_network() -> None:
     found = imported("name: shop\nservices: {a: {image: x}, b: {image: y}}")
     assert {each.network for each in found.service.components} == {"shop_default"}
     told = [str(each) for each in found.losses]
-    assert any("called shop_default" in each for each in told)
-    assert any("find it as web-a, not as a" in each for each in told)
+    assert any("named shop_default" in each for each in told)
+    assert any("reach it as web-a, not as a" in each for each in told)
 
 
 def test_names_that_are_none_are_converted() -> None:
     found = imported("services: {My_DB.1: {image: x}, other: {image: y, depends_on: [My_DB.1]}}")
     assert found.service.component_names == ("my-db-1", "other")
     assert found.service.components[1].depends_on == ("my-db-1",)
-    assert "called my-db-1" in str(found.losses[0])
+    assert "renamed my-db-1" in str(found.losses[0])
 
 
 def test_the_folder_names_a_service_without_a_name() -> None:
@@ -253,7 +253,7 @@ def test_volumes_and_networks_keep_a_name_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("services: {a: {build: .}}", "services.a.build: nothing is built here"),
+        ("services: {a: {build: .}}", "services.a.build: mcpctl builds no images"),
         ("services: {a: {}}", "services.a.image: is missing"),
         ("services: {}", "services: the file has none"),
         ("[]", "expected a mapping"),
@@ -262,7 +262,7 @@ def test_volumes_and_networks_keep_a_name_of_their_own() -> None:
         ("a: !!python/object/apply:os.system [id]", "tag !!python/object/apply:os.system is not supported"),
         ("services: !reset {}", "tag !reset is not supported"),
         ("a: 1\na: 2", "line 2: duplicate key 'a'"),
-        ("services: {a: {image: x, depends_on: [b]}}", "names 'b', which is no service"),
+        ("services: {a: {image: x, depends_on: [b]}}", "names 'b', which is not a service"),
         ("services: {a: {image: x, ports: ['1-3:1-2']}}", "ranges of different lengths"),
         ("services: {a: {image: x, ports: ['99999:1']}}", "a port is 1 to 65535"),
         ("services: {a: {image: x, ports: ['1-9999:1-9999']}}", "range of at most"),

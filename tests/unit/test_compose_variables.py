@@ -43,7 +43,7 @@ def test_an_env_file_is_read_as_compose_does(text: str, expected: dict[str, str]
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("A=1\nB='SECRET", "line 2: the value of B begins with ', which nothing closes"),
+        ("A=1\nB='SECRET", "line 2: the value of B begins with ', but has no closing '"),
         ('A="x\ny"\nB="SECRET" more', 'line 3: the value of B goes on after its closing "'),
         ("A=SECRET$", "line 1: the value of A has a $ that cannot be replaced"),
         ('A="SECRET${X"', "single quotes"),

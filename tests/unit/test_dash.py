@@ -112,7 +112,7 @@ def test_a_service_is_looked_into_and_left_again(play: Play, live: LiveAgent, ri
         await pilot.press("3")
         await sees(pilot, "api | hello", "there", "api | [red]no markup[/red]")
         await pilot.press("5")
-        await sees(pilot, "KIND", "running", "up")
+        await sees(pilot, "EVENT", "running", "up")
         await pilot.press("escape")
         await sees(pilot, "store")
 

@@ -103,7 +103,7 @@ def test_a_node_that_cannot_be_reached_is_a_sentence_there_too(tmp_path: Path) -
     (tmp_path / "token").write_text("secret")
     (tmp_path / "ca.pem").write_text("none")
     done = ran(tmp_path, RUN.format(program="mcpctl", words=["ps"]))
-    assert (done.returncode, "a bug of mcpctl" in done.stderr) == (2, False)
+    assert (done.returncode, "a bug in mcpctl" in done.stderr) == (2, False)
 
 
 @pytest.mark.parametrize("words", [["serve"], ["init", "x", "--node", "a", "--address", "127.0.0.1:1"], ["check"]])

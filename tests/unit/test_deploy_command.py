@@ -71,7 +71,8 @@ def test_another_image_is_sent_and_what_the_file_says_is_said(
     status, _, err = run("deploy", target, "--image", "x:v2")
     assert status == 0
     assert err.splitlines()[0] == (
-        f"mcpctl: web/api: deploying x:v2; {web} says x:v1 until you edit it: the next deploy goes back to that"
+        f"mcpctl: web/api: deploying x:v2; {web} still says x:v1, and the next deploy goes back to it unless you edit "
+        "the file"
     )
     assert [each.image for each in deploying.agent.requests[0].service.components] == ["x:v2"]
     assert web.read_text() == WEB
@@ -92,7 +93,7 @@ def test_an_image_that_the_file_says_too_is_no_reason_to_warn(run: Run) -> None:
     ("words", "part"),
     [
         (("web/api", "--image", "X Y"), "--image: 'X Y' is not an image reference"),
-        (("web", "--image", "x:v2"), "web has api, db: say web/COMPONENT"),
+        (("web", "--image", "x:v2"), "web has api, db: give web/COMPONENT"),
         (("web/nobody", "--image", "x:v2"), "no component 'nobody'"),
     ],
 )
@@ -114,14 +115,15 @@ def test_a_stream_that_ends_early_says_how_to_follow_on(run: Run, deploying: Nod
     status, _, err = run("deploy", "web")
     assert status == 1
     assert err.splitlines()[2:] == [
-        "mcpctl: node rift: the connection ended before the deploy of web did",
-        "operation 12 ends there by itself, completed or undone: `mcpctl attach 12 --node rift` tells how",
+        "mcpctl: node rift: the connection closed before the deploy of web ended",
+        "operation 12 continues on the node until it completes or rolls back: "
+        "`mcpctl attach 12 --node rift` follows it",
     ]
 
 
 def test_with_one_node_it_needs_no_name(run: Run, alone: Node, web: Path) -> None:
     alone.agent.prepared["DeployRequest"] = reports(step(), completed=False)
-    assert "`mcpctl attach 12` tells how" in run("deploy", "web").err
+    assert "`mcpctl attach 12` follows it" in run("deploy", "web").err
     assert web.exists()
 
 
@@ -137,7 +139,7 @@ def test_a_connection_that_breaks_says_how_to_follow_on(launch: Launch, deployin
     deploying.cut()
     assert program.end() == (1, [])
     assert "the connection to" in program.err
-    assert "`mcpctl attach 12 --node rift` tells how" in program.err
+    assert "`mcpctl attach 12 --node rift` follows it" in program.err
 
 
 def test_ctrl_c_leaves_the_operation_and_says_how_to_follow_it(launch: Launch, deploying: Node) -> None:
@@ -146,8 +148,8 @@ def test_ctrl_c_leaves_the_operation_and_says_how_to_follow_it(launch: Launch, d
     until(lambda: "pulling" in program.err, "it deploys")
     assert program.interrupt() == (130, [])
     assert program.err.splitlines()[2:] == [
-        "mcpctl: interrupted; operation 12 goes on by itself on rift: `mcpctl attach 12 --node rift` follows it again, "
-        "`mcpctl cancel 12 --node rift` takes it back"
+        "mcpctl: interrupted; operation 12 continues on rift: `mcpctl attach 12 --node rift` follows it again, "
+        "`mcpctl cancel 12 --node rift` rolls it back"
     ]
 
 
@@ -156,7 +158,7 @@ def test_ctrl_c_before_anything_is_known_says_what_is(launch: Launch, deploying:
     program = launch("deploy", "web")
     until(lambda: deploying.agent.requests, "it is sent")
     assert program.interrupt() == (130, [])
-    assert program.err == "mcpctl: interrupted; what a node was doing ends there by itself\n"
+    assert program.err == "mcpctl: interrupted; an operation that a node has begun continues there\n"
 
 
 def test_a_reader_that_has_enough_is_not_taken_for_a_node_that_broke(deploying: Node, tmp_path: Path) -> None:

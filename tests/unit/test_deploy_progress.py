@@ -60,7 +60,7 @@ def test_ctrl_c_leaves_whole_lines_on_the_terminal(on_terminal: Open, deploying:
     assert "^C" in program.shown
     _, first, *rest = seen(program.shown)
     assert first.startswith("▸ api  pull ")
-    assert "".join(rest).startswith("mcpctl: interrupted; operation 12 goes on by itself on rift")
+    assert "".join(rest).startswith("mcpctl: interrupted; operation 12 continues on rift")
 
 
 def test_the_seconds_go_on_while_nothing_happens(on_terminal: Open, deploying: Node) -> None:

@@ -40,7 +40,7 @@ ONLY_RIFT = ("--node", "rift", "--output", "json")
 def test_what_happened_is_listed_and_then_what_happens(follow: Follow, rift: Node) -> None:
     rift.append(an_event(1, "running"), an_event(2, "exited", caller="kyle", message="why"))
     following = follow("--node", "rift")
-    assert following.line().split() == ["TIME", "NODE", "WHAT", "EVENT", "BY", "DETAIL"]
+    assert following.line().split() == ["TIME", "NODE", "TARGET", "EVENT", "BY", "DETAIL"]
     assert [following.line().split()[4] for _ in range(2)] == ["running", "exited"]
     rift.append(an_event(3, "unhealthy", message="a word " * 20), an_event(4, "running"))
     rows = [following.line() for _ in range(2)]
@@ -120,7 +120,7 @@ def test_a_stream_that_breaks_goes_on_after_the_last_event_seen(follow: Follow, 
     assert following.interrupt() == (130, [])
     (line,) = following.err.splitlines()
     assert line.startswith("mcpctl: node rift: ")
-    assert line.endswith("; it is tried again")
+    assert line.endswith("; retrying")
 
 
 def test_an_outage_is_said_once_however_often_it_is_tried(follow: Follow, rift: Node) -> None:
@@ -221,7 +221,7 @@ def test_a_node_that_refuses_to_be_followed_is_given_up(follow: Follow, rift: No
     following = follow(*ONLY_RIFT)
     assert following.ids(1) == [1]
     assert following.end() == (1, [])
-    assert following.err == "mcpctl: node rift: not for a stranger; it is not followed any more\n"
+    assert following.err == "mcpctl: node rift: not for a stranger; no longer followed\n"
 
 
 def test_when_no_node_answers_there_is_nothing_to_follow(follow: Follow, rift: Node, orion: Node) -> None:

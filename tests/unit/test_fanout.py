@@ -88,7 +88,7 @@ def test_a_name_server_that_says_nothing_holds_up_no_command(
         assert status == 4
         silent, nothing = err.splitlines()
         assert silent == "mcpctl: node orion: orion:1 did not answer within 1 s"
-        assert nothing == "mcpctl: there are no containers of services on rift"
+        assert nothing == "mcpctl: no managed containers found on rift"
         assert not ended.is_set()
     finally:
         enough.set()
@@ -102,7 +102,7 @@ def test_a_name_that_nobody_knows_is_said(run: Run, tmp_path: Path) -> None:
     status, _, err = run("ps")
     assert status == 4
     assert "node vault: vault.invalid:1 cannot be reached: " in err
-    assert "is its address in " in err
+    assert "check its address in " in err
     assert "Traceback" not in err
 
 
@@ -124,7 +124,7 @@ def test_sync_tells_the_nodes_that_answer_and_says_who_did_not(
     assert status == 4
     told, nothing = err.splitlines()[-2:]
     assert re.search(r"node orion: .* \(waited [0-9.]+ m?s\)$", told)
-    assert nothing == "mcpctl: there was nothing to do"
+    assert nothing == "mcpctl: nothing to do"
     assert len(rift.agent.requests) == 1
 
 

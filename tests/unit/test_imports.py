@@ -99,6 +99,6 @@ def test_a_command_imports_no_more_than_it_needs(folder: Path, words: str) -> No
         timeout=DEADLINE_S,
         check=True,
     )
-    assert "a bug of mcpctl" not in done.stderr
+    assert "a bug in mcpctl" not in done.stderr
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert (loaded & HEAVY) - ALLOWED[words] == set()

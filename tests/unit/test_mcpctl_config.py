@@ -124,7 +124,7 @@ def test_an_empty_file_has_no_nodes(path: Path) -> None:
 
 def test_a_node_that_is_not_there_is_named_with_the_nearest(path: Path) -> None:
     settings = load(path, FULL)
-    with pytest.raises(UsageError, match=rf"'rfit' is no node in {path}; did you mean rift\?"):
+    with pytest.raises(UsageError, match=rf"no node 'rfit' in {path}; did you mean rift\?"):
         settings.node("rfit")
     with pytest.raises(UsageError, match="it has rift, orion"):
         settings.node("x")
@@ -176,7 +176,7 @@ WRONG = {
     "a key twice": ("[services]\n[services]\n", "is not TOML"),
     "MCIAS without TLS": (
         "[mcias]\nserver_url = 'http://m:8443'\n",
-        "mcias.server_url: 'http://m:8443' must begin with https://: passwords are sent there",
+        "mcias.server_url: 'http://m:8443' must begin with https://, because passwords are sent there",
     ),
     "a user in the URL": ("[mcias]\nserver_url = 'https://u@m'\n", "mcias.server_url: must be https://HOST[:PORT]"),
     "a query in the URL": ("[mcias]\nserver_url = 'https://m/?x'\n", "mcias.server_url: must be https://HOST[:PORT]"),
@@ -190,11 +190,11 @@ WRONG = {
     "an empty user name": ("[auth]\nusername = ''\n", "auth.username: '' is not a name"),
     "a password of nobody": (
         "[auth]\npassword_file = 'p'\n[mcias]\nserver_url = 'https://m'\n",
-        "auth.username: is missing, and auth.password_file needs it",
+        "auth.username: is missing, but auth.password_file needs it",
     ),
     "a password for nothing": (
         "[auth]\nusername = 'u'\npassword_file = 'p'\n",
-        "mcias: is missing, and auth.password_file needs it",
+        "mcias: is missing, but auth.password_file needs it",
     ),
     "a bad URL": ("[mcias]\nserver_url = 'example.net'\n", "mcias.server_url: 'example.net' is not a URL"),
 }
@@ -284,7 +284,7 @@ def test_a_token_file_of_somebody_else_is_refused(
 ) -> None:
     settings = load(path, ONE_NODE)
     monkeypatch.setattr(os, "geteuid", lambda: token_file.stat().st_uid + 1)
-    with pytest.raises(UsageError, match=f"{token_file} belongs to somebody else") as raised:
+    with pytest.raises(UsageError, match=f"{token_file} belongs to another user") as raised:
         settings.token(settings.node("rift"))
     assert "from-file" not in str(raised.value)
 
@@ -293,18 +293,18 @@ def test_a_token_file_that_is_no_file_is_refused_and_not_waited_for(path: Path, 
     token_file.unlink()
     settings = load(path, ONE_NODE)
     os.mkfifo(token_file, 0o600)
-    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file"):
+    with pytest.raises(UsageError, match=f"{token_file} cannot be used: it is not a regular file"):
         settings.token(settings.node("rift"))
     token_file.unlink()
     token_file.mkdir(0o700)
-    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file"):
+    with pytest.raises(UsageError, match=f"{token_file} cannot be used: it is not a regular file"):
         settings.token(settings.node("rift"))
 
 
 def test_a_file_that_is_too_large_for_a_token_is_refused(path: Path, token_file: Path) -> None:
     token_file.write_text("x" * 100_000)
     settings = load(path, ONE_NODE)
-    with pytest.raises(UsageError, match=f"{token_file} cannot be read: it is not a file that holds a token"):
+    with pytest.raises(UsageError, match=f"{token_file} cannot be used: it is not a regular file, or it is too large"):
         settings.token(settings.node("rift"))
 
 
@@ -312,7 +312,7 @@ def test_a_file_that_is_too_large_for_a_token_is_refused(path: Path, token_file:
 def test_a_file_that_holds_no_token_is_refused(path: Path, token_file: Path, content: bytes) -> None:
     token_file.write_bytes(content)
     settings = load(path, ONE_NODE)
-    with pytest.raises(UsageError, match=f"{token_file} does not hold a token"):
+    with pytest.raises(UsageError, match=f"{token_file} does not contain a token"):
         settings.token(settings.node("rift"))
 
 

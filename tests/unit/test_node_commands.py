@@ -99,8 +99,8 @@ def test_a_node_is_asked_who_it_is_before_it_is_added(
     status, out, err = run("node", "add", "orion", address, *options)
     assert (status, out) == (0, "")
     assert err == (
-        f"mcpctl: node orion, {address}, is added to {tmp_path / 'mcp.toml'}; "
-        "mcpd 0.1.0, podman 5.4.2; you are kyle there, admin\n"
+        f"mcpctl: added node orion ({address}) to {tmp_path / 'mcp.toml'}; "
+        "mcpd 0.1.0, podman 5.4.2; you are kyle (admin) there\n"
     )
     assert (tmp_path / "mcp.toml").read_text() == (
         '[services]\ndir = "services"\n\n[[nodes]]\nname = "orion"\n'
@@ -112,7 +112,7 @@ def test_a_node_is_asked_who_it_is_before_it_is_added(
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [("vault", "calls itself orion"), ("rifts", "cannot be reached"), ("safe", "safe.token does not exist")],
+    [("vault", "is called orion"), ("rifts", "cannot be reached"), ("safe", "safe.token does not exist")],
 )
 def test_a_node_that_is_not_what_was_said_is_not_added(
     run: Run, both: tuple[Node, Node], tmp_path: Path, name: str, wrong: str
@@ -123,7 +123,7 @@ def test_a_node_that_is_not_what_was_said_is_not_added(
     status, _, err = run("node", "add", name, f"{HOST}:{port}", *options)
     assert status in (1, 2)
     assert wrong in err
-    assert "nothing was written; `--no-check` adds it all the same" in err
+    assert "nothing was written; `--no-check` adds the node anyway" in err
     assert (tmp_path / "mcp.toml").read_text() == before
     assert run("node", "add", name, f"{HOST}:{port}", "--no-check", *options).status == 0
     assert f'name = "{name}"' in (tmp_path / "mcp.toml").read_text()

@@ -48,7 +48,7 @@ PROBLEMS = {
     open_token: "orion.token can be read by others",
     no_ca: "own.pem does not exist",
     broken_ca: "own.pem is not a CA certificate",
-    other_ca: "own.pem vouches for",
+    other_ca: "own.pem did not sign its certificate",
 }
 
 
@@ -104,7 +104,7 @@ def test_a_request_that_one_node_finds_wrong_hides_no_answer(run: Run, both: tup
     both[1].agent.prepared["LiveCheckRequest"] = GRPCError(Status.INVALID_ARGUMENT, "what is that?")
     assert run("ps")[::2] == (
         4,
-        "mcpctl: node orion: what is that?\nmcpctl: there are no containers of services on rift\n",
+        "mcpctl: node orion: what is that?\nmcpctl: no managed containers found on rift\n",
     )
     assert run("ps", "--node", "orion").status == 2
 
@@ -133,12 +133,12 @@ def test_a_name_that_no_host_can_have_is_that_nodes_problem(run: Run, both: tupl
     write_config(tmp_path, both, f'[[nodes]]\nname = "vault"\naddress = "{"v" * 70}.example:1"\n')
     status, _, err = run("ps")
     assert status == 4
-    assert "it is not the name of a host" in err
+    assert "not a valid host name" in err
     assert "Traceback" not in err
 
 
 def test_two_entries_with_one_address_are_said(run: Run, both: tuple[Node, Node], tmp_path: Path) -> None:
     third(tmp_path, both[1].port)
-    line = f"mcpctl: nodes orion, vault have one address, {HOST}:{both[1].port}"
-    assert run("ps").err.splitlines()[0] == f"{line}: each is asked"
-    assert run("node", "list").err == run("node", "list", "--offline").err == f"{line}: is one of them a mistake?\n"
+    line = f"mcpctl: nodes orion, vault have the same address, {HOST}:{both[1].port}"
+    assert run("ps").err.splitlines()[0] == f"{line}; mcpctl contacts each of them"
+    assert run("node", "list").err == run("node", "list", "--offline").err == f"{line}; is one of them a mistake?\n"

@@ -32,7 +32,7 @@ def test_every_image_is_a_row_and_the_end_is_a_total(run: Run, pruning: Node) ->
     status, out, _ = run("node", "prune", "rift")
     assert status == 0
     header, first, second, total = out.splitlines()
-    assert header.split() == ["IMAGE", "ID", "SIZE", "AGE", "RESULT", "WHY"]
+    assert header.split() == ["IMAGE", "ID", "SIZE", "AGE", "RESULT", "REASON"]
     gone = ["localhost/app:v1", "46a0564c61e6", "3.0 MiB", "3d", "removed", "nothing uses it, and 3 are newer"]
     assert stripped(first) == gone
     assert stripped(second) == ["-", "7b6e42199b70", "3.0 MiB", "3d", "kept", "used by web/api"]
@@ -42,7 +42,7 @@ def test_every_image_is_a_row_and_the_end_is_a_total(run: Run, pruning: Node) ->
 
 def test_a_dry_run_says_what_would_be(run: Run, pruning: Node) -> None:
     out = run("node", "prune", "rift", "--dry-run", "--keep", "0").out.splitlines()
-    assert stripped(out[1])[4] == "would go"
+    assert stripped(out[1])[4] == "would be removed"
     assert out[-1] == "1 image would be removed, 3.0 MiB; 1 kept"
     (asked,) = pruning.agent.requests
     assert (asked.keep, asked.dry_run) == (0, True)
@@ -79,7 +79,7 @@ def test_what_a_node_says_is_harmless(run: Run, pruning: Node) -> None:
 def test_a_number_that_is_none_is_refused_before_anybody_is_asked(run: Run, pruning: Node, keep: str) -> None:
     status, _, err = run("node", "prune", "rift", "--keep", keep)
     assert (status, pruning.agent.requests) == (2, [])
-    assert f"--keep: {keep} is not a number of images" in err
+    assert f"--keep must be 0 to 4294967295, not {keep}" in err
 
 
 def test_a_node_that_is_at_work_says_who_works(run: Run, alone: Node) -> None:
@@ -94,4 +94,4 @@ def test_a_node_that_is_at_work_says_who_works(run: Run, alone: Node) -> None:
 def test_a_node_that_is_down_is_not_asked(run: Run, alone: Node) -> None:
     status, _, err = run("node", "prune", "orion")
     assert (status, alone.agent.requests) == (1, [])
-    assert "node orion is down: nothing was sent" in err
+    assert "node orion is down, so nothing was sent" in err

@@ -21,7 +21,7 @@ def test_operations_are_a_row_each(run: Run, alone: Node) -> None:
     status, out, _ = run("operations")
     assert status == 0
     header, first, second = map(stripped, out.splitlines())
-    assert header == ["NODE", "ID", "WHAT", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/WHY"]
+    assert header == ["NODE", "ID", "OPERATION", "TARGET", "BY", "STARTED", "TOOK", "STATE", "STEP/DETAIL"]
     assert first == ["rift", "11", "deploy", "web", "kyle", render.moment(AT), "1m5s", "reverted", "no image"]
     assert second == ["rift", "12", "deploy", "web/api", "kyle", render.moment(started), "2h", "running", "pull"]
 
@@ -94,14 +94,14 @@ def test_an_attach_that_is_cut_off_says_how_to_do_it_again(run: Run, alone: Node
     watched(alone, completed=False)
     status, _, err = run("attach", "12")
     assert status == 1
-    assert "the connection ended before operation 12 did" in err
-    assert "`mcpctl attach 12` tells how" in err
+    assert "the connection closed before operation 12 ended" in err
+    assert "`mcpctl attach 12` follows it" in err
 
 
 def test_with_several_nodes_attach_says_that_it_needs_one(run: Run, rift: Node, orion: Node) -> None:
     status, out, err = run("attach", "12")
     assert (status, out) == (2, "")
-    assert "each node counts its own operations, and there are 2 (rift, orion): say --node NAME" in err
+    assert "each node numbers its own operations, and 2 nodes are active (rift, orion); give --node NAME" in err
     watched(orion)
     assert run("attach", "12", "--node", "orion").status == 0
     assert (rift.agent.requests, len(orion.agent.requests)) == ([], 1)
@@ -111,7 +111,7 @@ def test_with_several_nodes_attach_says_that_it_needs_one(run: Run, rift: Node, 
 def test_what_is_no_id_of_an_operation_is_not_sent(run: Run, alone: Node, number: str) -> None:
     status, _, err = run("attach", number)
     assert status == 2
-    assert f"{number} is not the id of an operation" in err
+    assert f"{number} is not a valid operation ID" in err
     assert alone.agent.requests == []
 
 

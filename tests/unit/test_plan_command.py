@@ -15,13 +15,13 @@ from tests.support.changes import REPLACED, a_plan, define
 
 PLANNED = a_plan(REPLACED, v1.ComponentPlan("db", "none", "as declared"), warnings=("web/old is left as it is",))
 PRINTED = """\
-web/api: replace image changed
+web/api: replace (image changed)
     image: x:v1 -> x:v2   (definition)
     + user: 0:0   (definition)
     - heal: restart   (node)
-web/db: none as declared
+web/db: unchanged (as declared)
 1 to replace, 1 unchanged
-plan p1; mcpctl deploy web --plan p1 does exactly this
+plan p1: `mcpctl deploy web --plan p1` applies exactly this
 """
 
 
@@ -43,7 +43,7 @@ def test_a_plan_lists_what_adopted_containers_would_lose(run: Run, rift: Node, w
     rift.agent.prepared["PlanRequest"] = v1.PlanResponse("p1", [REPLACED], losses=losses)
     lines = run(*words).out.splitlines()
     assert [line.strip() for line in lines[-3:-1]] == losses
-    assert lines[-1] == "plan p1; mcpctl deploy web --accept-loss --plan p1 does exactly this"
+    assert lines[-1] == "plan p1: `mcpctl deploy web --accept-loss --plan p1` applies exactly this"
     (document,) = json.loads(run(*words, *JSON).out)
     assert document["losses"] == losses
 
@@ -76,7 +76,10 @@ def test_on_a_terminal_actions_have_colours(run: Run, rift: Node, monkeypatch: p
     actions = {"create": 32, "replace": 33, "rename": 33, "update": 33, "stop": 31, "none": 90}
     rift.agent.prepared["PlanRequest"] = a_plan(*(v1.ComponentPlan("api", each, "") for each in actions))
     lines = run("plan", "web").out.splitlines()
-    assert lines[: len(actions)] == [f"web/api: \x1b[{code}m{each}\x1b[0m" for each, code in actions.items()]
+    words = {"none": "unchanged"}
+    assert lines[: len(actions)] == [
+        f"web/api: \x1b[{code}m{words.get(each, each)}\x1b[0m" for each, code in actions.items()
+    ]
 
 
 @pytest.mark.usefixtures("web")
@@ -85,7 +88,9 @@ def test_the_command_that_a_plan_names_does_what_was_planned(run: Run, rift: Nod
     rift.agent.prepared["PlanRequest"] = a_plan()
     rift.agent.prepared["PlanRequest"].plan_id = "p2"
     out = run("deploy", *words, "--dry-run").out
-    assert out.splitlines()[-1] == "plan p2; mcpctl deploy web/api --image x:v9 --force --plan p2 does exactly this"
+    assert (
+        out.splitlines()[-1] == "plan p2: `mcpctl deploy web/api --image x:v9 --force --plan p2` applies exactly this"
+    )
     (request,) = rift.agent.requests
     assert (request.component, request.force) == ("api", True)
     assert request.service.components[0].image == "x:v9"

@@ -54,7 +54,7 @@ def test_a_recovery_that_is_cut_off_is_said_beside_what_is_known(run: Run, rift:
     status, out, err = run("recover")
     assert status == 4
     assert "created" in out
-    assert "mcpctl: node rift: the connection ended before the recovery did (waited " in err
+    assert "mcpctl: node rift: the connection closed before the recovery ended (waited " in err
 
 
 def test_ctrl_c_leaves_a_recovery_and_says_where_to_look(launch: Launch, rift: Node, orion: Node) -> None:
@@ -63,4 +63,4 @@ def test_ctrl_c_leaves_a_recovery_and_says_where_to_look(launch: Launch, rift: N
     program = launch("recover")
     until(lambda: "rift: web/api" in program.err, "it recovers")
     assert program.interrupt() == (130, [])
-    assert "`mcpctl operations --running` lists it" in program.err
+    assert "`mcpctl operations --running` lists them" in program.err

@@ -21,8 +21,8 @@ def moved(rift: Node, orion: Node, tmp_path: Path) -> Node:
 
 
 WARNING = (
-    "mcpctl: node orion still has web, which its definition puts on rift: it may run twice; "
-    "`mcpctl undeploy web --node orion` removes it there\n"
+    "mcpctl: node orion still has web, but the definition says rift, so it may run twice; "
+    "`mcpctl undeploy web --node orion` removes it from orion\n"
 )
 
 
@@ -47,7 +47,7 @@ def test_a_service_that_another_node_still_runs_is_refused(
     before = (tmp_path / "services/web.toml").read_text()
     status, out, err = run(*words.split())
     assert (status, out) == (1, "")
-    assert "node orion still runs web, which its definition puts on rift: nothing was changed" in err
+    assert "node orion still runs web, but the definition says rift; nothing was changed" in err
     assert "`mcpctl undeploy web --node orion`" in err
     assert not rift.agent.asked(v1.DeployRequest)
     assert not rift.agent.asked(v1.StartServiceRequest)
@@ -85,7 +85,7 @@ def test_a_node_that_cannot_be_asked_is_told_of_where_the_service_is_new(run: Ru
     rift.agent.prepared["ListServicesRequest"] = GRPCError(Status.NOT_FOUND, "there is no service web")
     status, _, err = run("deploy", "web")
     assert status == 0
-    assert "WARNING: node orion cannot be asked whether it still runs web" in err
+    assert "WARNING: node orion does not answer and may still run web" in err
     known = v1.ServiceInfo("web", "rift", True, [v1.ComponentInfo(service="web", component="api")])
     rift.agent.prepared["ListServicesRequest"] = v1.ListServicesResponse(services=[known])
     assert run("deploy", "web").err == ""

@@ -115,12 +115,12 @@ def test_as_json_each_report_says_what_it_is_of(run: Run, fleet: tuple[Node, Nod
 def test_without_a_terminal_all_are_deployed_only_with_yes(run: Run, fleet: tuple[Node, Node]) -> None:
     status, out, err = run("deploy")
     assert (status, out) == (2, "")
-    assert "`mcpctl deploy --yes` does it" in err
+    assert "`mcpctl deploy --yes` deploys without asking" in err
     assert deployed(*fleet) == []
     status, out, _ = run("deploy", "--yes")
     assert status == 0
     assert sorted(deployed(*fleet)) == ["blog", "shop", "web"]
-    assert "web/api: replace why" in out
+    assert "web/api: replace (why)" in out
     # What was shown is what is done.
     assert {each.plan_id for each in fleet[0].agent.asked(v1.DeployRequest)} == {"p1"}
 
@@ -185,7 +185,7 @@ def test_of_several_what_could_not_be_told_is_settled_later(run: Run, fleet: tup
     rift.cut(for_good=True)
     status, _, err = run("start", "web", "shop")
     assert status == 4
-    assert "`mcpctl sync` will settle it" in err
+    assert "`mcpctl sync` applies it" in err
 
 
 # -- a definition by its file
@@ -208,7 +208,7 @@ def test_a_file_elsewhere_is_read_from_there_and_said(run: Run, fleet: tuple[Nod
     status, _, err = run("deploy", str(other))
     assert status == 0
     assert fleet[0].agent.asked(v1.DeployRequest)[0].service.components[0].image == "x:v2"
-    assert f"it is not {tmp_path}/services/web.toml, by which the next `mcpctl sync` goes" in err
+    assert f"not the file that `mcpctl sync` uses for this service, which is {tmp_path}/services/web.toml" in err
 
 
 def test_a_file_that_is_not_there_is_an_error_of_usage(run: Run, fleet: tuple[Node, Node]) -> None:
@@ -227,6 +227,6 @@ def test_ctrl_c_of_several_says_what_goes_on_and_what_was_not_begun(launch: Laun
     program: Program = launch("deploy", "web", "blog", "shop")
     until(lambda: program.err.count("pulling") == 2, "both nodes are at it")
     assert program.interrupt()[0] == 130
-    assert "`mcpctl cancel 12 --node orion` takes it back" in program.err
-    assert "`mcpctl cancel 12 --node rift` takes it back" in program.err
-    assert "not begun: blog" in program.err
+    assert "`mcpctl cancel 12 --node orion` rolls it back" in program.err
+    assert "`mcpctl cancel 12 --node rift` rolls it back" in program.err
+    assert "not started: blog" in program.err

@@ -69,7 +69,7 @@ def test_what_is_defined_and_not_deployed_is_said_in_a_line(run: Run, alone: Nod
     assert (status, out) == (0, "")
     assert err == (
         "mcpctl: no services are deployed on rift\n"
-        "mcpctl: defined and not deployed: idle; `mcpctl plan idle` shows what a deploy would change\n"
+        "mcpctl: defined but not deployed: idle; `mcpctl plan idle` shows what a deploy would change\n"
     )
 
 
@@ -91,14 +91,15 @@ def test_what_was_edited_since_is_said(run: Run, alone: Node, define: Define, tm
         status, _, err = run(*words)
         assert status == 0
         assert err == (
-            "mcpctl: deployed otherwise than defined: web; `mcpctl plan web` shows what a deploy would change\n"
+            "mcpctl: deployed but different from the definition: web; "
+            "`mcpctl plan web` shows what a deploy would change\n"
         )
 
 
 def test_a_service_that_is_to_stop_was_edited_too(run: Run, alone: Node, define: Define, tmp_path: Path) -> None:
     define("web")
     answers(alone, deployed(tmp_path, "web", active=False))
-    assert "deployed otherwise than defined: web" in run("status").err
+    assert "deployed but different from the definition: web" in run("status").err
 
 
 def test_a_component_that_nobody_wanted_any_more_and_is_defined_again_is_said(
@@ -108,7 +109,7 @@ def test_a_component_that_nobody_wanted_any_more_and_is_defined_again_is_said(
     there = deployed(tmp_path, "web")
     there.components[0].desired = v1.DesiredState.IGNORE
     answers(alone, there)
-    assert "deployed otherwise than defined: web" in run("status").err
+    assert "deployed but different from the definition: web" in run("status").err
 
 
 def test_where_no_hash_is_told_nothing_is_said_of_edits(run: Run, alone: Node, define: Define, tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_both_are_one_line_and_only_nodes_that_answered_are_compared(
     orion.cut(for_good=True)
     (line,) = [each for each in run("status").err.splitlines() if "node orion" not in each]
     assert line == (
-        "mcpctl: defined and not deployed: mail; deployed otherwise than defined: web; "
+        "mcpctl: defined but not deployed: mail; deployed but different from the definition: web; "
         "`mcpctl plan` shows what a deploy would change"
     )
     assert len(rift.agent.requests) == 1
@@ -140,7 +141,7 @@ def test_both_are_one_line_and_only_nodes_that_answered_are_compared(
 def test_what_was_undeployed_is_not_deployed(run: Run, alone: Node, define: Define) -> None:
     define("web")
     answers(alone, v1.ServiceInfo("web", "rift"))
-    assert "defined and not deployed: web" in run("status").err
+    assert "defined but not deployed: web" in run("status").err
 
 
 def test_many_are_still_a_line(run: Run, alone: Node, define: Define) -> None:  # noqa: ARG001
@@ -157,12 +158,12 @@ def test_a_broken_definition_is_a_note_and_breaks_nothing(
     (tmp_path / "services/bad.toml").write_text("name = ")
     assert run("status")[::2] == (
         0,
-        "mcpctl: a definition is wrong and was not compared: `mcpctl service list` says why\n",
+        "mcpctl: 1 definition is invalid and was not compared; `mcpctl service list` shows why\n",
     )
     # Of one service only its own definition is looked at.
     assert run("status", "web").err == ""
     (tmp_path / "services/other.toml").write_text(WEB)
-    assert "2 definitions are wrong and were not compared" in run("status").err
+    assert "2 definitions are invalid and were not compared" in run("status").err
 
 
 def test_without_definitions_status_is_as_it_was(run: Run, alone: Node, tmp_path: Path) -> None:  # noqa: ARG001
@@ -193,7 +194,7 @@ def test_a_defined_service_that_is_not_deployed_is_said_to_be_so(
         alone.agent.prepared[f"{kind}Request"] = unknown
     status, out, err = run(*words.split())
     assert (status, out) == (1, "")
-    assert err == "mcpctl: idle is defined for rift and not deployed; `mcpctl deploy idle` deploys it\n"
+    assert err == "mcpctl: idle is defined for node rift but not deployed; `mcpctl deploy idle` deploys it\n"
 
 
 def test_one_that_is_defined_for_another_node_or_wrongly_is_said_to_be_so(
@@ -204,11 +205,11 @@ def test_one_that_is_defined_for_another_node_or_wrongly_is_said_to_be_so(
         each.agent.prepared["GetStatusRequest"] = GRPCError(Status.NOT_FOUND, "no service idle")
     assert run("status", "idle", "--node", "rift")[::2] == (
         2,
-        "mcpctl: node rift: no service idle; its definition puts it on orion\n",
+        "mcpctl: node rift: no service idle; its definition says node orion\n",
     )
     assert run("status", "idle").status == 1
     (tmp_path / "services/idle.toml").write_text("name = ")
     assert run("status", "idle")[::2] == (
         2,
-        "mcpctl: node rift: no service idle; its definition is wrong: `mcpctl service show idle` says how\n",
+        "mcpctl: node rift: no service idle; its definition is invalid: `mcpctl service show idle` shows why\n",
     )

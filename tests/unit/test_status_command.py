@@ -16,7 +16,7 @@ def test_status_of_the_past_is_asked_for_and_said_to_be_the_past(run: Run, alone
     assert status == 0
     (request,) = alone.agent.asked(v1.GetStatusRequest)
     assert (request.service, request.at) == ("web", AT)
-    assert f"as it was at {render.moment(AT)}" in err
+    assert f"this is the state at {render.moment(AT)}" in err
     # How long it had been so, not how long ago that is.
     assert stripped(out.splitlines()[1]) == ["web", "api", "rift", "running", "running", "3h"]
 

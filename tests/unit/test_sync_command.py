@@ -14,7 +14,7 @@ def test_each_node_is_told_all_of_its_own_definitions(run: Run, rift: Node, orio
     for name in ("web", "mail"):
         define(tmp_path, name)
     status, _, err = run("sync")
-    assert (status, err) == (0, "mcpctl: there was nothing to do\n")
+    assert (status, err) == (0, "mcpctl: nothing to do\n")
     assert [[each.name for each in request.services] for request in rift.agent.requests] == [["mail", "web"]]
     assert orion.agent.asked(v1.SyncRequest) == [v1.SyncRequest()]
     assert run("sync", "--dry-run", "--node", "rift").status == 0
@@ -34,9 +34,9 @@ def test_sync_lists_outcomes_and_what_a_deploy_would_change(run: Run, rift: Node
     assert stripped(second) == ["rift", "mail", "db", "replaced", "v1 -> v2"]
     assert rest == [
         "",
-        "a deploy would still change:",
-        "  web/api: replace, image changed",
-        "`mcpctl deploy web` does that",
+        "these components still need a deploy:",
+        "  web/api: replace (image changed)",
+        "run `mcpctl deploy web`",
     ]
 
 
@@ -88,7 +88,7 @@ def test_definitions_that_disagree_are_not_sent(run: Run, rift: Node, tmp_path: 
     define(tmp_path, "a-b").write_text(WEB.replace("web", "a-b").replace("api", "c"))
     status, _, err = run("sync")
     assert status == 2
-    assert err.count("its container would be called a-b-c") == 2
+    assert err.count("its container name a-b-c is also that of") == 2
     assert rift.agent.requests == []
 
 

@@ -35,14 +35,14 @@ def test_a_timeline_is_a_row_with_a_character_for_each_slice_of_time(run: Run, a
     status, out, _ = run("timeline", "web", *WIDTH)
     assert status == 0
     header, deploys, row, alerts, axis, *legend = out.splitlines()
-    assert header.split()[0] == "WHAT"
+    assert header.split()[0] == "TARGET"
     assert header.split()[-1] == "UPTIME"
     assert deploys == " " * 9 + " " * 36 + "v"
     assert row[:57] == "web/api  " + "=" * 24 + "XXx" + "=" * 17 + "...."
     assert row[57:].strip().endswith("%")
     assert alerts == " " * 9 + " " * 24 + "!"
     assert axis.count("|") >= 3
-    assert "  ".join(legend) == "= up  X down  x down a while  ~ degraded  . stopped  v deploy  ! alert"
+    assert "  ".join(legend) == "= up  X down  x briefly down  ~ degraded  . stopped  v deploy  ! alert"
 
 
 def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run, alone: Node) -> None:
@@ -51,7 +51,7 @@ def test_downtime_that_an_operation_ordered_is_no_trouble_in_a_timeline(run: Run
     alone.agent.prepared["ListOperationsRequest"] = v1.ListOperationsResponse("rift", [restart])
     _, out, _ = run("timeline", "web", *WIDTH)
     assert "web/api  " + "=" * 24 + "___" + "=" * 17 + "...." in out
-    assert "_ down, ordered" in out
+    assert "_ down on request" in out
     (api,) = json.loads(run("timeline", "web", "--output", "json").out)["components"]
     assert [each.get("ordered", False) for each in api["segments"]] == [False, True, False, False]
 
@@ -151,12 +151,12 @@ def test_a_timeline_of_the_nodes_that_answer_is_drawn_with_status_4(run: Run, ri
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--width", "29"), "--width: 29"),
-        (("--width", "1001"), "--width: 1001"),
+        (("--width", "29"), "--width must be 30 to 1000, not 29"),
+        (("--width", "1001"), "--width must be 30 to 1000, not 1001"),
         (("--since", "0s"), "--since: '0s'"),
         (("--since", "2099-01-01"), "--since: '2099-01-01'"),
         (("--since", ""), "--since: ''"),
-        (("web/api",), "takes a service"),
+        (("web/api",), "needs a service"),
     ],
 )
 def test_a_timeline_that_cannot_be_drawn_is_refused(run: Run, words: tuple[str, ...], part: str) -> None:

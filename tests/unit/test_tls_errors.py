@@ -47,7 +47,7 @@ def authority() -> pki.Authority:
 def test_another_ca_is_named(tmp_path: Path, authority: pki.Authority) -> None:
     server = pki.make_server(pki.make_authority("other"), "n1", "127.0.0.1")
     said = refused(tmp_path, authority, server, "127.0.0.1")
-    assert f"it is not one that {tmp_path / 'ca.pem'} vouches for" in said
+    assert f"{tmp_path / 'ca.pem'} did not sign its certificate" in said
     assert "is that the right CA?" in said
 
 

@@ -275,10 +275,10 @@ def test_a_report_of_a_kind_that_came_later_is_left_aside(run: Run, alone: Node,
 @pytest.mark.parametrize(
     ("theirs", "advice"),
     [
-        ("0.0.9", f"mcpd there is 0.0.9, mcpctl here is {__version__}: update mcpd on rift"),
-        ("99.10.0", f"mcpd there is 99.10.0, mcpctl here is {__version__}: update mcpctl"),
-        (__version__, f"mcpd there is {__version__}, mcpctl here is {__version__}: neither update changes that"),
-        (None, "mcpd there is of an unknown version"),
+        ("0.0.9", f"mcpd there has version 0.0.9, mcpctl has {__version__}; update mcpd on rift"),
+        ("99.10.0", f"mcpd there has version 99.10.0, mcpctl has {__version__}; update mcpctl"),
+        (__version__, f"mcpd there has version {__version__}, mcpctl has {__version__}; updating either does not help"),
+        (None, "mcpd there has an unknown version"),
     ],
 )
 def test_an_rpc_that_a_node_lacks_is_told_with_both_versions(

@@ -18,8 +18,8 @@ from protos import naming
 FILES = ":files"
 # Behind the kind of an argument that may be given again.
 _AGAIN = "..."
-_HELP = {"--help": ("", "Show help, and exit.")}
-_VERSION = {"--version": ("", "Show the version, and exit.")}
+_HELP = {"--help": ("", "Show help and exit.")}
+_VERSION = {"--version": ("", "Show the version and exit.")}
 # As `mcpctl.config` has it.
 _DEFAULT_CONFIG = "~/.config/mcp/mcp.toml"
 _DEFAULT_SERVICES = "services"

@@ -87,7 +87,7 @@ class Dash(App[int]):
         except CliError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.notify(f"alert {alert.id} on {alert.node} is acked", markup=False)
+        self.notify(f"alert {alert.id} on {alert.node} acknowledged", markup=False)
         self.fleet.ask_soon()
 
 

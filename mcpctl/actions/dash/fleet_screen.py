@@ -32,7 +32,7 @@ class FleetScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         yield Static(id="nodes")
         yield Table(("SERVICE", "NODE", "UP", "VERSION", "ALERTS", "DRIFT"), id="services")
-        yield Table(("OPEN ALERT", "WHAT", "NODE", "FOR", "REASON"), id="alerts")
+        yield Table(("OPEN ALERT", "TARGET", "NODE", "FOR", "REASON"), id="alerts")
         yield Footer()
 
     def on_mount(self) -> None:

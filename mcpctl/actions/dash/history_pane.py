@@ -47,7 +47,7 @@ class HistoryPane(VerticalScroll):
         self._told: tuple[list[History], Window] | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("asking ...", id="drawn")
+        yield Static("loading ...", id="drawn")
 
     def on_mount(self) -> None:
         self.run_worker(self._follow())
@@ -94,10 +94,10 @@ async def _ask(stub: AgentServiceStub, node: str, service: str, window: Window) 
 
 def drawn(histories: Sequence[History], window: Window, width: int) -> Text:
     """Lines of ``width`` columns at most."""
-    margin = min(max([len("WHAT"), *(len(each.component) for each in histories)]), width // 3)
+    margin = min(max([len("TARGET"), *(len(each.component) for each in histories)]), width // 3)
     columns = max(_NARROWEST, width - margin - 2 * len(_GAP) - _SHARE_WIDTH)
     lead = " " * margin + _GAP
-    lines = [Text(f"{'WHAT':{margin}}{_GAP}{'the last 24 hours':{columns}}{_GAP}{'UPTIME':>{_SHARE_WIDTH}}", "bold")]
+    lines = [Text(f"{'TARGET':{margin}}{_GAP}{'the last 24 hours':{columns}}{_GAP}{'UPTIME':>{_SHARE_WIDTH}}", "bold")]
     shown: set[Cell] = set()
     for each in histories:
         if deploys := history.marked(each.marks, "deployed", "v", window, columns):

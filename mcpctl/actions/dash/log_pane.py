@@ -38,13 +38,13 @@ class PrintedPane(RichLog):
             try:
                 self.clear()
                 await self._read()
-                problem = f"node {self._node.name} ended the stream"
+                problem = f"node {self._node.name} closed the stream"
             except (UnreachableError, BusyError) as error:
                 problem = str(error)
             except CliError as error:
                 self.write(Text(str(error), "red"))
                 return
-            self.write(Text(f"{problem}; it is tried again", "red"))
+            self.write(Text(f"{problem}; retrying", "red"))
             await asyncio.sleep(_WAIT_S)
 
     async def _read(self) -> None:

@@ -54,7 +54,7 @@ class LiveScreen(Screen[None]):
         chosen = self.query_one("#alerts", Table).chosen
         alerts = {alert_key(alert): alert for each in self.dash.views for alert in each.alerts}
         if chosen is None or chosen not in alerts:
-            self.notify("there is no open alert to ack")
+            self.notify("no open alert to acknowledge")
             return
         alert = alerts[chosen]
 
@@ -102,9 +102,11 @@ class AckScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         alert = self._alert
         subject = full_name(alert.service, alert.component) or "the node"
-        words = f"Ack alert {alert.id} on {alert.node}, {alert.kind} of {subject}. Enter: ack it. Escape: leave it."
+        words = (
+            f"Ack alert {alert.id} on {alert.node}, {alert.kind} of {subject}. Enter acknowledges it, Escape cancels."
+        )
         yield Label(words, markup=False)
-        yield Input(placeholder="A note, if you like")
+        yield Input(placeholder="Note (optional)")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

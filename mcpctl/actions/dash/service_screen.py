@@ -49,9 +49,9 @@ class ServiceScreen(LiveScreen):
             with TabPane("3 Logs", id="logs"):
                 yield PrintedPane(self.dash.settings, self.dash.settings.node(self._node), self._service)
             with TabPane("4 Alerts", id="open-alerts"):
-                yield Table(("OPEN ALERT", "WHAT", "NODE", "FOR", "REASON"), id="alerts")
+                yield Table(("OPEN ALERT", "TARGET", "NODE", "FOR", "REASON"), id="alerts")
             with TabPane("5 Events", id="events"):
-                yield Table(("EVENT", "WHAT", "NODE", "KIND", "DETAIL"), id="happened")
+                yield Table(("TIME", "TARGET", "NODE", "EVENT", "DETAIL"), id="happened")
         yield Footer()
 
     def show(self, views: Sequence[NodeView]) -> None:

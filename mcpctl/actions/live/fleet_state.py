@@ -187,7 +187,7 @@ class Observer:
             seen = self.view.answered_at
             try:
                 await self._connected()
-                problem = f"node {self._node.name}: {self._node.address} ended the stream"
+                problem = f"node {self._node.name}: {self._node.address} closed the stream"
             except (UnreachableError, BusyError) as error:
                 problem = str(error)
             except CliError as error:

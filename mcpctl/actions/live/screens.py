@@ -75,16 +75,16 @@ _STATUS = (
 )
 _ALERTS = (
     Column("OPEN ALERT"),
-    Column("WHAT"),
+    Column("TARGET"),
     Column("NODE", 3),
     Column("FOR", 2),
     Column("REASON", 1, least=10),
 )
 _EVENTS = (
-    Column("EVENT"),
-    Column("WHAT"),
+    Column("TIME"),
+    Column("TARGET"),
     Column("NODE", 3),
-    Column("KIND"),
+    Column("EVENT"),
     Column("DETAIL", 1, least=10),
 )
 
@@ -150,12 +150,12 @@ def screen(
 def trouble(view: NodeView, now: datetime) -> Line:
     """What is to be said of a node beside its rows; empty when there is nothing."""
     if view.is_refused:
-        return [(f"{view.problem}; it is not asked any more", "red")]
+        return [(f"{view.problem}; no longer polled", "red")]
     if view.lost_at:
         since = f"{view.lost_at.astimezone():%H:%M:%S} ({render.age(view.lost_at, now)})"
         return [(f"node {view.node}: unreachable since {since}", "red"), (f": {_reason(view)}", _STALE)]
     if view.is_awaited:
-        return [(f"node {view.node}: is being asked", _STALE)]
+        return [(f"node {view.node}: connecting", _STALE)]
     if view.unknown:
         return [(f"node {view.node}: {view.unknown}", "yellow")]
     if view.warning:

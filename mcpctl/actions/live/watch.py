@@ -91,7 +91,7 @@ def ps(query: Query, every_s: float, *, undeclared: bool = False) -> int:
 
 def _watch(query: Query, interest: Interest, every_s: float, watched: Watched) -> int:
     if query.how.quiet:
-        raise UsageError("--quiet prints names once; --watch has no use for it")
+        raise UsageError("--quiet cannot be given with --watch")
     settings = query.settings()
     nodes = chosen(settings, query.nodes)
 

@@ -40,11 +40,11 @@ def export(service: Service) -> Exported:
 
 def _service(service: Service, component: Component, lost: Losses) -> dict[str, Any]:
     if not service.wants_running(component):
-        lost.add("active", f"compose starts it; `up` with the names of the others, or `stop {component.name}` after it")
+        lost.add("active", f"compose starts it; name the others with `up`, or run `stop {component.name}` afterwards")
     if component.settle is not None:
-        lost.add("settle", "a container counts as started at once")
+        lost.add("settle", "a container counts as started immediately")
     if component.heal:
-        lost.add("heal", "restart: decides, and nobody is told")
+        lost.add("heal", "restart: decides, and no alert is sent")
     made: dict[str, Any] = {
         "container_name": service.container(component.name),
         "image": component.image,
@@ -84,7 +84,7 @@ def _volume(text: str, index: int, lost: Losses) -> str:
     volume = grammar.volume(text)
     kept = [each for each in volume.options if each in _MOUNT_OPTIONS]
     if dropped := [each for each in volume.options if each not in _MOUNT_OPTIONS]:
-        lost.add(f"volumes[{index}]", f"{', '.join(dropped)}: an option of podman's own; use `podman volume create`")
+        lost.add(f"volumes[{index}]", f"{', '.join(dropped)}: only podman has this option; use `podman volume create`")
     return _literal(":".join([volume.source, volume.target, *([",".join(kept)] if kept else [])]))
 
 
@@ -96,9 +96,7 @@ def _condition(service: Service, name: str) -> str:
 def _healthcheck(health: Health, lost: Losses) -> dict[str, Any]:
     if not health.cmd:
         kind = "http" if health.http else "tcp"
-        lost.add(
-            f"health.{kind}", "compose has probes by command only; write a test that asks from inside the container"
-        )
+        lost.add(f"health.{kind}", "compose supports only command probes; write a test that runs inside the container")
         return {}
     return {
         "test": ["CMD", *map(_literal, health.cmd)],

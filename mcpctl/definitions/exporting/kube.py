@@ -56,7 +56,9 @@ def _pod(service: Service, component: Component, lost: Losses) -> dict[str, Any]
     metadata: dict[str, Any] = {"name": pod, "labels": {"app": service.name}}
     if pids := component.resources.pids:
         metadata["annotations"] = {f"{_PIDS_LIMIT}/{container}": str(pids)}
-        lost.add("resources.pids", "an annotation that podman 4 and Kubernetes ignore: no limit there")
+        lost.add(
+            "resources.pids", "written as an annotation, which podman 4 and Kubernetes ignore, so they set no limit"
+        )
     mounts, volumes = _volumes(component, lost)
     spec: dict[str, Any] = {
         "restartPolicy": _restart(component, lost),
@@ -92,32 +94,32 @@ def _container(component: Component, name: str, mounts: list[dict[str, Any]], lo
 
 def _tell_what_is_missing(service: Service, component: Component, lost: Losses) -> None:
     if not service.wants_running(component):
-        lost.add("active", "it is started; `podman kube play --start=false` does not")
+        lost.add("active", "it will be started; `podman kube play --start=false` prevents that")
     if component.network and component.network != "host":
-        lost.add("network", f"give it to podman: `podman kube play --network {component.network}`")
+        lost.add("network", f"pass it to podman: `podman kube play --network {component.network}`")
     for secret in component.secrets:
-        lost.add("secrets", f"{secret}: make a Secret of it, and mount it at /run/secrets")
+        lost.add("secrets", f"{secret}: create a Secret and mount it at /run/secrets")
     if component.depends_on:
-        lost.add("depends_on", "the Pods stand in that order in the file, and none waits for another")
+        lost.add("depends_on", "the file lists the Pods in this order, but none waits for another")
     if component.settle is not None:
-        lost.add("settle", "a container counts as started at once")
+        lost.add("settle", "a container counts as started immediately")
     if component.heal:
-        lost.add("heal", "restartPolicy decides, and nobody is told")
+        lost.add("heal", "restartPolicy decides, and no alert is sent")
 
 
 def _tell_of_expansion(component: Component, lost: Losses) -> None:
     """Kubernetes expands $(VAR), and reads $$ as $; podman does neither, and would keep an escape."""
     texts = [("cmd", each) for each in component.cmd] + [(f"env.{name}", each) for name, each in component.env.items()]
     for field in dict.fromkeys(field for field, text in texts if "$(" in text or "$$" in text):
-        lost.add(field, "right for podman; Kubernetes expands $(VAR) and $$: double each $ of those for it")
+        lost.add(field, "correct for podman, but Kubernetes expands $(VAR) and $$: double each such $ for it")
 
 
 def _restart(component: Component, lost: Losses) -> str:
     policy, tries = grammar.restart(component.restart)
     if tries:
-        lost.add("restart", f"OnFailure tries without end, not {tries} times")
+        lost.add("restart", f"OnFailure retries without limit, not {tries} times")
     if policy == "unless-stopped":
-        lost.add("restart", "unless-stopped became Always, which starts again after a reboot what was stopped")
+        lost.add("restart", "unless-stopped became Always, which also starts stopped containers after a reboot")
     return _POLICIES[policy]
 
 
@@ -183,7 +185,7 @@ def _limits(component: Component, lost: Losses) -> dict[str, Any]:
         milli = math.ceil(round(wanted * _MILLI, 3))
         limits["cpu"] = f"{milli}m"
         if not math.isclose(milli / _MILLI, wanted):
-            lost.add("resources.cpus", f"{wanted} became {milli / _MILLI}: Kubernetes counts thousandths")
+            lost.add("resources.cpus", f"{wanted} became {milli / _MILLI}: Kubernetes counts in thousandths")
     return limits
 
 
@@ -192,13 +194,13 @@ def _user(component: Component, lost: Losses) -> Mapping[str, int]:
         return {}
     user, _, group = component.user.partition(":")
     if not user.isdecimal() or (group and not group.isdecimal()):
-        lost.add("user", f"{component.user}: Kubernetes takes numbers only; set runAsUser and runAsGroup")
+        lost.add("user", f"{component.user}: Kubernetes accepts only numbers; set runAsUser and runAsGroup")
         return {}
     return {"runAsUser": int(user), **({"runAsGroup": int(group)} if group else {})}
 
 
 def _probe(component: Component, health: Health, lost: Losses) -> dict[str, Any]:
-    lost.add("health", "a livenessProbe that fails ends the container, where restartPolicy says what follows")
+    lost.add("health", "a failed livenessProbe stops the container, and restartPolicy decides what follows")
     times = {"interval": health.interval, "timeout": health.timeout, "start_period": health.start_period}
     for field, value in times.items():
         if value.microseconds:
@@ -215,16 +217,19 @@ def _probe(component: Component, health: Health, lost: Losses) -> dict[str, Any]
 def _handler(component: Component, health: Health, lost: Losses) -> dict[str, Any]:
     if health.cmd:
         if any(shlex.quote(each) != each for each in health.cmd):
-            lost.add("health.cmd", "podman 4 joins the words by spaces, for a shell; from podman 5 on they stay words")
+            lost.add(
+                "health.cmd",
+                "podman 4 joins the words with spaces for a shell; podman 5 keeps them as separate arguments",
+            )
         return {"exec": {"command": list(health.cmd)}}
     if health.http:
-        lost.add("health.http", "podman asks from inside the container, with curl, which the image must have")
+        lost.add("health.http", "podman runs this probe inside the container with curl, which the image must contain")
         url = urlsplit(health.http)
         default = 443 if url.scheme == "https" else 80
         host, port = _inside(component, url.hostname or "", url.port or default)
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         return {"httpGet": {**host, "path": path, "port": port, "scheme": url.scheme.upper()}}
-    lost.add("health.tcp", "podman asks from inside the container, with nc, which the image must have")
+    lost.add("health.tcp", "podman runs this probe inside the container with nc, which the image must contain")
     host, port = _inside(component, *grammar.host_port(health.tcp or ""))
     return {"tcpSocket": {**host, "port": port}}
 

@@ -20,7 +20,7 @@ _PODMAN_STOPS_WITHIN_S = 20
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\v": "\\v"}
 _ESCAPES |= {"\a": "\\a"}
 _MODES = ("host", "none")
-_BY_HAND = "write a HealthCmd= that asks from inside the container"
+_BY_HAND = "write a HealthCmd= that runs inside the container"
 
 
 def export(service: Service) -> Exported:
@@ -38,10 +38,10 @@ def export(service: Service) -> Exported:
 
 def _container(service: Service, component: Component, lost: Losses) -> str:
     if component.settle is not None:
-        lost.add("settle", "a unit counts as started at once")
+        lost.add("settle", "a unit counts as started immediately")
     if component.heal:
         lost.add(
-            "heal", "systemd restarts by Restart= alone, and nobody is told; OnFailure= can start a unit that tells"
+            "heal", "only systemd's Restart= applies, and no alert is sent; OnFailure= can start a unit that sends one"
         )
     restart, limits = _restart(component, lost)
     before = [f"{service.container(name)}.service" for name in component.depends_on]
@@ -66,7 +66,7 @@ def _keys(service: Service, component: Component, lost: Losses) -> Iterator[str]
     yield f"ContainerName={service.container(component.name)}"
     yield f"Image={component.image}"
     if "" in component.cmd:
-        lost.add("cmd", "Quadlet drops the empty argument and what follows it; write Exec= anew")
+        lost.add("cmd", "Quadlet drops the empty argument and everything after it; rewrite Exec=")
     if component.cmd:
         yield f"Exec={' '.join(map(_word, component.cmd))}"
     for name, value in component.env.items():
@@ -109,9 +109,9 @@ def _restart(component: Component, lost: Losses) -> tuple[str, list[str]]:
     """systemd.service(5): Restart=, and the limits of systemd.unit(5), which podman does not have."""
     policy, tries = grammar.restart(component.restart)
     if policy == "unless-stopped":
-        lost.add("restart", "unless-stopped became always: a unit that was stopped starts again at the next boot")
+        lost.add("restart", "unless-stopped became always: a stopped unit starts again at the next boot")
     if tries:
-        lost.add("restart", f"the {tries} tries became StartLimitBurst=: `systemctl reset-failed` counts them anew")
+        lost.add("restart", f"the {tries} retries became StartLimitBurst=; `systemctl reset-failed` resets the count")
         # The first start counts, too.
         return policy, ["StartLimitIntervalSec=infinity", f"StartLimitBurst={tries + 1}"]
     if policy == "no":
@@ -122,7 +122,7 @@ def _restart(component: Component, lost: Losses) -> tuple[str, list[str]]:
 def _health(service: Service, component: Component, health: Health, lost: Losses) -> Iterator[str]:
     if not health.cmd:
         kind = "http" if health.http else "tcp"
-        lost.add(f"health.{kind}", f"Quadlet has probes by command only; {_BY_HAND}")
+        lost.add(f"health.{kind}", f"Quadlet supports only command probes; {_BY_HAND}")
         return
     yield f"HealthCmd={_expanded(_health_command(health.cmd))}"
     yield f"HealthInterval={go_duration(health.interval)}"

@@ -82,7 +82,7 @@ class _Fields:
             elif field == "container_name":
                 self._check_container_name(key, value)
             elif field not in _TOGETHER and not field.startswith("x-"):
-                report.lost(f"{path}.{field}", "is not imported; a definition has nothing like it")
+                report.lost(f"{path}.{field}", "is not imported; a definition has no equivalent")
         made["image"] = self._image(service, path)
         if env := environment.of_files(service.get("env_file"), f"{path}.env_file", self._source, report):
             made["env"] = env | made.get("env", {})
@@ -98,10 +98,10 @@ class _Fields:
             if not service.get("build"):
                 return full_image(name)
             # Where it was pushed is not known; Docker's registry it is hardly.
-            self._report.lost(f"{path}.build", "nothing is built here: build and push the image yourself")
+            self._report.lost(f"{path}.build", "mcpctl builds no images: build and push it yourself")
             return name
         if service.get("build"):
-            self._report.wrong(f"{path}.build", "nothing is built here: build and push the image, and say it in image:")
+            self._report.wrong(f"{path}.build", "mcpctl builds no images: build and push it, and name it in image:")
         else:
             self._report.wrong(f"{path}.image", "is missing")
         return None
@@ -130,12 +130,12 @@ class _Fields:
         )
         for name, options in conditions.items():
             if name not in self._names.components:
-                report.wrong(path, f"names {name!r}, which is no service of this file")
+                report.wrong(path, f"names {name!r}, which is not a service in this file")
                 continue
             names.append(self._names.components[name])
             for key, each in report.mapping(options, f"{path}.{name}").items():
                 if each not in _USUAL.get(key, ()):
                     report.lost(
-                        f"{path}.{name}.{key}", f"{each}: a component waits until the other runs, or is healthy"
+                        f"{path}.{name}.{key}", f"{each}: a component waits until the other is running or healthy"
                     )
         return names

@@ -39,7 +39,7 @@ def load(text: str) -> dict[str, Any]:
     import yaml
 
     if len(text) > MAX_FILE_SIZE:
-        raise ComposeError(f"is longer than {MAX_FILE_SIZE // 2**20} MiB, which no compose file is")
+        raise ComposeError(f"is longer than {MAX_FILE_SIZE // 2**20} MiB, too long for a compose file")
     try:
         node = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -73,7 +73,7 @@ class _Values:
             raise ComposeError(f"is nested more than {MAX_DEPTH} levels deep, or an alias holds itself")
         if node.tag not in _PLAIN_TAGS:
             shown = node.tag.replace(_OWN_TAG, "!!")
-            self._refuse(node, f"tag {shown} is not supported; write what it stands for")
+            self._refuse(node, f"tag {shown} is not supported; write out its value")
         if isinstance(node, yaml.ScalarNode):
             text: str = node.value
             return None if node.style is None and text in _NULLS else text

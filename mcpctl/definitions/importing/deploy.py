@@ -14,7 +14,7 @@ def restart(deploy: dict[str, Any], path: str, report: Diagnostics) -> str | Non
     made = None
     replicas = deploy.get("replicas")
     if replicas not in (None, "1"):
-        report.lost(f"{path}.replicas", f"{replicas}: a component is one container")
+        report.lost(f"{path}.replicas", f"{replicas}: a component is a single container")
     if policy := report.mapping(deploy.get("restart_policy"), f"{path}.restart_policy"):
         condition = report.text(policy.get("condition") or "any", f"{path}.restart_policy.condition")
         tries = policy.get("max_attempts")

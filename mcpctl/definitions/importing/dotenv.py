@@ -97,7 +97,7 @@ class _Parser:
             return self._expanded(name, text)
         match = _QUOTED[quote].match(self._text, self._at)
         if match is None:
-            self._refuse(f"the value of {name} begins with {quote}, which nothing closes")
+            self._refuse(f"the value of {name} begins with {quote}, but has no closing {quote}")
         self._at = match.end()
         after = _AFTER_QUOTE.match(self._text, self._at)
         if after is None:

@@ -46,7 +46,7 @@ def own(value: Any, path: str, source: Source, report: Diagnostics) -> dict[str,
     for name, text in report.pairs(value, path):
         found = source.environment.get(name) if text is None else text
         if found is None:
-            report.lost(f"{path}.{name}", "has no value, and neither the shell nor .env has one for it")
+            report.lost(f"{path}.{name}", "has no value, and neither the environment nor .env sets one")
         else:
             env[name] = found
     return env
@@ -75,7 +75,7 @@ def of_files(value: Any, path: str, source: Source, report: Diagnostics) -> dict
 
 def _variables(text: str, path: str, environment: Mapping[str, str], report: Diagnostics) -> dict[str, str]:
     def missing(line: int, name: str) -> None:
-        report.lost(path, f"line {line}: variable {name} is not set; nothing stands in its place")
+        report.lost(path, f"line {line}: variable {name} is not set; it was replaced with nothing")
 
     try:
         return dotenv.parsed(text, environment, missing)

@@ -33,7 +33,7 @@ def health(value: Any, path: str, report: Diagnostics) -> dict[str, Any] | None:
 
 def _test(test: Any, path: str, report: Diagnostics) -> list[str]:
     if test is None:
-        report.lost(path, "is the image's own, which nobody runs here: write the command")
+        report.lost(path, "is the image's own health check, which mcp does not run: write the command")
         return []
     if isinstance(test, str):
         return ["sh", "-c", test]
@@ -41,5 +41,5 @@ def _test(test: Any, path: str, report: Diagnostics) -> list[str]:
     if kind == "CMD-SHELL":
         return ["sh", "-c", *words[:1]]
     if kind not in ("CMD", "NONE"):
-        report.wrong(path, f"begins with {kind!r}, not with CMD, CMD-SHELL or NONE")
+        report.wrong(path, f"begins with {kind!r}, but must begin with CMD, CMD-SHELL or NONE")
     return words if kind == "CMD" else []

@@ -44,7 +44,7 @@ def our_name(name: str, path: str, report: Diagnostics) -> str:
     """A name as it is allowed here; unchanged where none can be made of it, for the definition's rules to refuse."""
     made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
     if made != name and naming.is_name(made):
-        report.lost(path, f"{name!r} is no name here ({naming.NAME_RULE}): called {made}")
+        report.lost(path, f"{name!r} is not a valid name ({naming.NAME_RULE}): renamed {made}")
         return made
     return name
 

@@ -39,14 +39,14 @@ def _long(port: dict[str, Any], path: str, report: Diagnostics) -> list[str]:
 
 def _published(ip: str, published: str, target: str, protocol: str, path: str, report: Diagnostics) -> list[str]:
     if not published:
-        report.lost(path, f"{target}: compose would choose a port of the node; write HOST:{target}")
+        report.lost(path, f"{target}: compose would choose a host port; write HOST:{target}")
         return []
     if protocol not in ("", "tcp", "udp"):
-        report.lost(path, f"protocol {protocol}: only tcp and udp are published")
+        report.lost(path, f"protocol {protocol}: only tcp and udp are supported")
         return []
     outside, inside = _range(published, path, report), _range(target, path, report)
     if len(inside) == 1 and len(outside) > 1:
-        report.lost(path, f"{published}: compose would choose one of them; the first is taken")
+        report.lost(path, f"{published}: compose would choose one of these; the first was used")
         outside = outside[:1]
     if len(outside) != len(inside):
         if outside and inside:

@@ -36,10 +36,10 @@ class Resources:
         if path not in self._seen:
             self._seen.add(path)
             if own is None:
-                report.lost(path, f"called {name}, as compose does: the project's name before its own")
+                report.lost(path, f"named {name}, as compose does: the project's name comes first")
             for each in declared:
                 if each not in ("name", "external"):
-                    report.lost(f"{path}.{each}", "is not imported: podman's defaults apply to what is made here")
+                    report.lost(f"{path}.{each}", "is not imported: it is created with podman's defaults")
         return name
 
     # -- volumes
@@ -58,7 +58,7 @@ class Resources:
         source, _, rest = text.partition(":")
         target, _, options = rest.partition(":")
         if not rest or not target.startswith("/"):
-            self._report.lost(path, f"{text}: a volume without a name; give it one, NAME:{source}")
+            self._report.lost(path, f"{text}: the volume has no name; write NAME:{source}")
             return ""
         return self._mount(source, target, [each for each in options.split(",") if each], path)
 
@@ -84,11 +84,13 @@ class Resources:
             if option not in kept:
                 self._report.lost(path, f"option {option}")
         if source.startswith("~"):
-            self._report.lost(path, f"{source} is a home on this machine, not on the node; write the absolute path")
+            self._report.lost(
+                path, f"{source} is a home folder on this machine, not on the node; write the absolute path"
+            )
             return ""
         if source.startswith("."):
             absolute = _normalized(self._folder, source)
-            self._report.lost(path, f"{source} became {absolute}, which must be there on the node")
+            self._report.lost(path, f"{source} became {absolute}, which must exist on the node")
             source = str(absolute)
         elif not source.startswith("/"):
             source = self._name("volumes", source)
@@ -104,7 +106,7 @@ class Resources:
             return self._network_mode(report.text(mode, f"{path}.network_mode"), f"{path}.network_mode")
         names = list(networks) if isinstance(networks, dict) else report.items(networks, f"{path}.networks")
         for name in names[1:]:
-            report.lost(f"{path}.networks.{name}", f"a component joins one network: {names[0]}")
+            report.lost(f"{path}.networks.{name}", f"a component can join only one network; it joins {names[0]}")
         for name, options in networks.items() if isinstance(networks, dict) else ():
             if options:
                 report.lost(f"{path}.networks.{name}", f"{', '.join(report.mapping(options, path))}: not imported")
@@ -112,14 +114,14 @@ class Resources:
         if not names and not several:
             return None
         if several:
-            report.lost(path, f"others in its network find it as {self._names.container(key)}, not as {key}")
+            report.lost(path, f"other containers in its network reach it as {self._names.container(key)}, not as {key}")
         return self._name("networks", report.text(names[0] if names else "default", f"{path}.networks"))
 
     def _network_mode(self, mode: str, path: str) -> str | None:
         if mode in _MODES:
             return mode
         if mode not in ("bridge", "private"):
-            self._report.lost(path, f"{mode}: podman's default network instead")
+            self._report.lost(path, f"{mode}: replaced by podman's default network")
         return None
 
     # -- secrets
@@ -136,7 +138,8 @@ class Resources:
             about = report.mapping(declared.get(key), f"secrets.{key}")
             if not about.get("external") or about["external"] in FALSE:
                 report.lost(
-                    f"secrets.{key}", f"values do not pass through here: `podman secret create {key} FILE` on the node"
+                    f"secrets.{key}",
+                    f"secret values are not imported: run `podman secret create {key} FILE` on the node",
                 )
             names.append(report.text(about.get("name") or key, here))
         return names

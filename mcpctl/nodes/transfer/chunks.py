@@ -131,14 +131,14 @@ class _Incoming:
         """The chunk in it, or b"". Raises CliError for what is out of turn, or more than was announced."""
         part, _ = betterproto.which_one_of(message, "part")
         if not part or self._sha256 is not None or (part == "header") != (self._header is None):
-            raise self._wrong(f"the node sent {part or 'something unknown'} out of turn")
+            raise self._wrong(f"the node sent {part or 'an unknown message'} out of order")
         if part == "header":
             self._header = message.header
         elif part == "sha256":
             self._sha256 = message.sha256
         else:
             if self.size + len(message.chunk) > self.announced:
-                raise self._wrong(f"it has more than the {self.announced} bytes that were announced")
+                raise self._wrong(f"more than the announced {self.announced} bytes arrived")
             return message.chunk
         return b""
 
@@ -153,12 +153,15 @@ class _Incoming:
         if self._header is None or self._sha256 is None:
             # grpclib takes a connection that closes right behind an error for the end of a good stream.
             raise UnreachableError(
-                f"node {self._node.name}: the connection ended before {self._shown} did; {self.size} bytes came"
+                f"node {self._node.name}: the connection closed before {self._shown} was complete; "
+                f"{self.size} bytes arrived"
             )
         if self.size != self.announced:
-            raise self._wrong(f"{self.announced} bytes were announced, and {self.size} came")
+            raise self._wrong(f"{self.announced} bytes were announced, but {self.size} arrived")
         if self._sha256 != self._digest.digest():
-            raise self._wrong(f"its SHA-256 is {self._sha256.hex()}, and what came has {self._digest.hexdigest()}")
+            raise self._wrong(
+                f"its SHA-256 is {self._sha256.hex()}, but that of what arrived is {self._digest.hexdigest()}"
+            )
         mode = self._header.mode & PERMISSIONS if isinstance(self._header, v1.FileHeader) else PRIVATE
         return Moved(self.size, mode, self._sha256)
 
@@ -167,4 +170,4 @@ class _Incoming:
         return self._header.size if self._header else 0
 
     def _wrong(self, reason: str) -> CliError:
-        return CliError(f"node {self._node.name}: {self._shown} did not arrive as it is: {reason}; try it again")
+        return CliError(f"node {self._node.name}: {self._shown} did not arrive intact: {reason}; try again")

@@ -48,10 +48,10 @@ def sources(path: Path, *, recursive: bool) -> Sources:
         info = path.stat()
     if stat.S_ISDIR(info.st_mode):
         if not recursive:
-            raise UsageError(f"{path} is a folder; --recursive sends it with all that is in it")
+            raise UsageError(f"{path} is a folder; --recursive copies a folder")
         return _tree(path)
     if not stat.S_ISREG(info.st_mode):
-        raise UsageError(f"{path} is not a regular file: how large it is must be known beforehand")
+        raise UsageError(f"{path} is not a regular file, so its size is not known in advance")
     _check_readable(path)
     return Sources((), (Source(path, "", info.st_size, info.st_mode & PERMISSIONS),))
 
@@ -83,7 +83,7 @@ def _check_name(entry: os.DirEntry[str]) -> None:
     try:
         entry.name.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{entry.path!r}: its name is not UTF-8, which names on a node have to be") from None
+        raise UsageError(f"{entry.path!r}: file names on a node must be UTF-8, but this one is not") from None
 
 
 def _check_readable(path: Path) -> None:
@@ -219,17 +219,17 @@ class Landing:
 
 
 def exists(target: Path) -> UsageError:
-    return UsageError(f"{target} exists; --force overwrites it")
+    return UsageError(f"{target} already exists; --force overwrites it")
 
 
 def check_free(target: Path, *, force: bool) -> None:
     """Raises UsageError when ``target`` is there and may not be replaced, or cannot be."""
     if target.is_dir() and not target.is_symlink():
-        raise UsageError(f"{target} is a folder, where a file would have to be written")
+        raise UsageError(f"{target} is a folder, not a file")
     if not force and os.path.lexists(target):
         raise exists(target)
     if not target.parent.is_dir():
-        raise UsageError(f"{target.parent} is no folder; nothing can be written into it")
+        raise UsageError(f"{target.parent} is not a folder")
 
 
 def make_top(path: Path) -> None:
@@ -246,7 +246,7 @@ def make_folder(path: Path) -> bool:
             path.mkdir(mode=_OWNER_MAY_ENTER)
         except FileExistsError:
             if path.is_symlink() or not path.is_dir():
-                raise CliError(f"{path} is in the way: it is no folder") from None
+                raise CliError(f"{path} is in the way: it is not a folder") from None
             return False
     return True
 

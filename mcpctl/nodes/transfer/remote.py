@@ -52,13 +52,15 @@ def shown(node: Node, service: str, path: str) -> str:
 def checked(path: str) -> str:
     """A path from the command line, which may end in ``/``; "" is the service's own folder. Raises UsageError."""
     if path.startswith("/"):
-        raise UsageError(f"{path!r} starts with /; paths on a node begin in the service's folder there: conf/app.ini")
+        raise UsageError(
+            f"{path!r} starts with /; paths on a node are relative to the service's folder, such as conf/app.ini"
+        )
     if "\0" in path or ".." in path.split("/"):
-        raise UsageError(f"{path!r} is no path on a node: nothing outside of the service's folder can be reached")
+        raise UsageError(f"{path!r} is not a valid path: it must stay inside the service's folder")
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{path!r} is not UTF-8, which names on a node have to be") from None
+        raise UsageError(f"{path!r}: file names on a node must be UTF-8, but this one is not") from None
     folder = "/" if path.endswith("/") else ""
     plain = "/".join(part for part in path.split("/") if part not in ("", "."))
     return plain + folder if plain else ""
@@ -88,9 +90,7 @@ async def listening(node: Node) -> AsyncIterator[Callable[[], None]]:
 
             yield moved
     except TimeoutError:
-        raise UnreachableError(
-            f"node {node.name}: nothing moved for {patience:g} s; what was under way there is given up"
-        ) from None
+        raise UnreachableError(f"node {node.name}: no data for {patience:g} s; the transfer was given up") from None
 
 
 async def destination(place: Place, path: str, name: str) -> str:
@@ -132,7 +132,7 @@ async def entries(place: Place, path: str, limit: int | None = None) -> AsyncIte
         if not page.more:
             return
         if not page.files or page.files[-1].name <= after:
-            raise CliError(f"node {place.node.name}: the listing of {place.shown(path)} does not get on")
+            raise CliError(f"node {place.node.name}: the listing of {place.shown(path)} does not advance")
         after = page.files[-1].name
         left = None if left is None else left - len(page.files)
 
@@ -149,7 +149,7 @@ async def walk(place: Place, path: str) -> AsyncIterator[Found]:
             name = safe_name(place.node, info.name)
             found = Found((*folder.below, name), joined(folder.path, name), info)
             if len(found.path) > _LONGEST_PATH:
-                raise CliError(f"node {place.node.name}: {folder.path[:80]}... is deeper than any path may be")
+                raise CliError(f"node {place.node.name}: {folder.path[:80]}... is too deep")
             yield found
             if info.kind == "folder":
                 waiting.append(found)
@@ -158,7 +158,7 @@ async def walk(place: Place, path: str) -> AsyncIterator[Found]:
 def safe_name(node: Node, name: str) -> str:
     """The name of a file that ``node`` listed. Raises CliError for what is more, or less, than a name."""
     if name in _UNSAFE or "/" in name or "\0" in name:
-        raise CliError(f"node {node.name} lists a file with the name {name!r}, which is none; nothing was written")
+        raise CliError(f"node {node.name} lists a file with the invalid name {name!r}; nothing was written")
     return name
 
 

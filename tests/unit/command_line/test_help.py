@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcpctl import __version__
-from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, COMPLETION_COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
 from tests.support.agent import Run
 from tests.support.offline import CONFIG
 
@@ -16,6 +16,7 @@ ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
 ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
 ALL |= {("service", name): entry for name, entry in SERVICE_COMMANDS.items()}
+COMPLETION = [("completion", name) for name in COMPLETION_COMMANDS]
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -54,6 +55,15 @@ def test_help_lists_every_command_with_its_summary(
     shown = run(*words, "--help").out
     for name in table:
         assert re.search(rf"^\W*{name}\s+\S", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", [("version",), ("help", "deploy"), *ALL, *COMPLETION], ids=" ".join)
+def test_help_shows_only_defaults_that_tell_something(run: Run, words: tuple[str, ...]) -> None:
+    shown = " ".join(run(*words, "--help").out.replace("│", " ").split())
+    assert "Usage: mcpctl" in shown
+    assert not re.search(r"""\[default: (""|''|\(\)|\[\]|False|None|none|)\]""", shown)
+    # One that is said in words is not said again.
+    assert not re.search(r"\[default: [^]]*\] \[default: ", shown)
 
 
 def test_the_version_is_shown(run: Run) -> None:
@@ -102,7 +112,7 @@ def test_the_version_is_shown(run: Run) -> None:
         (("alerts", "silence", "web"), ("--reason",)),
         (("ps", "a/b/c"), ("a/b/c",)),
         (("ps", "--interval", "5"), ("--interval", "--watch")),
-        (("undeploy", "--foo", "web"), ("Usage: mcpctl undeploy [OPTIONS] WHAT", "See `mcpctl undeploy --help`.")),
+        (("undeploy", "--foo", "web"), ("Usage: mcpctl undeploy [OPTIONS] TARGET", "See `mcpctl undeploy --help`.")),
         (("node", "show"), ("Usage: mcpctl node show", "See `mcpctl node show --help`.")),
         (("ps", "Web!"), ("Web!", "lower-case")),
         (("deploy", "a/b/c"), ("a/b/c",)),

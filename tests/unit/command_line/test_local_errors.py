@@ -69,7 +69,7 @@ def test_a_server_that_is_no_agent_is_one_line_and_no_bug(run: Run, folder: Path
     status, _, err = run("ps", "--node", "rift")
     assert status == 4
     (line,) = err.splitlines()
-    assert line.startswith(f"mcpctl: node rift: the connection to 127.0.0.1:{stranger} broke: ")
+    assert line.startswith(f"mcpctl: node rift: the connection to 127.0.0.1:{stranger} failed: ")
 
 
 def test_a_node_that_takes_a_connection_and_is_silent_is_not_waited_for_an_hour(
@@ -93,8 +93,8 @@ def test_a_bug_is_a_sentence_and_not_a_traceback(run: Run, monkeypatch: pytest.M
     status, out, err = run("ps")
     assert (status, out) == (1, "")
     assert err == (
-        "mcpctl: a bug of mcpctl: RuntimeError: surprise\n"
-        "Please report it where you found mcpctl; `--debug` shows what to send along.\n"
+        "mcpctl: a bug in mcpctl: RuntimeError: surprise\n"
+        "Please report it to the project; `--debug` shows the traceback to include.\n"
     )
 
 

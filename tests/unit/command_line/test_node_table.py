@@ -33,7 +33,7 @@ def test_nodes_are_listed(run: Run) -> None:
 
 
 def test_an_added_node_is_in_the_file_and_comments_are_kept(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node new, [::1]:9444, is added to {folder / 'mcp.toml'}\n"
+    said = f"mcpctl: added node new ([::1]:9444) to {folder / 'mcp.toml'}\n"
     assert run("node", "add", "new", "[::1]:9444", "--no-check") == (0, "", said)
     text = (folder / "mcp.toml").read_text()
     assert text == CONFIG.rstrip("\n") + '\n\n[[nodes]]\nname = "new"\naddress = "[::1]:9444"\n'
@@ -51,7 +51,7 @@ def test_a_first_node_is_added_to_a_file_without_any(run: Run, folder: Path, bef
 
 
 def test_a_removed_node_is_gone_and_the_others_are_as_they_were(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node rift is removed from {folder / 'mcp.toml'}; what runs there runs on\n"
+    said = f"mcpctl: removed node rift from {folder / 'mcp.toml'}; its services keep running\n"
     assert run("node", "remove", "rift") == (0, "", said)
     text = (folder / "mcp.toml").read_text()
     assert nodes(folder) == {"orion": ("127.0.0.2:1", "active")}
@@ -68,7 +68,7 @@ def test_the_last_node_can_be_removed_and_one_added_again(run: Run, folder: Path
 
 
 def test_a_state_is_changed_in_its_place(run: Run, folder: Path) -> None:
-    said = f"mcpctl: node rift is down in {folder / 'mcp.toml'}: commands skip it\n"
+    said = f"mcpctl: node rift is now down in {folder / 'mcp.toml'}: commands skip it\n"
     assert run("node", "set-state", "rift", "down") == (0, "", said)
     expected = CONFIG.replace('state = "active" # since May', 'state = "down" # since May')
     assert (folder / "mcp.toml").read_text() == expected

@@ -43,7 +43,7 @@ def test_deploy_of_a_colliding_container_name_exits_with_2(folder: Path) -> None
         (folder / f"services/{service}.toml").write_text(text)
     status, out, err = run_process(folder, "-m", "mcpctl", "deploy", "a")
     assert (status, out) == (2, "")
-    assert "components[0].name: its container would be called a-b-c" in err
+    assert "components[0].name: its container name a-b-c" in err
 
 
 def test_what_a_file_says_cannot_move_the_cursor(run: Run, folder: Path) -> None:

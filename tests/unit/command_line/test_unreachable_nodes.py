@@ -50,7 +50,7 @@ def test_a_stop_that_cannot_reach_the_node_still_changes_the_definition(run: Run
     status, _, err = run("stop", "web")
     assert status == 1
     assert tomllib.loads(path.read_text())["active"] is False
-    assert f"{path} says active = false; `mcpctl sync` will settle it" in err
+    assert f"{path} now says active = false; when the node is back, `mcpctl sync` applies it" in err
 
 
 @pytest.mark.parametrize("command", ["plan", "deploy", "start", "stop", "restart", "undeploy"])

@@ -106,7 +106,7 @@ def test_a_key_in_an_inline_table_is_changed_in_place(settings: Settings, compon
 def test_what_cannot_be_edited_safely_is_left_alone_and_said(settings: Settings) -> None:
     text = 'name = "web"\nnode = "rift"\ncomponents = [{ name = "db", image = "y" }]\n'
     path = write(settings, text)
-    with pytest.raises(CliError, match=f"{path} could not be edited safely; write active = false for component db"):
+    with pytest.raises(CliError, match=f"{path} could not be edited safely; set active = false for component db"):
         definition.set_active(definition.load(settings, "web"), "db", False)
     assert path.read_text() == text
 

@@ -55,7 +55,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "port 99999": ("8080:80", "99999:80", "components[0].ports[0]: '127.0.0.1:99999:80' has port 99999; a port is 1"),
     "a volume without a colon": ("/srv/web:/data", "/data", "components[0].volumes[0]: '/data' is not a volume"),
     "another name than the file's": ('name = "web"', 'name = "wob"', "name: is 'wob', but the file is web.toml"),
-    "an unknown node": ('"rift"', '"rfit"', "node: 'rfit' is no node in "),
+    "an unknown node": ('"rift"', '"rfit"', "node: 'rfit' is not a node in "),
     "not TOML": ('node = "rift"', "node = rift", "is not TOML: "),
     "no components": (WEB[WEB.index("[[") :], "components = []\n", "components: is empty"),
     "a circle": (
@@ -77,7 +77,7 @@ def test_what_is_wrong_is_told_with_file_and_key(settings: Settings, before: str
 def test_an_unknown_node_is_told_with_the_nearest_and_where_nodes_are(settings: Settings) -> None:
     write(settings, WEB.replace("rift", "rfit"))
     (found,) = problems(settings)
-    assert found == f"node: 'rfit' is no node in {settings.path}; did you mean rift?"
+    assert found == f"node: 'rfit' is not a node in {settings.path}; did you mean rift?"
 
 
 def test_all_problems_of_a_file_are_told_at_once(settings: Settings) -> None:
@@ -115,9 +115,9 @@ def test_a_container_name_that_another_service_would_have_is_told(settings: Sett
     write(settings, single("a", "b-c"), "a")
     write(settings, single("a-b", "c"), "a-b")
     (found,) = problems(settings, "a")
-    assert found == "components[0].name: its container would be called a-b-c, as that of a-b/c; rename one"
+    assert found == "components[0].name: its container name a-b-c is also that of a-b/c; rename one of them"
     (found,) = problems(settings, "a-b")
-    assert found == "components[0].name: its container would be called a-b-c, as that of a/b-c; rename one"
+    assert found == "components[0].name: its container name a-b-c is also that of a/b-c; rename one of them"
 
 
 def test_the_same_container_name_on_another_node_is_fine(settings: Settings) -> None:
@@ -167,7 +167,7 @@ def test_a_copy_that_has_no_name_of_its_own_yet_is_to_blame_and_not_its_original
     write(settings, WEB)
     write(settings, WEB, "copy")
     definition.check_ports(settings, definition.load(settings, "web"))
-    assert problems(settings, "copy") == ["name: is 'web', but the file is copy.toml; rename one of the two"]
+    assert problems(settings, "copy") == ["name: is 'web', but the file is copy.toml; rename one of them"]
 
 
 def test_a_file_of_5_mib_is_not_read(settings: Settings) -> None:

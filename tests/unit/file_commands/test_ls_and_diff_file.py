@@ -63,7 +63,7 @@ def test_pages_are_asked_for_until_all_are_there_or_enough(
     rift.agent.page = page
     _, out, err = run("ls", "web", *JSON, *(["--limit", str(limit)] if limit else []))
     assert [each["name"] for each in json.loads(out)] == every[:limit]
-    assert ("has more than these" in err) == (limit is not None and limit < 20)
+    assert ("has more entries than" in err) == (limit is not None and limit < 20)
 
 
 def test_what_is_not_there_is_told(run: Run, web: Path) -> None:  # noqa: ARG001

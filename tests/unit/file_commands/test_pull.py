@@ -101,7 +101,7 @@ def test_an_existing_file_is_overwritten_only_when_that_is_said(run: Run, rift: 
         (web / "app.ini").symlink_to("precious")
     rift.agent.prepared["PullFileRequest"] = parts()
     status, out, err = run("pull", "web", "conf/app.ini")
-    assert (status, out, err) == (2, "", "mcpctl: app.ini exists; --force overwrites it\n")
+    assert (status, out, err) == (2, "", "mcpctl: app.ini already exists; --force overwrites it\n")
     assert rift.connections == 0
     assert run("pull", "web", "conf/app.ini", "--force").status == 0
     assert (web / "app.ini").read_bytes() == TEXT
@@ -117,7 +117,7 @@ def test_a_file_that_somebody_makes_meanwhile_is_not_overwritten(run: Run, rift:
         yield parts()[-1]
 
     rift.agent.prepared["PullFileRequest"] = made()
-    assert run("pull", "web", "conf/app.ini") == (2, "", "mcpctl: app.ini exists; --force overwrites it\n")
+    assert run("pull", "web", "conf/app.ini") == (2, "", "mcpctl: app.ini already exists; --force overwrites it\n")
     assert names(web) == ["app.ini"]
     assert (web / "app.ini").read_text() == "mine"
 
@@ -137,15 +137,15 @@ def test_without_hard_links_a_pull_works_as_well(
 @pytest.mark.parametrize(
     ("sent", "part"),
     [
-        (GOOD[:-1], "the connection ended before web:conf/app.ini on rift did; 12 bytes came"),
-        ([], "the connection ended"),
+        (GOOD[:-1], "the connection closed before web:conf/app.ini on rift was complete; 12 bytes arrived"),
+        ([], "the connection closed"),
         ([*GOOD[:-1], v1.PullFileResponse(sha256=bytes(32))], "its SHA-256 is 0000"),
-        ([GOOD[0], GOOD[2]], "12 bytes were announced, and 0 came"),
-        ([GOOD[0], GOOD[1], GOOD[1], GOOD[2]], "more than the 12 bytes"),
-        (GOOD[1:], "sent chunk out of turn"),
-        ([*GOOD, GOOD[1]], "sent chunk out of turn"),
-        ([GOOD[0], v1.PullFileResponse(), *GOOD[1:]], "sent something unknown out of turn"),
-        ([GOOD[0], *GOOD], "sent header out of turn"),
+        ([GOOD[0], GOOD[2]], "12 bytes were announced, but 0 arrived"),
+        ([GOOD[0], GOOD[1], GOOD[1], GOOD[2]], "more than the announced 12 bytes"),
+        (GOOD[1:], "sent chunk out of order"),
+        ([*GOOD, GOOD[1]], "sent chunk out of order"),
+        ([GOOD[0], v1.PullFileResponse(), *GOOD[1:]], "sent an unknown message out of order"),
+        ([GOOD[0], *GOOD], "sent header out of order"),
         ([*GOOD[:-1], GRPCError(Status.DATA_LOSS, "it changed while it was read")], "it changed while it was read"),
         (GRPCError(Status.FAILED_PRECONDITION, "conf is a folder"), "conf is a folder"),
     ],
@@ -182,7 +182,7 @@ def test_an_interrupted_pull_leaves_nothing(launch: Callable[..., Program], rift
     program = launch("pull", "web", "conf/app.ini")
     until(lambda: any(path.stat().st_size for path in web.glob(".mcpctl-*")), "the first bytes")
     assert program.interrupt()[0] == 130
-    assert program.err == "mcpctl: interrupted; nothing was left here\n"
+    assert program.err == "mcpctl: interrupted; nothing was copied on this machine\n"
     assert names(web) == []
 
 
@@ -193,7 +193,7 @@ def test_a_node_that_sends_nothing_any_more_is_given_up(
     rift.agent.prepared["PullFileRequest"] = [*parts(LARGE)[:2], ...]
     status, _, err = run("pull", "web", "conf/app.ini")
     assert status == 1
-    assert "node rift: nothing moved for 0.5 s" in err
+    assert "node rift: no data for 0.5 s" in err
     assert names(web) == []
 
 
@@ -211,9 +211,9 @@ def test_a_full_disk_blames_no_node(run: Run, rift: Node, web: Path, monkeypatch
     ("words", "part"),
     [
         (("web", "."), "--recursive"),
-        (("web", "../x"), "outside"),
-        (("web", "x", "missing/x"), "missing is no folder"),
-        (("web", "x", "missing/"), "missing/ is no folder"),
+        (("web", "../x"), "must stay inside"),
+        (("web", "x", "missing/x"), "missing is not a folder"),
+        (("web", "x", "missing/"), "missing/ is not a folder"),
         (("web", "x", "-", "-r"), "--recursive"),
         (("web", "x", "-", *JSON), "--output json"),
         (("web", "x", "--forec"), "--forec"),

@@ -115,7 +115,7 @@ def test_a_folder_is_pushed_folders_first_and_what_is_no_file_is_skipped(run: Ru
     a_tree(web / "site")
     status, out, err = run("push", "-r", "site", "web", "--mode", "0444")
     assert status == 0
-    assert err == ("mcpctl: skipped 3 that are neither file nor folder: site/link, site/pipe, site/css/folder-link\n")
+    assert err == ("mcpctl: skipped 3, neither files nor folders: site/link, site/pipe, site/css/folder-link\n")
     assert out.startswith("site -> web:site on rift: 2 files, 3 folders, ")
     headers = [(each.header.path, each.header.is_folder) for each in rift.agent.pushed]
     assert headers == [
@@ -166,7 +166,7 @@ def test_which_of_several_files_is_refused_is_said(run: Run, rift: Node, web: Pa
         (("folder", "web"), "--recursive"),
         (("pipe", "web"), "not a regular file"),
         (("app.ini", "web", "/etc/passwd"), "starts with /"),
-        (("app.ini", "web", "conf/../../x"), "outside"),
+        (("app.ini", "web", "conf/../../x"), "must stay inside"),
         (("app.ini", "web/api"), "names a component"),
         (("app.ini", "Web!"), "Web!"),
         (("app.ini", "unknown"), "--node"),
@@ -310,7 +310,7 @@ def test_a_node_that_reads_nothing_any_more_is_given_up(
     (web / "app.ini").write_bytes(LARGE * 20)
     status, _, err = run("push", "app.ini", "web")
     assert status == 1
-    assert "node rift: nothing moved for 0.5 s" in err
+    assert "node rift: no data for 0.5 s" in err
 
 
 def test_ctrl_c_says_that_nothing_was_left_on_the_node(launch: Callable[..., Program], rift: Node, web: Path) -> None:
@@ -319,7 +319,7 @@ def test_ctrl_c_says_that_nothing_was_left_on_the_node(launch: Callable[..., Pro
     program = launch("push", "app.ini", "web")
     until(lambda: rift.agent.pushed)
     assert program.interrupt()[0] == 130
-    assert program.err == "mcpctl: interrupted; nothing was left on node rift\n"
+    assert program.err == "mcpctl: interrupted; nothing was copied on node rift\n"
     until(lambda: rift.agent.calls_running == 0)
 
 
@@ -331,4 +331,7 @@ def test_ctrl_c_when_all_is_sent_says_that_it_is_not_known(
     program = launch("push", "app.ini", "web")
     until(lambda: rift.agent.is_stuck)
     assert program.interrupt()[0] == 130
-    assert program.err == "mcpctl: interrupted at the last moment: app.ini is on node rift whole or not at all\n"
+    assert (
+        program.err
+        == "mcpctl: interrupted at the last moment; app.ini is either complete on node rift or not there at all\n"
+    )

@@ -84,7 +84,7 @@ def test_the_password_file_is_for_its_own_user_only(run: Run, unattended: Path, 
 def test_without_a_terminal_nobody_is_asked(run: Run, folder: Path, mcias: Mcias, words: tuple[str, ...]) -> None:
     status, out, err = run("login", *words)
     assert (status, out) == (2, "")
-    assert "stdin is no terminal" in err
+    assert "stdin is not a terminal" in err
     assert mcias.requests(LOGIN) == 0
     assert kept(folder) == ""
 
@@ -103,7 +103,7 @@ def test_a_token_in_the_environment_is_mentioned(run: Run, typed: list[str], mon
     monkeypatch.setenv("MCP_TOKEN", "other")
     typed.append(PASSWORD)
     status, _, err = run("login", "--username", "kyle")
-    assert (status, err) == (0, "mcpctl: MCP_TOKEN is set, and goes before the token file\n")
+    assert (status, err) == (0, "mcpctl: MCP_TOKEN is set and overrides the token file\n")
 
 
 def test_a_one_time_code_is_asked_for_when_mcias_wants_one(
@@ -143,7 +143,7 @@ def test_who_is_denied_reads_the_servers_words(run: Run, mcias: Mcias, typed: li
     typed.append(PASSWORD)
     status, _, err = run("login", "--username", "kyle")
     assert status == 1
-    assert f"MCIAS at {mcias.url} does not let kyle in: denied by policy" in err
+    assert f"MCIAS at {mcias.url} denied kyle: denied by policy" in err
 
 
 @pytest.mark.parametrize("typing", ["", None])
@@ -158,16 +158,16 @@ def test_who_types_nothing_sends_nothing(
 
         monkeypatch.setattr("getpass.getpass", end_of_file)
     status, _, err = run("login", "--username", "kyle")
-    assert (status, err) == (2, "mcpctl: Password of kyle: nothing was typed, so nothing was sent\n")
+    assert (status, err) == (2, "mcpctl: Password of kyle: nothing was entered, so nothing was sent\n")
     assert mcias.requests(LOGIN) == 0
     assert kept(folder) == ""
 
 
 MOODS = {
     "500": (1, "answered /v1/auth/login with HTTP 500: internal error; try again"),
-    "nonsense": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
-    "lying": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
-    "huge": (1, "answered /v1/auth/login as MCIAS does not; is mcias.server_url its address?"),
+    "nonsense": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
+    "lying": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
+    "huge": (1, "did not answer /v1/auth/login like an MCIAS server; check mcias.server_url"),
     "reset": (1, "cannot be reached: "),
     "slow 2": (1, "did not answer within 0.5 s; try again later"),
 }
@@ -208,7 +208,7 @@ def test_a_server_that_the_ca_does_not_vouch_for_gets_no_password(run: Run, unat
     path.write_text(path.read_text().replace(str(mcias.ca), "ca.pem"))
     status, _, err = run("login")
     assert status == 1
-    assert f"it is not one that {unattended / 'ca.pem'} vouches for" in err
+    assert f"{unattended / 'ca.pem'} did not sign its certificate" in err
     assert mcias.requests(LOGIN) == 0
 
 

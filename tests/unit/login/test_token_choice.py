@@ -41,7 +41,7 @@ def test_without_a_password_file_it_says_what_to_do(
     assert (status, out) == (2, "")
     (line,) = err.splitlines()
     assert line.endswith("; run `mcpctl login`")
-    assert ("ended at" in line) == bool(token)
+    assert ("expired at" in line) == bool(token)
     assert [each for node in nodes for each in node.agent.seen_tokens] == []
 
 
@@ -184,15 +184,15 @@ def test_a_node_that_refuses_while_mcias_is_down_leaves_the_others_answer(
     status, out, err = run("whoami")
     assert (status, len(out.splitlines())) == (4, 2)
     (line,) = err.splitlines()
-    assert "node orion: the token is not known here; and a login did not help: MCIAS at" in line
+    assert "node orion: the token is not known here; a new login failed too: MCIAS at" in line
 
 
 @pytest.mark.parametrize(
     ("change", "part"),
     [
         ({"password": "changed meanwhile"}, "wrong user name or password; correct "),
-        ({"denied": True}, "does not let kyle in: denied by policy"),
-        ({"totp": "123456"}, "wants a one-time code of kyle, which somebody must type: run `mcpctl login`"),
+        ({"denied": True}, "denied kyle: denied by policy"),
+        ({"totp": "123456"}, "requires a one-time code for kyle: run `mcpctl login`"),
     ],
 )
 def test_a_login_that_is_refused_is_tried_once_and_said_once(
@@ -256,7 +256,7 @@ def test_a_token_that_cannot_be_kept_is_used_and_said(
     monkeypatch.setattr("mcpctl.auth.credentials.keep", full)
     status, _, err = run("whoami")
     assert status == 0
-    assert f"not kept: {unattended / 'token'} cannot be written: No space left on device" in err
+    assert f"not stored: {unattended / 'token'} cannot be written: No space left on device" in err
     assert len(alone.agent.seen_tokens) == 1
 
 

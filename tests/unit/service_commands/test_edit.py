@@ -55,7 +55,7 @@ def test_an_edit_shows_the_difference_and_the_plan(run: Run, web: Path, rift: No
 def test_a_new_definition_that_was_not_begun_is_not_said_to_be_there(run: Run, web: Path, editor: Editor) -> None:
     editor("")
     path = web.with_name("mail.toml")
-    said = f"{path}: not written: nothing was changed in the draft\n"
+    said = f"{path}: not written: the draft was not changed\n"
     assert run("service", "edit", "mail", "--new") == (0, "", said)
     assert not path.exists()
 
@@ -79,7 +79,7 @@ def test_a_node_that_cannot_be_asked_does_not_prevent_an_edit(run: Run, web: Pat
     editor(change("x:v1", "x:v2"))
     status, _, err = run("service", "edit", "web")
     assert status == 0
-    assert "what a deploy would change is not known: node rift" in err
+    assert "no plan available: node rift" in err
     assert "x:v2" in web.read_text()
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_edit_is_kept_beside_the_definition(run: Run, web: Path, editor:
     assert "components[0].ports[0]" in err
     assert web.read_text() == WEB
     (draft,) = drafts(web.parent.parent)
-    assert f"the draft is kept: {draft}/web.toml" in err
+    assert f"your draft is kept in {draft}/web.toml" in err
     assert '"A B"' in (draft / "web.toml").read_text()
     assert stat.S_IMODE(draft.stat().st_mode) == 0o700
 
@@ -115,7 +115,7 @@ def test_somebody_gives_up(run: Run, web: Path, editor: Editor, typed: Callable[
     typed(answer)
     status, _, err = run("service", "edit", "web")
     assert status == 2
-    assert "given up" in err
+    assert "cancelled" in err
     assert web.read_text() == WEB
     assert len(drafts(web.parent.parent)) == 1
 
@@ -129,7 +129,7 @@ def test_an_edit_that_is_not_confirmed_changes_nothing(
     status, _, err = run("service", "edit", "web")
     assert status == 1
     assert web.read_text() == WEB
-    assert "the draft is kept" in err
+    assert "your draft is kept" in err
 
 
 def test_yes_is_not_asked(run: Run, web: Path, editor: Editor, typed: Callable[[str], None]) -> None:
@@ -143,7 +143,7 @@ def test_a_definition_that_changed_meanwhile_is_left_alone(run: Run, web: Path, 
     editor(f"{change('x:v1', 'x:v2')}; definition.write_text('other')")
     status, _, err = run("service", "edit", "web")
     assert status == 1
-    assert "was changed meanwhile" in err
+    assert "changed while you were editing" in err
     assert web.read_text() == "other"
     assert len(drafts(web.parent.parent)) == 1
 
@@ -162,8 +162,8 @@ def test_an_editor_that_fails_changes_nothing(run: Run, web: Path, editor: Edito
     editor(f"{change('x:v1', 'x:v2')}; sys.exit(3)")
     status, _, err = run("service", "edit", "web")
     assert status == 1
-    assert "ended with status 3" in err
-    assert "the draft is kept" in err
+    assert "exited with status 3" in err
+    assert "your draft is kept" in err
     assert web.read_text() == WEB
 
 
@@ -203,10 +203,10 @@ def test_a_service_without_a_definition_is_not_edited(
     run: Run, web: Path, editor: Editor, typed: Callable[[str], None]
 ) -> None:
     editor("")
-    assert "--new begins it" in run("service", "edit", "blog").err
+    assert "--new creates it" in run("service", "edit", "blog").err
     typed("y\n")
     status, _, err = run("service", "edit", "blog")
-    assert (status, "Begin it? [y/N]" in err) == (0, True)
+    assert (status, "Create it? [y/N]" in err) == (0, True)
     assert not (web.parent / "blog.toml").exists(), "an untouched template is no definition"
     assert run("service", "edit", "web", "--new").status == 2
     assert run("service", "edit", "../web").status == 2

@@ -119,7 +119,7 @@ def test_a_service_on_two_nodes_needs_the_node(run: Run, web: Path, rift: Node, 
     registered(orion)
     status, _, err = run("service", "export", "web")
     assert status == 2
-    assert "rift, orion have a service web: say --node NAME" in err
+    assert "rift, orion have a service web; give --node NAME" in err
 
 
 def test_what_a_node_says_is_not_believed(run: Run, web: Path, rift: Node) -> None:

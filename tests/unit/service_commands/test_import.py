@@ -60,14 +60,14 @@ def test_an_import_is_checked_like_any_definition(run: Run, file: Path, web: Pat
     for words in ((), ("--dry-run",)):
         status, _, err = imported(run, str(file), *words)
         assert status == 2
-        assert "its container would be called blog-api, as that of blog-api/blog-api" in err
+        assert "its container name blog-api is also that of blog-api/blog-api" in err
     assert not (web.parent / "blog.toml").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"services: {a: {build: .}}", "nothing is built here"),
+        (b"services: {a: {build: .}}", "mcpctl builds no images"),
         (b"services: {a: {image: $NOWHERE_SET}}", "variable NOWHERE_SET is not set"),
         (b"\xff", "it is not UTF-8"),
         (b"a: " + b"x" * 2**20, "it is larger than 1 MiB"),
@@ -92,4 +92,4 @@ def test_an_import_needs_a_node_and_a_name(run: Run, file: Path, alone: Node) ->
 def test_an_import_says_that_there_are_several_nodes(run: Run, file: Path) -> None:
     status, _, err = run("service", "import", str(file), "--name", "blog")
     assert status == 2
-    assert "2 active nodes (rift, orion): say --node NAME" in err
+    assert "2 active nodes (rift, orion); give --node NAME" in err
