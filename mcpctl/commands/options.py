@@ -69,6 +69,7 @@ Target = Annotated[str, Parameter(name="TARGET", help="SERVICE or SERVICE/COMPON
 Whats = Annotated[str, Parameter(name="TARGET", help="SERVICE, SERVICE/COMPONENT, or a definition file.")]
 Force = Annotated[bool, Parameter(negative="", help="Also recreate containers that have not changed.")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
+Wait = Annotated[bool, Parameter(negative="", help="Wait for a running operation on the service, instead of failing.")]
 OneNode = Annotated[str, Parameter(name="--node", help="The node. [default: the only active node]")]
 Nodes = Annotated[
     tuple[str, ...], Parameter(name="--node", negative="", help="Only this node; can be given more than once.")

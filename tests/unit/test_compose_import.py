@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from mcpctl.definitions.exporting import compose
 from mcpctl.definitions.importing import Source, import_compose
@@ -95,6 +95,8 @@ def test_a_compose_file_becomes_a_service() -> None:
 
 
 @given(services())
+# A name with two hyphens in a row is a valid one, and stays.
+@example(Service("0--0", "rift", components=(Component("a--b", "localhost/x:1"),)))
 def test_what_was_exported_is_imported_again(made: Service) -> None:
     (file,) = compose.export(made).files
     again = import_compose(file.text, Source(FOLDER, {}, read), name=made.name, node=made.node).service

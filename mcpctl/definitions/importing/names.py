@@ -42,8 +42,10 @@ def project_name(document: Mapping[str, Any], source: Source) -> str:
 
 def our_name(name: str, path: str, report: Diagnostics) -> str:
     """A name as it is allowed here; unchanged where none can be made of it, for the definition's rules to refuse."""
+    if naming.is_name(name):
+        return name
     made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
-    if made != name and naming.is_name(made):
+    if naming.is_name(made):
         report.lost(path, f"{name!r} is not a valid name ({naming.NAME_RULE}): renamed {made}")
         return made
     return name
