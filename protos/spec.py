@@ -205,7 +205,7 @@ def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
         problems += _port_problems(each, path, published)
     known = {name: _depends_on(each) for name, each in zip(names, components, strict=True) if isinstance(name, str)}
     if not problems and (cycle := find_cycle(known)):
-        problems.append(Problem("components", f"depends_on goes round in a circle: {' -> '.join(cycle)}"))
+        problems.append(Problem("components", f"depends_on has a cycle: {' -> '.join(cycle)}"))
     return problems
 
 
@@ -216,7 +216,7 @@ def _depends_on(component: dict[str, Any]) -> list[str]:
 
 def _dependency_problems(component: dict[str, Any], names: list[Any], path: str) -> list[Problem]:
     return [
-        Problem(f"{path}.depends_on", f"names {wanted!r}, which is no component of this service")
+        Problem(f"{path}.depends_on", f"names {wanted!r}, which is not a component of this service")
         for wanted in _depends_on(component)
         if wanted not in names
     ]
@@ -244,7 +244,7 @@ def _port_problems(component: dict[str, Any], path: str, published: list[tuple[g
             continue  # already reported as the field's own problem
         taken = next((where for other, where in published if port.overlaps(other)), "")
         if taken:
-            problems.append(Problem(here, f"publishes {text!r}, which {taken} publishes already"))
+            problems.append(Problem(here, f"publishes {text!r}, which {taken} already publishes"))
         published.append((port, here))
     return problems
 

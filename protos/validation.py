@@ -196,7 +196,7 @@ def _found(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return "a number of more digits than anything here takes"
+        return "a number with more digits than any value here accepts"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 

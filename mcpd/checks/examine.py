@@ -99,4 +99,4 @@ async def take(look: Look, deadline_s: float = _LOOK_S) -> list[Finding]:
     except Exception as error:
         # A look that crashes must not hide what the others saw.
         reason = f"{type(error).__name__}: {error}"
-    return [warning(look.name, f"could not be looked at: {reason}")]
+    return [warning(look.name, f"could not be checked: {reason}")]

@@ -48,7 +48,7 @@ def look_root(root: Path) -> list[Finding]:
     me = os.geteuid()
     if not root.is_dir():
         return [
-            failure(ROOT, f"{root} is not there; pushed files go below it", f"mkdir -p {root} && chown {me} {root}")
+            failure(ROOT, f"{root} does not exist; pushed files go below it", f"mkdir -p {root} && chown {me} {root}")
         ]
     if not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
         return [failure(ROOT, f"{root} cannot be written by user {me}, so no file can be pushed", f"chown {me} {root}")]
@@ -65,11 +65,11 @@ def look_folders(root: Path, every: tuple[Declared, ...], who: Owner) -> list[Fi
         try:
             stats = Path(path).stat()
         except FileNotFoundError:
-            words = f"is not there, and {using[0].component} mounts it, so it cannot start"
+            words = f"does not exist, and {using[0].component} mounts it, so it cannot start"
             found.append(failure(path, words, f"mkdir -p {path}"))
             continue
         except OSError as error:
-            found.append(warning(path, f"could not be looked at: {error.strerror}"))
+            found.append(warning(path, f"could not be checked: {error.strerror}"))
             continue
         found.append(judge_path(path, Access(stats.st_uid, stats.st_gid, stats.st_mode), using, who))
     return found
@@ -99,7 +99,7 @@ def numeric_ids(user: str | None) -> tuple[int, int] | None:
 def judge_path(path: str, access: Access, mounts: list[Mount], who: Owner) -> Finding:
     """Whether those who mount ``path`` can use it. Of several that cannot, the first one is told."""
     troubles = [trouble for each in mounts if (trouble := _trouble(path, access, each, who))]
-    owned = f"of {access.uid}:{access.gid}, mode {stat.S_IMODE(access.mode):04o}"
+    owned = f"owned by {access.uid}:{access.gid}, mode {stat.S_IMODE(access.mode):04o}"
     if not troubles:
         users = ", ".join(each.component for each in mounts if each.ids)
         return ok(path, owned + (f"; usable by {users}" if users else ""))
@@ -115,7 +115,7 @@ def _trouble(path: str, access: Access, mount: Mount, who: Owner) -> Finding | N
     host_uid, host_gid = who.host_uid(uid), who.host_gid(gid)
     if host_uid is None or host_gid is None:
         words = f"{as_whom}, for which {who.name} has no subordinate ids"
-        return failure(path, words, f"grep {who.name} /etc/subuid /etc/subgid   # and give it more")
+        return failure(path, words, f"grep {who.name} /etc/subuid /etc/subgid   # and add a range")
     if who.rootless:
         as_whom += f", which is {host_uid}:{host_gid} on this machine"
     if uid == 0 and who.has(access.uid, access.gid):
@@ -124,9 +124,9 @@ def _trouble(path: str, access: Access, mount: Mount, who: Owner) -> Finding | N
     entered = _READ | (_ENTER if access.is_folder else 0)
     mend = chown(path, access, mount.ids, (host_uid, host_gid), who)
     if granted & entered != entered:
-        return failure(path, f"{as_whom} and may not read it", mend)
+        return failure(path, f"{as_whom} and cannot read it", mend)
     if mount.writes and not granted & _WRITE:
-        return warning(path, f"{as_whom} and may not write it", mend)
+        return warning(path, f"{as_whom} and cannot write to it", mend)
     return None
 
 

@@ -91,7 +91,7 @@ def look(config: Config) -> tuple[list[Finding], Info | None]:
         finding, info = _ask_given(config.podman_socket)
         return [finding, *judge(info)], info
     if shutil.which("podman") is None:
-        words = "podman is not on PATH, and mcpd runs it"
+        words = "podman is not on PATH, and mcpd needs it"
         return [failure(NAME, words, _INSTALL)], None
     finding, info = _ask_running(config.podman_socket) or _ask_own()
     return [finding, *judge(info)], info
@@ -122,7 +122,9 @@ def judge_version(version: str) -> Finding:
 
 def judge_runtime(name: str) -> Finding:
     if not name:
-        return failure("OCI runtime", "podman knows no OCI runtime, and can start nothing", "apt-get install crun")
+        return failure(
+            "OCI runtime", "podman has no OCI runtime, so it cannot start containers", "apt-get install crun"
+        )
     return ok("OCI runtime", name)
 
 
@@ -131,7 +133,8 @@ def judge_network(backend: str) -> Finding:
         return ok("network backend", backend)
     return warning(
         "network backend",
-        f"{backend or 'an unknown one'}, which newer podmans lack; components find each other by name with netavark",
+        f"{backend or 'an unknown one'}, which newer podman versions do not have; components find each other by "
+        "name with netavark",
         "apt-get install netavark aardvark-dns && podman system reset   # removes every container and image",
     )
 
@@ -139,7 +142,7 @@ def judge_network(backend: str) -> Finding:
 def judge_cgroups(version: str, controllers: tuple[str, ...], *, rootless: bool) -> Finding:
     name = "cgroups"
     if version != "v2":
-        lost = "and a rootless podman cannot limit resources with it" if rootless else "which podman 5 warns of"
+        lost = "and a rootless podman cannot limit resources with it" if rootless else "which podman 5 warns about"
         return warning(
             name,
             f"version {version.removeprefix('v') or 'unknown'}, {lost}",
@@ -147,7 +150,7 @@ def judge_cgroups(version: str, controllers: tuple[str, ...], *, rootless: bool)
         )
     if missing := sorted(_CONTROLLERS.difference(controllers)):
         whose = "are not delegated to podman's user" if rootless else "are not there"
-        return warning(name, f"{', '.join(missing)} {whose}: such limits of components will not hold", _DELEGATE)
+        return warning(name, f"{', '.join(missing)} {whose}: these limits of components have no effect", _DELEGATE)
     return ok(name, "version 2, with cpu, memory and pids")
 
 

@@ -25,7 +25,9 @@ _SHOW_S = 3.0
 def look_certificate(server: Server, now: datetime) -> list[Finding]:
     """The files as they are now, also when a running daemon still has older ones."""
     key = judge_key_mode(server.tls_key, server.tls_key.stat().st_mode)
-    renew = f"replace {server.tls_cert} and {server.tls_key} by a certificate and its key; mcpd reads them by itself"
+    renew = (
+        f"replace {server.tls_cert} and {server.tls_key} with a certificate and its key; mcpd reloads them on its own"
+    )
     try:
         Certificate(server.tls_cert, server.tls_key)
         certificate = x509.load_pem_x509_certificate(server.tls_cert.read_bytes())
@@ -37,7 +39,7 @@ def look_certificate(server: Server, now: datetime) -> list[Finding]:
 
 def judge_dates(start: datetime, end: datetime, now: datetime, renew: str) -> Finding:
     if now < start:
-        words = f"valid only from {start:%Y-%m-%d %H:%M} UTC on, and this clock says {now:%Y-%m-%d %H:%M}"
+        words = f"valid only from {start:%Y-%m-%d %H:%M} UTC on, and this machine's clock says {now:%Y-%m-%d %H:%M}"
         return failure(
             CERTIFICATE, words, "timedatectl set-ntp true   # if the clock is wrong; else another certificate"
         )
@@ -65,9 +67,9 @@ def judge_key_mode(path: Path, mode: int) -> Finding:
     bits = f"{path} has mode {stat.S_IMODE(mode):04o}"
     mend = f"chmod 600 {path}"
     if mode & stat.S_IRWXO:
-        return failure(KEY, f"{bits}: every user of this machine can be this node", mend)
+        return failure(KEY, f"{bits}: every user of this machine can impersonate this node", mend)
     if mode & stat.S_IRWXG:
-        return warning(KEY, f"{bits}: its group can be this node", mend)
+        return warning(KEY, f"{bits}: its group can impersonate this node", mend)
     return ok(KEY, bits)
 
 
@@ -88,13 +90,13 @@ def look_address(server: Server) -> list[Finding]:
 def judge_bind(host: str, port: int, error: OSError, *, ours: bool) -> Finding:
     """``ours``: whether a server with our certificate answers there."""
     if ours:
-        return ok(ADDRESS, f"{host} port {port} is held by this node's mcpd, which runs")
+        return ok(ADDRESS, f"{host} port {port} is in use by this node's mcpd, which is running")
     if error.errno == errno.EADDRNOTAVAIL:
         return warning(ADDRESS, f"no interface has {host} now; mcpd waits for it", "ip address show")
     if error.errno == errno.EADDRINUSE:
         words = f"{host} port {port} is taken by another program, or by an mcpd with another certificate"
         return failure(ADDRESS, words, f"ss -ltnp 'sport = :{port}'   # shows which")
-    return failure(ADDRESS, f"{host} port {port} cannot be had: {error.strerror}", "choose a port from 1024 on")
+    return failure(ADDRESS, f"{host} port {port} cannot be used: {error.strerror}", "choose a port from 1024 on")
 
 
 def _shows(host: str, port: int, certificate: Path) -> bool:

@@ -123,7 +123,7 @@ def _problem(path: str, parts: list[str]) -> str:
         (path.startswith("/"), "is absolute; write it relative to the service's folder"),
         (path.endswith("/"), "ends with a slash, and a file's name does not"),
         ("" in parts, "has an empty part; write single slashes"),
-        (".." in parts, "has a part '..'; nothing outside of the service's folder is reachable"),
+        (".." in parts, "has a part '..'; nothing outside the service's folder is reachable"),
         ("." in parts, "has a part '.'; leave it out"),
         (any(ord(each) < ord(" ") or each == "\x7f" for each in path), "has a control character"),
         (any("\ud800" <= each <= "\udfff" for each in path), "is not UTF-8"),
@@ -134,7 +134,7 @@ def _problem(path: str, parts: list[str]) -> str:
     if len(path.encode()) >= _PATH_MAX:
         return f"has {len(path.encode())} bytes; at most {_PATH_MAX - 1} are possible"
     if any(len(each.encode()) > _NAME_MAX for each in parts):
-        return f"has a part of more than {_NAME_MAX} bytes, which no file system takes"
+        return f"has a part of more than {_NAME_MAX} bytes, which no file system supports"
     return ""
 
 
@@ -222,7 +222,9 @@ class Folder:
             if found is None or stat.S_ISREG(found.st_mode):
                 return place
             if not stat.S_ISLNK(found.st_mode):
-                raise RefusedError(f"{self.shown(parts)} is {kind_in_words(found.st_mode)}, and no file is put there")
+                raise RefusedError(
+                    f"{self.shown(parts)} is {kind_in_words(found.st_mode)}, so no file can be written there"
+                )
         except BaseException:
             os.close(place.parent)
             raise
@@ -234,18 +236,18 @@ class Folder:
         try:
             behind = self.open_any(parts)
         except NotFoundError:
-            raise RefusedError(f"{shown} is a symlink to something that is not there") from None
+            raise RefusedError(f"{shown} is a symlink to something that does not exist") from None
         try:
             _demand_file(behind, shown)
             # Its name is only a hint where to look: what is found there must be the same file.
             folder, file = (Path(f"/proc/self/fd/{each}").readlink() for each in (self.descriptor, behind))
             if not file.is_relative_to(folder):
-                raise RefusedError(f"{shown} is a symlink to a file whose place cannot be told")
+                raise RefusedError(f"{shown} is a symlink to a file whose location cannot be determined")
             inside = file.relative_to(folder).parts
             place = Place(self.open_folder(inside[:-1]), inside[-1])
             if not _is_at(behind, place):
                 os.close(place.parent)
-                raise BusyError(f"{shown} is a symlink, and what it points to is being changed; try again")
+                raise BusyError(f"{shown} is a symlink, and its target is being changed; try again")
             return place
         finally:
             os.close(behind)
@@ -339,7 +341,7 @@ class Tree:
         try:
             root = os.open(self._root, _FOLDER)
         except FileNotFoundError:
-            raise RefusedError(f"{self._root} does not exist on this node; make it, or set files.root") from None
+            raise RefusedError(f"{self._root} does not exist on this node; create it, or set files.root") from None
         except OSError as error:
             raise RefusedError(f"{self._root}, this node's files.root, cannot be opened: {error.strerror}") from None
         if self._opener is None:

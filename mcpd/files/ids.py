@@ -83,7 +83,9 @@ def owner_of(text: str) -> Owner | None:
         return None
     found = _OWNER.fullmatch(text)
     if found is None or max(map(int, found.groups())) > _MAX_ID:
-        raise InvalidRequestError(f"{text[:40]!r} is not an owner; write UID:GID in numbers, as the container has them")
+        raise InvalidRequestError(
+            f"{text[:40]!r} is not an owner; write UID:GID in numbers, as the container sees them"
+        )
     return Owner(*map(int, found.groups()))
 
 

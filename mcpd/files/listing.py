@@ -54,7 +54,7 @@ def _the_one(folder: Folder, parts: Parts) -> Found:
     finally:
         os.close(parent)
     if found is None:
-        raise NotFoundError(f"{folder.shown(parts)} is not there")
+        raise NotFoundError(f"{folder.shown(parts)} does not exist")
     return found
 
 

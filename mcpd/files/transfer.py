@@ -56,7 +56,7 @@ class Transfers:
         self._threads = trio.CapacityLimiter(_THREADS)
 
     async def receive(self, wanted: Incoming, source: Source) -> None:
-        """Raises InvalidRequestError, ExhaustedError, RefusedError; then what was there before is unchanged."""
+        """Raises InvalidRequestError, ExhaustedError, RefusedError; then nothing was changed."""
         if wanted.size > self._max_size:
             raise ExhaustedError(
                 f"the file has {wanted.size} bytes; this node takes {self._max_size} at most (files.max_size)"
@@ -105,7 +105,7 @@ class Transfers:
         with trio.move_on_after(_TURN_S) as waiting:
             await self._turns.acquire()
         if waiting.cancelled_caught:
-            raise ExhaustedError(f"{MAX_TRANSFERS} files are being transferred already; try again when one is done")
+            raise ExhaustedError(f"{MAX_TRANSFERS} files are already being transferred; try again when one is done")
         try:
             yield
         finally:
@@ -124,6 +124,6 @@ def permissions(mode: int, default: int) -> int:
     """
     if mode & ~0o777:
         raise InvalidRequestError(
-            f"mode {mode:o} has more than permission bits (0 to 777); setuid and such are not kept"
+            f"mode {mode:o} has more than permission bits (0 to 777); special bits such as setuid are not kept"
         )
     return mode or default

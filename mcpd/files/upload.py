@@ -59,7 +59,7 @@ def check_space(tree: Tree, wanted: Incoming) -> None:
     reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
     if wanted.size > free - reserve:
         raise ExhaustedError(
-            f"{_shown(wanted)} has {wanted.size} bytes; its file system has {free} free, {reserve} of them kept"
+            f"{_shown(wanted)} has {wanted.size} bytes; its file system has {free} free, {reserve} of them reserved"
         )
 
 
@@ -147,7 +147,7 @@ class Upload:
                 f"{shown} ended after {self._received} of the {self._wanted.size} bytes announced"
             )
         if sha256 != self._sum.digest():
-            raise InvalidRequestError(f"{shown} did not arrive as it was sent: its SHA-256 is another; push it again")
+            raise InvalidRequestError(f"{shown} did not arrive intact: its SHA-256 differs; push it again")
         with told(shown):
             # The mode first: a file that has been given away is no longer ours to change.
             os.fchmod(self._file, self._wanted.mode)

@@ -115,7 +115,7 @@ class _Translated:
             seconds = time.monotonic() - self._began
             self._observe(self._method, self._path, seconds, not isinstance(error, httpx.HTTPError))
         if isinstance(error, httpx.TimeoutException):
-            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` tells more")
+            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` shows more")
         if isinstance(error, httpx.HTTPError):
             raise UnavailableError(
                 f"podman does not answer at {self._socket}: {error or type(error).__name__}; mcpd keeps trying"

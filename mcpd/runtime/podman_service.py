@@ -47,7 +47,7 @@ class PodmanLink:
         self._podman = podman
         self._socket = socket
         self._run_service = run_service
-        self.state = SourceState("podman", False, "not asked yet", datetime.now(UTC))
+        self.state = SourceState("podman", False, "not queried yet", datetime.now(UTC))
         self.podman_version = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

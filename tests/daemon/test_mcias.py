@@ -137,7 +137,7 @@ def test_sighup_reads_the_ca_of_mcias_again(node: Daemon, mcias: Mcias) -> None:
         assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.UNAVAILABLE
         other.write_bytes(mcias.ca.read_bytes())
         node.signal(signal.SIGHUP)
-        until(lambda: "configuration read again" in node.log, "SIGHUP is heard")
+        until(lambda: "configuration reloaded" in node.log, "SIGHUP is heard")
         assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.OK
 
 

@@ -36,7 +36,7 @@ def failing(node: Node, service: str) -> str:
     start = time.monotonic()
     said = node.mcpctl("deploy", service, status=1).stderr
     assert time.monotonic() - start < BOUND_S
-    assert "everything is as it was before" in said
+    assert "the service was rolled back" in said
     (operation,) = node.json("operations", service, "--limit", "1")
     assert operation["state"] == "reverted"
     return said
@@ -83,7 +83,7 @@ def test_a_program_that_the_image_does_not_have_reverts(node: Node, program: str
 def test_a_secret_that_does_not_exist_is_refused(node: Node) -> None:
     port = demo(node)
     edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["no-such-secret"]')
-    assert "`podman secret create no-such-secret FILE` there makes it" in refused(node, "demo")
+    assert "`podman secret create no-such-secret FILE` there creates it" in refused(node, "demo")
     assert answer(port) == "v1"
 
 

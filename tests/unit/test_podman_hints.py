@@ -18,7 +18,7 @@ IMAGE = "registry.example.net:5000/app:v1"
             "reading manifest v1: unauthorized: authentication required",
             "`podman login registry.example.net:5000`",
         ),
-        ("reading manifest v9: manifest unknown", f"the registry has no {IMAGE}"),
+        ("reading manifest v9: manifest unknown", f"the image registry has no {IMAGE}"),
         ("writing blob: write /var/tmp/x: no space left on device", "`podman system df`"),
         (
             "dial tcp 10.0.0.1:5000: connect: connection refused",

@@ -37,7 +37,7 @@ def test_what_a_definition_names_is_never_touched() -> None:
 
 
 def test_what_the_registry_wants_running_is_refused() -> None:
-    assert "the registry wants it running" in verdict(recorded(desired=Desired.RUNNING))[1]
+    assert "the registry says that it should run" in verdict(recorded(desired=Desired.RUNNING))[1]
 
 
 def test_only_the_component_that_is_named_is_looked_at() -> None:
