@@ -30,7 +30,7 @@ def _purgeable(component: RecordedComponent, container: Container | None, is_def
         remedy = f"`mcpctl sync` records that it is no longer declared, {undeploy}"
         return Outcome(name, Result.SKIPPED, f"the registry says that it should run; {remedy}")
     if container and container.is_active:
-        return Outcome(name, Result.SKIPPED, f"it is running; {undeploy}")
+        return Outcome(name, Result.SKIPPED, f"it is not stopped; {undeploy}")
     if container:
         return Outcome(name, Result.REMOVED, f"forgotten; its stopped container {container.name} stays")
     return Outcome(name, Result.REMOVED, "forgotten")

@@ -98,7 +98,7 @@ def test_a_secret_that_was_set_again_after_a_container_was_made_is_told(node: No
         assert "needs the secret key, which this node does not have" in node.mcpctl("plan", "demo").stderr
         node.podman("secret", "create", "key", "-", stdin=b"new")
         said = node.mcpctl("plan", "demo").stderr
-        assert "demo/web: the secret key was set again after its container was made" in said
+        assert "demo/web: the secret key was replaced after its container was created" in said
         node.mcpctl("deploy", "demo/web", "--force")
         assert "secret" not in node.mcpctl("plan", "demo").stderr
         assert node.podman("exec", "demo-web", "cat", "/run/secrets/key") == "new"

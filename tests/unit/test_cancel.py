@@ -222,7 +222,7 @@ async def test_a_deploy_that_is_being_taken_back_already_says_so(nursery: trio.N
 
 @pytest.mark.parametrize(
     ("kind", "instead"),
-    [("start", "`mcpctl stop web --wait`"), ("stop", "`mcpctl start web --wait`"), ("sync", "ends by itself")],
+    [("start", "`mcpctl stop web --wait`"), ("stop", "`mcpctl start web --wait`"), ("sync", "ends on its own")],
 )
 async def test_what_is_no_deploy_is_refused_and_goes_on(
     nursery: trio.Nursery, registry: Registry, kind: str, instead: str

@@ -49,7 +49,10 @@ def test_the_login_is_the_daemons_users() -> None:
             f"{IMAGE} has no such program: check `cmd`",
         ),
         ('exec: "/etc": permission denied: OCI permission denied', "check `cmd`"),
-        ("unable to find user nobodyy: no matching entries in passwd file", f"{IMAGE} has none: check `user`"),
+        (
+            "unable to find user nobodyy: no matching entries in passwd file",
+            f"{IMAGE} has no such user or group: check `user`",
+        ),
         ('exec: "nope": executable file `nope` not found in $PATH', f"{IMAGE} has no such program"),
     ],
 )
