@@ -52,7 +52,7 @@ class Port(NamedTuple):
     protocol: str
 
     def overlaps(self, other: Port) -> bool:
-        """Whether both cannot be published on one node."""
+        """Whether the two cannot both be published on one node."""
         one_address = self.host_ip == other.host_ip or {self.host_ip, other.host_ip} & _EVERY_ADDRESS
         return bool(one_address) and (self.host, self.protocol) == (other.host, other.protocol)
 
@@ -70,7 +70,7 @@ class Volume(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """podman's restart policy; ``tries`` 0 means without end."""
+    """podman's restart policy; ``tries`` 0 means without limit."""
 
     policy: str
     tries: int

@@ -1,4 +1,4 @@
-"""Who is let in: checks the token file, or the MCIAS server."""
+"""Checks authentication: the token file, or the MCIAS server."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def look_tokens(path: Path, now: datetime) -> Finding:
 
 
 def look_mcias(url: str, ca_cert: Path | None) -> Finding:
-    """Asks MCIAS for its health, as no one."""
+    """Queries the health of MCIAS, without a token."""
     where = f"{url.rstrip('/')}/v1/health"
     mend = f"curl --cacert {ca_cert} {where}" if ca_cert else f"curl {where}"
     try:

@@ -17,7 +17,7 @@ from mcpd.registry import schema
 from protos.spec import Component
 
 NAME, FOLDER, LOOKER = "database", "database folder", "who looks"
-# For a lock that the daemon holds; it holds none for long.
+# How long to wait for a lock of the daemon, which never holds one for long.
 _BUSY_S = 2.0
 
 
@@ -62,7 +62,7 @@ def judge_version(path: Path, version: int, size: int) -> Finding:
 
 
 def judge_looker(owner: int, looker: int) -> list[Finding]:
-    """mcpd owns its database, so whose that is runs mcpd. Nothing to say when that is who looks."""
+    """The owner of the database is the user that runs mcpd. No finding when that user runs the check."""
     if owner == looker:
         return []
     words = (
@@ -72,7 +72,7 @@ def judge_looker(owner: int, looker: int) -> list[Finding]:
 
 
 def judge_folder(folder: Path) -> Finding:
-    """SQLite writes more files beside the database."""
+    """Checks that the folder is writable: SQLite writes more files beside the database."""
     if not folder.is_dir():
         return failure(FOLDER, f"{folder} does not exist", f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
@@ -81,7 +81,7 @@ def judge_folder(folder: Path) -> Finding:
 
 
 def declared(path: Path) -> tuple[Declared, ...]:
-    """Every component that the registry knows; none when there is no registry that can be read."""
+    """Every component in the registry; none when the registry cannot be read."""
     with contextlib.suppress(sqlite3.Error, OSError, msgspec.DecodeError, ValueError):
         with _opened(path) as db:
             rows = db.execute("SELECT service, spec FROM components ORDER BY service, position, name").fetchall()

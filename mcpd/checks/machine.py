@@ -11,9 +11,9 @@ from mcpd.checks.finding import Finding, failure, ok, warning
 
 CLOCK, SYNC, ALERT = "clock", "clock synchronised", "alert command"
 
-# This was written later; and certificates do not last that long.
+# A clock outside this range is wrong: this code is newer, and certificates do not last that long.
 _FIRST_YEAR, _LAST_YEAR = 2025, 2100
-# In `status` of adjtimex(2), from linux/timex.h: nobody keeps the clock right.
+# A bit in `status` of adjtimex(2), from linux/timex.h: the clock is not synchronized.
 STA_UNSYNC = 0x40
 
 
@@ -51,7 +51,7 @@ def judge_sync(status: int) -> Finding:
 
 
 def clock_status() -> int:
-    """Asks and sets nothing (modes 0). Raises OSError."""
+    """Only reads the clock's status (modes 0). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     timex = _Timex()
     if libc.adjtimex(ctypes.byref(timex)) < 0:
@@ -61,7 +61,7 @@ def clock_status() -> int:
 
 
 def look_alert_command(argv: tuple[str, ...]) -> list[Finding]:
-    """Only the program is named: its arguments may hold a secret."""
+    """Names only the program: its arguments may hold a secret."""
     mend = 'alert_command = ["/path/to/program"] in [monitor]; see README.md'
     if not argv:
         return [warning(ALERT, "not configured: only `mcpctl alerts` shows alerts", mend)]

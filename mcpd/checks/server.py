@@ -1,4 +1,4 @@
-"""Checks the gRPC server as clients will find it: its address, its certificate and its key."""
+"""Checks the gRPC server as clients see it: its address, certificate and key."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mcpd.errors import ConfigError
 from mcpd.rpc.certificate import TELL_BEFORE, Certificate
 
 CERTIFICATE, NAMES, KEY, ADDRESS = "certificate", "certificate names", "private key", "address"
-# A daemon on this machine shows its certificate in milliseconds.
+# A daemon on this machine presents its certificate within milliseconds.
 _SHOW_S = 3.0
 
 
 def look_certificate(server: Server, now: datetime) -> list[Finding]:
-    """The files as they are now, also when a running daemon still has older ones."""
+    """Checks the files on disk, even when a running daemon still uses older ones."""
     key = judge_key_mode(server.tls_key, server.tls_key.stat().st_mode)
     renew = (
         f"replace {server.tls_cert} and {server.tls_key} with a certificate and its key; mcpd reloads them on its own"
@@ -102,7 +102,7 @@ def judge_bind(host: str, port: int, error: OSError, *, ours: bool) -> Finding:
 def _shows(host: str, port: int, certificate: Path) -> bool:
     """Whether a server at that address has the certificate in this file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nothing is told to it; its certificate is compared as a whole.
+    # Nothing is sent to it, and its whole certificate is compared.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mcpd.checks.finding import Finding, failure, ok, warning
 
-# Images number their users up to 65534 (nobody), so a container's ids are this many.
+# Images use ids up to 65534 (nobody), so a container needs this many.
 ENOUGH_IDS = 65536
 # Where useradd(8) starts (SUB_UID_MIN in login.defs(5)).
 _FIRST_FREE = 100000
@@ -21,7 +21,7 @@ MAPS = {"uid": Path("/etc/subuid"), "gid": Path("/etc/subgid")}
 
 
 class Range(NamedTuple):
-    """Subordinate ids: ``size`` of them from ``start`` on, of the user that a line of the file names."""
+    """A range of subordinate ids: ``size`` ids from ``start`` on, and the user that the line names."""
 
     owner: str
     start: int
@@ -34,7 +34,7 @@ class Range(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """podman's user, and what the system lends to it (subuid(5), subgid(5))."""
+    """podman's user and its subordinate ids (subuid(5), subgid(5))."""
 
     name: str
     uid: int
@@ -44,14 +44,14 @@ class Owner(NamedTuple):
     gids: tuple[Range, ...] = ()
 
     def host_uid(self, uid: int) -> int | None:
-        """The machine's user that ``uid`` of a container is; None when no subordinate id is left for it."""
+        """The machine's id for ``uid`` of a container; None when no subordinate id covers it."""
         return host_id(uid, self.uid, self.uids) if self.rootless else uid
 
     def host_gid(self, gid: int) -> int | None:
         return host_id(gid, self.gid, self.gids) if self.rootless else gid
 
     def has(self, uid: int, gid: int) -> bool:
-        """Whether both ids of the machine exist in the containers, so that their root has power over such files."""
+        """Whether both ids of the machine are mapped into the containers, so their root controls such files."""
         if not self.rootless:
             return True
         return (uid == self.uid or _holds(self.uids, uid)) and (gid == self.gid or _holds(self.gids, gid))
@@ -71,7 +71,7 @@ def owner(uid: int, *, rootless: bool) -> Owner:
 
 
 def look(who: Owner) -> list[Finding]:
-    """What only a rootless podman needs; of root's, that it is one."""
+    """Checks what only a rootless podman needs; for a podman of root, only warns about that."""
     if not who.rootless:
         words = "podman runs as root: whoever breaks out of a container is root. Rootless is recommended"
         return [warning("user", words, "useradd --create-home mcp, and run mcpd as that user; see docs/check.md")]
@@ -87,7 +87,7 @@ def look(who: Owner) -> list[Finding]:
 
 
 def parse(text: str) -> tuple[Range, ...]:
-    """The lines of subuid(5) or subgid(5); those that say nothing of use are left out, as shadow does."""
+    """Parses subuid(5) or subgid(5); skips invalid lines, as shadow does."""
     found = []
     for line in text.splitlines():
         name, *numbers = line.split(":")

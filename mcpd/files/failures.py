@@ -1,4 +1,4 @@
-"""What the kernel says of a file, as an error for the operator."""
+"""Errors for operators, made from the kernel's errors about files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SAID: dict[int, tuple[type[McpdError], str]] = {
 
 @contextlib.contextmanager
 def told(shown: str) -> Iterator[None]:
-    """Raises what the kernel refuses as the McpdError for it; ``shown`` is the file as people call it."""
+    """Turns OSErrors into McpdErrors; ``shown`` is the file's name in the message."""
     try:
         yield
     except OSError as error:
