@@ -34,8 +34,8 @@ Config = Annotated[Path, Parameter(name="--config", help="The daemon's configura
 def init(
     folder: Path,
     *,
-    node: Annotated[str, Parameter(help="The node's name, as definitions will say it.")],
-    address: Annotated[str, Parameter(help="IP:PORT that operators reach; never a wildcard.")],
+    node: Annotated[str, Parameter(help="The node's name, as definitions refer to it.")],
+    address: Annotated[str, Parameter(help="The IP:PORT that operators connect to; never a wildcard.")],
 ) -> None:
     """Set up a node: configuration, private CA, server certificate, admin token. Never overwrites.
 
@@ -48,7 +48,7 @@ def init(
 
 @app.command
 def serve(*, config: Config = DEFAULT_CONFIG) -> None:
-    """Run the daemon in the foreground until SIGTERM. Containers live on when it ends."""
+    """Run the daemon in the foreground until SIGTERM. Containers keep running when it stops."""
     import trio
 
     from mcpd import daemon
@@ -62,9 +62,9 @@ def serve(*, config: Config = DEFAULT_CONFIG) -> None:
 
 @app.command
 def check(*, output: Literal["table", "json"] = "table", config: Config = DEFAULT_CONFIG) -> int:
-    """Tell whether this machine is fit for mcpd, and what mends what is not; run it as the daemon's user.
+    """Check whether this machine is fit for mcpd, and show how to fix each problem. Run it as the daemon's user.
 
-    Changes nothing, also while the daemon runs. Exit status 0: no failure, 1: a failure, 2: no usable configuration.
+    Changes nothing; safe while the daemon runs. Exit status 0: no failure, 1: a failure, 2: no usable configuration.
     """
     import trio
 
@@ -83,12 +83,16 @@ def check(*, output: Literal["table", "json"] = "table", config: Config = DEFAUL
 @app.command
 def snapshot(
     *,
-    to: Annotated[Path | None, Parameter(help="The folder. [default: snapshots, beside the database]")] = None,
-    keep: Annotated[int, Parameter(help="As many stay there, the newest.")] = 14,
-    verify: Annotated[bool, Parameter(negative="", help="Restore it to scratch as well, and open it.")] = False,
+    to: Annotated[
+        Path | None, Parameter(help="The folder for snapshots. [default: snapshots, beside the database]")
+    ] = None,
+    keep: Annotated[int, Parameter(help="How many snapshots to keep there, newest first.")] = 14,
+    verify: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Also restore it to a scratch file and open it.")
+    ] = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the registry: whole and checked, also while the daemon writes.
+    """Take a checked snapshot of the registry, even while the daemon writes to it.
 
     For example: `mcpd snapshot --keep 30 --verify`
     """
@@ -99,14 +103,14 @@ def snapshot(
     from mcpd.snapshots.restore import rehearse
 
     if keep < 1:
-        raise InvalidRequestError(f"--keep: {keep} would keep none; at least 1")
+        raise InvalidRequestError(f"--keep: {keep} would keep none; keep at least 1")
     database = load(config).database.path
     folder = to or take.default_folder(database)
     made = take.take(database, folder, datetime.now(UTC))
     print(f"{made.path}: {made.size} bytes, {made.services} services, checked")
     if verify:
         trio.run(rehearse, made.path)
-        print("restored to scratch and opened: it can be used")
+        print("restored to a scratch file and opened: the snapshot is usable")
     for each in take.prune(folder, keep):
         print(f"removed {each.name}")
 
@@ -116,12 +120,14 @@ def restore(
     file: Path,
     /,
     *,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only restore it to scratch, and open it.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Only restore it to a scratch file and open it.")
+    ] = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Put a snapshot in the place of the registry, while the daemon is stopped. The old database stays beside it.
+    """Replace the registry with a snapshot, while the daemon is stopped. The old database stays beside it.
 
-    Containers are not touched; at its next start the daemon tells how they and the registry compare.
+    Containers are not touched; at its next start, the daemon reports how they differ from the registry.
 
     For example: `mcpd restore /srv/mcp/snapshots/mcp-2026-11-24T020000.123456Z.db`
     """
@@ -136,10 +142,10 @@ def restore(
         print(f"{file} can be restored: {services} services; nothing was changed")
         return
     done = restore.restore(file, database, datetime.now(UTC))
-    print(f"{database} is {file.name} now: {services} services")
+    print(f"{database} now holds {file.name}: {services} services")
     if done.kept:
-        print(f"the old database is {done.kept}")
-    print("start mcpd again; `mcpctl events` then has how the registry and podman compare")
+        print(f"the old database is kept as {done.kept}")
+    print("start mcpd again; `mcpctl events` then shows how the registry and podman differ")
 
 
 @app.command
@@ -152,11 +158,13 @@ def version() -> None:
 def token_add(
     name: str,
     *,
-    role: Annotated[Role, Parameter(help="admin may do everything, viewer may look.")] = Role.VIEWER,
-    expires: Annotated[str, Parameter(help="How long it is valid, say 90d. Empty: until it is revoked.")] = "",
+    role: Annotated[Role, Parameter(help="admin may do everything, viewer may only look.")] = Role.VIEWER,
+    expires: Annotated[
+        str, Parameter(show_default=False, help="How long it is valid, say 90d. [default: until it is revoked]")
+    ] = "",
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Make a token and print it, once: only its hash is kept.
+    """Create a token and print it once: only its hash is kept.
 
     For example: `mcpd token add backup-script --role viewer --expires 365d`
     """
@@ -172,14 +180,14 @@ def token_add(
 
 @token_app.command(name="list")
 def token_list(*, output: Literal["table", "json"] = "table", config: Config = DEFAULT_CONFIG) -> None:
-    """Show every token's name, role and end; never the token."""
+    """Show the name, role and expiry of every token; never the token itself."""
     from mcpd.identity import tokens
 
     now = datetime.now(UTC)
     if output == "json":
         print(tokens.described(tokens.load(_tokens_path(config))).decode())
         return
-    print(f"{'NAME':24} {'ROLE':8} {'MADE':17} EXPIRES")
+    print(f"{'NAME':24} {'ROLE':8} {'CREATED':17} EXPIRES")
     for each in tokens.load(_tokens_path(config)):
         expires = f"{each.expires_at:%Y-%m-%d %H:%M}" if each.expires_at else "never"
         ended = " (expired)" if each.is_expired(now) else ""
@@ -188,7 +196,7 @@ def token_list(*, output: Literal["table", "json"] = "table", config: Config = D
 
 @token_app.command(name="revoke")
 def token_revoke(name: str, *, config: Config = DEFAULT_CONFIG) -> None:
-    """Take a token back. It stops working with the next call."""
+    """Revoke a token. It stops working with the next call."""
     from mcpd.identity import tokens
 
     tokens.revoke(_tokens_path(config), name)

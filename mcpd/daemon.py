@@ -82,7 +82,7 @@ async def serve(settings: Config, path: Path) -> None:
                 await operations.drain(_OPERATIONS_GRACE_S)
                 work.cancel_scope.cancel()
             links.cancel_scope.cancel()
-    log.info("mcpd ended; containers run on")
+    log.info("mcpd stopped; containers keep running")
 
 
 async def _until_signalled(front: trio.CancelScope, supervision: Supervision, read_again: Callable[[], None]) -> None:

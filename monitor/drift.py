@@ -72,4 +72,4 @@ def _why_different(wanted: Wanted, seen: Seen) -> str:
         if runs == wants:
             runs, wants = seen.image, wanted.image
         return f"image {runs} runs, {wants} is wanted"
-    return "runs with other settings than declared"
+    return "runs with settings other than those declared"

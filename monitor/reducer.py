@@ -158,7 +158,7 @@ def _reprobed(known: Known, change: Reprobed) -> Step:
         return Step(changed, ())
     # 3. It runs, and more is not known of it until the new probe has spoken.
     changed = msgspec.structs.replace(changed, state=Observed.RUNNING, since=change.at)
-    words = "its probe was changed" if change.probe else "it has no probe any more"
+    words = "its probe was changed" if change.probe else "it no longer has a probe"
     return Step(changed, (_timed_fact(changed, Observed.RUNNING, known.started_at, change.at, words),))
 
 

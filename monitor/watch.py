@@ -168,7 +168,9 @@ class Monitor:
         for key, why in lost.items():
             memory = self._memories.get(key, Memory())
             self._memories[key] = msgspec.structs.replace(memory, open=memory.open | {AlertKind.DRIFT})
-            news.append(NewAlert(*key, AlertKind.DRIFT, "running", "exited", why, now, 0, "told by the reboot alert"))
+            news.append(
+                NewAlert(*key, AlertKind.DRIFT, "running", "exited", why, now, 0, "reported by the reboot alert")
+            )
         await self._writer.record((), (), news, now)
 
     async def _remember(self) -> None:
@@ -182,7 +184,7 @@ class Monitor:
             self._memories[key] = Memory(open=memory.open | {alert.kind}, muted=muted)
 
     def _reporter(self, name: str) -> Callable[[bool, str], None]:
-        self._sources[name] = SourceState(name, False, "not asked yet", datetime.now(UTC))
+        self._sources[name] = SourceState(name, False, "not queried yet", datetime.now(UTC))
 
         def report(ok: bool, detail: str) -> None:
             before = self._sources[name]

@@ -96,7 +96,7 @@ class Writer:
             log.error("the registry cannot be written; observations are held in memory", why=state.detail)
             self._tell(AlertKind.REGISTRY, "unwritable", state.detail, state.since)
             await self._until_written(pause)
-            log.info("the registry can be written again; what was held is written")
+            log.info("the registry can be written again; the held observations are written")
             self._tell(AlertKind.RECOVERED, "writable", "the registry can be written again", datetime.now(UTC))
             with trio.move_on_after(_CALM_S) as calm:
                 await self._ledger.until(ok=False)

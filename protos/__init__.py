@@ -1,1 +1,1 @@
-"""The contract: the wire messages, and the rules that both ends hold. Imports nothing else of ours."""
+"""The contract: the wire messages and the rules that both ends apply. Imports none of the other packages."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, synced, then renamed or linked into place."""
+"""Atomic file writes: written beside, synced, then renamed or linked into place."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
 
 
 def create(path: Path, content: bytes, *, mode: int) -> None:
-    """Makes ``path`` with ``content``. Raises FileExistsError, and leaves alone what is there."""
+    """Creates ``path`` with ``content``. Raises FileExistsError, and leaves an existing file unchanged."""
     temporary = _write_beside(path, content, mode)
     try:
         os.link(temporary, path)
@@ -36,7 +36,7 @@ def create(path: Path, content: bytes, *, mode: int) -> None:
 
 def _write_beside(path: Path, content: bytes, mode: int) -> Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    # The mode counts from the first moment: no instant in which a secret is readable by others.
+    # The mode applies from the start: a secret is never readable by others, not even briefly.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:

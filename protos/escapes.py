@@ -1,4 +1,4 @@
-"""Structured output that is harmless to a terminal: what does not print is written as JSON and YAML escape it.
+"""Structured output that is safe for terminals: unprintable characters are written as JSON or YAML escapes.
 
 Both formats allow the characters as they are, and a terminal acts on some of them: C1 controls (ECMA-48) are commands,
 and those that turn the direction of text (UAX 9) make it read as something else. Escaped they are the same value to

@@ -1,4 +1,4 @@
-"""The kinds of field that files and messages share, each with the rule that its value must keep."""
+"""The field types that files and messages share, each with the rule for its value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hashes of a component, which both ends make: of what its container is made from, and of all that is declared."""
+"""The hashes of a component, computed at both ends: of what its container is created from, and of all declared."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 
 from protos.spec import Component
 
-# Part of the hash: raise it when the same declaration starts to make a different container.
+# Part of the hash: raise it when the same declaration starts to create a different container.
 _SCHEME = "1"
 
-# What mcpd itself uses and no container is made from: changing these never recreates anything.
+# Fields that only mcpd uses: changing them never recreates a container.
 _NOT_OF_THE_CONTAINER = ("name", "active", "depends_on", "settle", "heal", "health")
 
 
 def spec_hash(component: Component) -> str:
-    """A short hash of everything in ``component`` that its container is made from. Not a secret, nor a defence.
+    """A short hash of everything in ``component`` that its container is created from. Not a security measure.
 
     Equal when a running container would not differ from what the definition asks for.
     """
@@ -28,7 +28,7 @@ def spec_hash(component: Component) -> str:
 
 
 def definition_hash(component: Component) -> str:
-    """A short hash of all that is declared of ``component``, to tell whether two ends mean the same.
+    """A short hash of everything declared for ``component``, to tell whether two ends agree.
 
     What has its default is left out, so that ends of different versions agree on what both know. Whoever knows all but
     one short value can find that one with it: it is for those who may read the declaration.
@@ -37,7 +37,7 @@ def definition_hash(component: Component) -> str:
 
 
 def _declared(struct: msgspec.Struct) -> dict[str, object]:
-    """What is not as it would be without a word. `omit_defaults` would not do: it goes by identity, not by value."""
+    """The fields that differ from their defaults. `omit_defaults` would not do: it compares by identity, not value."""
     defaults = _defaults(type(struct))
     values = {name: getattr(struct, name) for name in struct.__struct_fields__}
     said = {name: value for name, value in values.items() if value != defaults[name]}
@@ -46,7 +46,7 @@ def _declared(struct: msgspec.Struct) -> dict[str, object]:
 
 @functools.cache
 def _defaults(of: type[msgspec.Struct]) -> dict[str, object]:
-    """By field; what must be said has none, and is equal to nothing."""
+    """The defaults by field; a required field has a value that equals nothing."""
     return {
         each.name: each.default_factory() if each.default_factory is not msgspec.NODEFAULT else each.default
         for each in msgspec.structs.fields(of)

@@ -52,7 +52,7 @@ class Port(NamedTuple):
     protocol: str
 
     def overlaps(self, other: Port) -> bool:
-        """Whether both cannot be published on one node."""
+        """Whether the two cannot both be published on one node."""
         one_address = self.host_ip == other.host_ip or {self.host_ip, other.host_ip} & _EVERY_ADDRESS
         return bool(one_address) and (self.host, self.protocol) == (other.host, other.protocol)
 
@@ -70,7 +70,7 @@ class Volume(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """podman's restart policy; ``tries`` 0 means without end."""
+    """podman's restart policy; ``tries`` 0 means without limit."""
 
     policy: str
     tries: int
@@ -154,7 +154,7 @@ def env_name(text: str) -> str:
 def argument(text: str) -> str:
     """An argument or environment value: anything but NUL, which execve(2) cannot pass."""
     if "\0" in text:
-        raise ValueError("holds a NUL character, which no program can be given")
+        raise ValueError("holds a NUL character, which cannot be passed to a program")
     return text
 
 
@@ -176,7 +176,7 @@ def duration(value: str | timedelta) -> timedelta:
 def positive_duration(value: str | timedelta) -> timedelta:
     total = duration(value)
     if not total:
-        raise ValueError(f"{_shown(str(value))} must be longer than nothing")
+        raise ValueError(f"{_shown(str(value))} must be longer than zero")
     return total
 
 

@@ -1,4 +1,4 @@
-"""Names: what may be one, what a container is called, which version an image reference says."""
+"""Names: the rule for them, the names of containers, and the version in an image reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service is: the frozen types that both ends hold, each field with its rule.
+"""The definition of a service: frozen types that both ends share, each field with its rule.
 
 `mcpctl` reads them from definition files, `mcpd` from requests; both check them here, so that neither trusts the
 other. Field order is the order in which a definition file lists them.
@@ -17,16 +17,16 @@ from protos import grammar, naming
 from protos.fields import Argument, Duration, Image, Name, PositiveDuration, Size
 from protos.validation import Problem, Rule, checked, examine
 
-# As podman-run(1): the time from SIGTERM to SIGKILL.
+# As in podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
-# A deploy holds its service as long as it watches, and must end.
+# A deploy locks its service while it watches it, so it must end.
 MAX_SETTLE = timedelta(minutes=10)
 # More components than any hand-written service has; bounds the work that one request can ask for.
 MAX_COMPONENTS = 200
 
 
 class Heal(StrEnum):
-    """What mcpd does by itself about a component that should run, and does not or is unhealthy."""
+    """What mcpd does on its own about a component that should run but is down or unhealthy."""
 
     ALERT = "alert"
     RESTART = "restart"
@@ -39,7 +39,7 @@ def _count(value: int) -> int:
 
 
 def _cpus(value: float) -> float:
-    # Below a hundredth of a CPU the kernel's quota would round to none at all.
+    # Below a hundredth of a CPU the kernel's quota would round to zero.
     if value and not 0.01 <= value <= 4096:
         raise ValueError(f"{value} is out of range: a number of CPUs, 0.01 to 4096, or 0 for no limit")
     return float(value)
@@ -176,7 +176,7 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def examine_service(data: Any) -> tuple[Service | None, list[Problem]]:
-    """A service from plain values, or all that is wrong with them: each field, and how the fields agree."""
+    """A service from plain values, or all problems: of each field, and between fields."""
     service, problems = examine(data, Service)
     components = data.get("components") if isinstance(data, dict) else None
     if isinstance(components, (list, tuple)):
@@ -185,7 +185,7 @@ def examine_service(data: Any) -> tuple[Service | None, list[Problem]]:
 
 
 def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
-    """What no single field shows. Works on what was written, so that it finds these beside any field's problem."""
+    """Problems between fields. Works on the raw values, so it finds them even when single fields have problems."""
     problems: list[Problem] = []
     if not components:
         problems.append(Problem("components", "is empty; a service has at least one component"))
@@ -205,7 +205,7 @@ def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
         problems += _port_problems(each, path, published)
     known = {name: _depends_on(each) for name, each in zip(names, components, strict=True) if isinstance(name, str)}
     if not problems and (cycle := find_cycle(known)):
-        problems.append(Problem("components", f"depends_on goes round in a circle: {' -> '.join(cycle)}"))
+        problems.append(Problem("components", f"depends_on has a cycle: {' -> '.join(cycle)}"))
     return problems
 
 
@@ -216,7 +216,7 @@ def _depends_on(component: dict[str, Any]) -> list[str]:
 
 def _dependency_problems(component: dict[str, Any], names: list[Any], path: str) -> list[Problem]:
     return [
-        Problem(f"{path}.depends_on", f"names {wanted!r}, which is no component of this service")
+        Problem(f"{path}.depends_on", f"names {wanted!r}, which is not a component of this service")
         for wanted in _depends_on(component)
         if wanted not in names
     ]
@@ -244,13 +244,13 @@ def _port_problems(component: dict[str, Any], path: str, published: list[tuple[g
             continue  # already reported as the field's own problem
         taken = next((where for other, where in published if port.overlaps(other)), "")
         if taken:
-            problems.append(Problem(here, f"publishes {text!r}, which {taken} publishes already"))
+            problems.append(Problem(here, f"publishes {text!r}, which {taken} already publishes"))
         published.append((port, here))
     return problems
 
 
 def find_cycle(depends_on: Mapping[str, list[str]]) -> list[str]:
-    """A circle in the dependencies, its first name repeated at the end; empty when there is none."""
+    """A cycle in the dependencies, its first name repeated at the end; empty when there is none."""
     done: set[str] = set()
 
     def visit(name: str, trail: list[str]) -> list[str]:

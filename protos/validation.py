@@ -20,10 +20,10 @@ import msgspec
 
 T = TypeVar("T")
 
-# No file written by hand comes near; a larger one is the wrong file, and is not read into memory to find that out.
+# Far larger than any file written by hand; a larger one is the wrong file and is not read into memory.
 MAX_FILE_SIZE = 1024 * 1024
 
-# Python refuses to write out integers of more than some thousand digits.
+# Python refuses to print integers of more than a few thousand digits.
 _MAX_SHOWN_BITS = 256
 
 _BAD: Any = object()
@@ -41,7 +41,7 @@ class Problem(NamedTuple):
 
 
 class Invalid(Exception):
-    """What was read breaks its rules; ``str()`` has a line for each problem, each with the source's name."""
+    """The input breaks its rules; ``str()`` has a line for each problem, with the source's name."""
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
@@ -50,7 +50,7 @@ class Invalid(Exception):
 
 
 class Rule(NamedTuple):
-    """Attached with ``Annotated``: how the value that stands in the file becomes the field's value.
+    """Attached with ``Annotated``: how the value in the file becomes the field's value.
 
     ``parse`` raises ValueError with a sentence for what it refuses. ``takes`` are the plain types that it is given.
     """
@@ -60,7 +60,7 @@ class Rule(NamedTuple):
 
 
 def checked(parse: Callable[[Any], object]) -> Rule:
-    """A rule that only checks: the value stays as it was written."""
+    """A rule that only checks: the value is unchanged."""
 
     def same(value: Any) -> Any:
         parse(value)
@@ -70,7 +70,7 @@ def checked(parse: Callable[[Any], object]) -> Rule:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The file as plain values. Raises Invalid for what is too large, not UTF-8 or not TOML, OSError for the rest."""
+    """The file as plain values. Raises Invalid when it is too large, not UTF-8 or not TOML; OSError otherwise."""
     size = path.stat().st_size
     if size > MAX_FILE_SIZE:
         raise Invalid(
@@ -95,7 +95,7 @@ def convert(value: object, to: type[T], source: str) -> T:
 
 
 def examine(value: object, to: type[T]) -> tuple[T | None, list[Problem]]:
-    """``value`` as a ``to`` and no problems, or None and all of them."""
+    """``value`` as a ``to`` and no problems, or None and all problems."""
     problems: list[Problem] = []
     result = _walk(value, to, "", problems)
     return (None if problems else result), problems
@@ -138,7 +138,7 @@ def _walk_struct(value: object, to: type[msgspec.Struct], path: str, problems: l
 
 @functools.cache
 def _fields(of: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """By key. msgspec evaluates the annotations each time: 1.4 ms of a definition's 1.8 (measured)."""
+    """The fields by key. msgspec evaluates the annotations each time: 1.4 ms of a definition's 1.8 (measured)."""
     return {field.encode_name: field for field in msgspec.structs.fields(of)}
 
 
@@ -196,7 +196,7 @@ def _found(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN_BITS:
-        return "a number of more digits than anything here takes"
+        return "a number with more digits than any value here accepts"
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -60,7 +60,7 @@ def _component_spec(component: Component) -> v1.ComponentSpec:
 
 
 def service_values(message: v1.ServiceSpec) -> dict[str, Any]:
-    """As a definition file holds them; fields that are not set are left out."""
+    """The values as in a definition file, without unset fields."""
     return _without_none(
         name=message.name,
         node=message.node,

@@ -36,7 +36,7 @@ _ACTION_COLOUR = {
 # Actions that do nothing; what a newer agent does is "to" be done, too.
 _SUMMARY = {"none": "unchanged", "ignore": "left alone"}
 # How a reason without a subject begins.
-_VERBS = ("is ", "should ", "has ", "must ")
+_VERBS = ("is ", "should ", "has ", "must ", "does ")
 
 
 class Wanted(msgspec.Struct, frozen=True):

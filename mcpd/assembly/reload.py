@@ -25,9 +25,9 @@ def reload(path: Path, parts: Parts, monitor: Monitor) -> None:
 def _reload_certificate(certificate: Certificate) -> None:
     try:
         certificate.load()
-        log.info("certificate read again")
+        log.info("certificate reloaded")
     except ConfigError as error:
-        log.error("the certificate was not read again; the old one stays", error=str(error))
+        log.error("the certificate was not reloaded; the old one stays in use", error=str(error))
 
 
 def _reload_config(path: Path, parts: Parts, monitor: Monitor) -> None:
@@ -37,11 +37,11 @@ def _reload_config(path: Path, parts: Parts, monitor: Monitor) -> None:
         if isinstance(parts.authenticator, Mcias) and fresh.mcias:
             parts.authenticator.trust(fresh.mcias.ca_cert)
     except ConfigError as error:
-        log.error("the configuration was not read again; the old one stays", error=str(error))
+        log.error("the configuration was not reloaded; the old one stays in use", error=str(error))
         return
     parts.config.settings = fresh
     parts.dispatcher.timeout = fresh.monitor.alert_timeout.total_seconds()
     monitor.follow_rules(monitor_settings(fresh.monitor))
-    log.info("configuration read again: the rules of the monitor, and the alert command")
+    log.info("configuration reloaded: the monitor's rules and the alert command")
     if waiting := config.needs_restart(parts.config.at_start, fresh):
-        log.warning("these keys have changed, and are read only when mcpd starts", keys=waiting)
+        log.warning("these keys have changed; they take effect when mcpd restarts", keys=waiting)

@@ -62,7 +62,7 @@ class Adopt:
 
     async def run(self, defined: Collection[str]) -> Adoption:
         """Raises NotFoundError when no container is called after the service, ConflictError when they cannot be."""
-        await self._operation.take("", Step.PLAN, "looking at what there is")
+        await self._operation.take("", Step.PLAN, "inspecting the node")
         found = await look(self._node, self._operation.target.service, defined)
         if found.service and found.adopted:
             names = ", ".join(each.spec.name for each in found.adopted)
@@ -94,11 +94,11 @@ async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
         # podman-compose puts what it makes into a pod that shares nothing: a name for all of it, and no more.
         if found.rootfs:
             left.append(
-                _left(each.container, "it was made of a folder (--rootfs), and a component is made of an image")
+                _left(each.container, "it was created from a folder (--rootfs), and a component needs an image")
             )
             continue
         if found.is_infra or (found.pod and await node.podman.shares_namespaces(found.pod)):
-            left.append(_left(each.container, "it shares a pod's namespaces, which no definition can say"))
+            left.append(_left(each.container, "it shares a pod's namespaces, which a definition cannot express"))
             continue
         names = {other.container.id: other.component for other in candidates}
         description = await described(node, each.component, found, names)
@@ -133,21 +133,21 @@ def candidates_of(
         nearer = max((other for other in others if _is_called_after(each.name, other)), key=len, default="")
         # 1. It is another's: by its label, by the registry, or by the longest service name that it begins with.
         if each.service and not labelled:
-            left.append(_left(each, f"its label gives it to {each.service}/{each.component}"))
+            left.append(_left(each, f"its label assigns it to {each.service}/{each.component}"))
         elif not labelled and each.name in owners:
             owner = owners[each.name]
-            left.append(_left(each, f"the registry gives it to {owner.service}/{owner.spec.name}"))
+            left.append(_left(each, f"the registry assigns it to {owner.service}/{owner.spec.name}"))
         elif not labelled and len(nearer) > len(service):
-            left.append(_left(each, f"it is called after the service {nearer}; `mcpctl adopt {nearer}` takes it"))
+            left.append(_left(each, f"it is named after the service {nearer}; `mcpctl adopt {nearer}` adopts it"))
         # 2. It is ours already.
         elif labelled and name in managed:
-            left.append(Outcome(name, Result.UNCHANGED, f"{each.name} is managed already"))
+            left.append(Outcome(name, Result.UNCHANGED, f"{each.name} is already managed"))
         # 3. It cannot be: its name is taken, or none.
         elif name in managed or name in found:
-            left.append(_left(each, f"{service}/{name} has a container already"))
+            left.append(_left(each, f"{service}/{name} already has a container"))
         elif not naming.is_name(name):
-            why = f"{name!r} cannot name a component: {naming.NAME_RULE}"
-            left.append(_left(each, f"{why}; {_rename(service, each, containers)} changes its name while it runs"))
+            why = f"{name!r} is not a valid component name: {naming.NAME_RULE}"
+            left.append(_left(each, f"{why}; {_rename(service, each, containers)} renames it while it runs"))
         # 4. It is taken.
         else:
             found[name] = Candidate(each, name)
@@ -167,7 +167,7 @@ def lookalikes(
         is_nearer = any(len(other) > len(service) and _is_called_after(name, other) for other in others)
         if is_free and not is_nearer and (_is_called_after(name, service) or _project(each) == service):
             remedy = _rename(service, each, containers)
-            found.append(_left(each, f"it is not called {service}-NAME; {remedy} changes its name while it runs"))
+            found.append(_left(each, f"it is not called {service}-NAME; {remedy} renames it while it runs"))
     return found
 
 
@@ -224,7 +224,7 @@ def _adoption(
         losses += [f"{name}/{spec.name}: {each}" for each in (*description.losses, *description.notes)]
         words = f"{container.name}, {container.state}, {spec.version}"
         if specs[spec.name] is not spec and spec_hash(specs[spec.name]) != spec_hash(spec):
-            words += "; it was made from other settings than are declared, which a deploy would change"
+            words += "; it was created with settings other than those declared; a deploy would change them"
         outcomes.append(Outcome(spec.name, Result.ADOPTED, words))
     if not adopted:
         return Adoption(None, (), tuple(left), (), {}, tuple(present))

@@ -26,14 +26,17 @@ log = structlog.get_logger()
 # While podman does not answer: nothing can be looked at, and nothing is guessed.
 _RETRY_S = 2.0
 
-_CUT_OFF = "mcpd ended in the middle of it"
+_CUT_OFF = "mcpd stopped in the middle of it"
 
 
 async def take_up_what_was_left(node: Node, operations: Operations) -> None:
     """Resumes every open operation; returns when each of them holds its service."""
     for left in await node.journal.open():
         log.warning(
-            "going on with what an earlier mcpd left", operation=left.id, kind=left.kind, target=str(left.target)
+            "resuming an operation that an earlier mcpd left unfinished",
+            operation=left.id,
+            kind=left.kind,
+            target=str(left.target),
         )
         operations.take_up(left, Caller(left.caller, Role.ADMIN), _Continuation(node, left))
 
@@ -51,7 +54,7 @@ class _Continuation:
                 await self._go_on(operation)
                 return
             except UnavailableError as error:
-                log.warning("an operation waits for podman", operation=operation.id, error=str(error))
+                log.warning("an operation is waiting for podman", operation=operation.id, error=str(error))
             await trio.sleep(_RETRY_S)
 
     async def _go_on(self, operation: Operation) -> None:
@@ -72,7 +75,7 @@ class _Continuation:
 
     async def _end_deploy(self, operation: Operation) -> None:
         if self._left.plan is None:
-            raise RevertedError(f"{_CUT_OFF}, before it touched anything")
+            raise RevertedError(f"{_CUT_OFF}, before anything was changed")
         plan = msgspec.json.decode(self._left.plan, type=DeployPlan)
         if self._left.committed:
             await tidy_up(self._node, plan, operation)
@@ -96,4 +99,4 @@ class _Continuation:
         """Forgetting is one commit: it happened, or it did not."""
         service = await self._node.registry.service(self._left.target.service)
         if service and any(self._left.target.covers(each.spec.name) for each in service.components):
-            raise RevertedError(f"{_CUT_OFF}, before it forgot anything")
+            raise RevertedError(f"{_CUT_OFF}, before anything was forgotten")

@@ -86,7 +86,7 @@ class Deploy:
                 if not is_done:
                     await self._node.journal.decide(self._operation.id, msgspec.json.encode(plan).decode())
         except CancelledError as error:
-            words = f"deploy of {self._operation.target}: {error}, before it touched anything"
+            words = f"deploy of {self._operation.target}: {error}, before anything was changed"
             await tell_reverted(self._node, self._operation, words)
             raise CancelledError(words) from None
         if is_done:
@@ -119,7 +119,7 @@ class Deploy:
     # -- before anything is touched
 
     async def _look(self, service: Service, selected: frozenset[str], *, force: bool, plan_id: str) -> DeployPlan:
-        await self._operation.take("", Step.PLAN, "looking at what there is")
+        await self._operation.take("", Step.PLAN, "inspecting the node")
         plan = await survey(self._node, service, selected, force=force)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
@@ -142,7 +142,9 @@ class Deploy:
             if await self._podman.has_image(image):
                 return
             if image.startswith("localhost/"):
-                raise RefusedError(f"{image} is not on this node, and localhost/ is no registry; build or load it here")
+                raise RefusedError(
+                    f"{image} is not on this node, and localhost/ is not an image registry; build or load it here"
+                )
             await self._operation.take(component, Step.PULL, f"pulling {image}")
             try:
                 async with contextlib.aclosing(self._podman.pull(image)) as lines:
@@ -204,7 +206,7 @@ class Deploy:
     async def _clear(self, plan: ComponentPlan) -> None:
         """Removes containers with the temporary names that an earlier deploy could not remove."""
         for name in {plan.container + NEXT, plan.container + LAST} & self._leftovers:
-            async with self._step(plan, Step.REMOVE, f"removing {name}, which an earlier deploy left"):
+            async with self._step(plan, Step.REMOVE, f"removing {name}, left by an earlier deploy"):
                 await self._podman.remove(name)
 
     async def _create(self, plan: ComponentPlan, name: str) -> None:
@@ -229,14 +231,14 @@ class Deploy:
         name, health = plan.container, plan.component.health
         async with self._step(plan, Step.START, f"starting {name}"):
             await ports.start(self._node, name, self._operation.caller.name)
-        waiting = f"waiting until {name} is healthy" if health else f"watching whether {name} stays up"
+        waiting = f"waiting until {name} is healthy" if health else f"checking that {name} stays up"
         async with self._step(plan, Step.VERIFY, waiting):
             await comes_up(self._node, name, plan.component, is_new=is_new)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
         """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""
         if health := plan.component.health:
-            async with self._step(plan, Step.VERIFY, f"asking the changed probe of {plan.container}"):
+            async with self._step(plan, Step.VERIFY, f"running the changed probe of {plan.container}"):
                 await satisfies(self._node, plan.container, health)
 
     async def _commit(self, plan: DeployPlan) -> None:
@@ -258,7 +260,7 @@ class Deploy:
 
     async def _restore(self, plan: DeployPlan) -> list[str]:
         """Puts everything back, also when nobody waits for it; returns what could not be put back."""
-        left = [f"not undone within {_REVERT_DEADLINE_S:.0f} s"]
+        left = [f"not rolled back within {_REVERT_DEADLINE_S:.0f} s"]
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _REVERT_DEADLINE_S):
             if by := self._operation.cancelled_by:
                 # First of all: a daemon that goes on with it after a kill says so, too.
@@ -341,8 +343,8 @@ def _step_failure(error: BaseException) -> StepFailedError | None:
 
 def aftermath(left: list[str]) -> str:
     if left:
-        return "it could NOT be put back completely: " + "; ".join(left)
-    return "everything is as it was before"
+        return "it could NOT be rolled back completely: " + "; ".join(left)
+    return "the service was rolled back"
 
 
 def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) -> str:

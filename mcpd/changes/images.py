@@ -85,7 +85,7 @@ async def _remove(node: Node, operations: Operations, image: Image, changes: int
         # Not cut off in the middle: podman would go on, and an operation would be let in while it does.
         with trio.CancelScope(shield=True), operations.standstill() as changes_now:
             if changes_now != changes:
-                raise _StoppedError("the node was changed after its images were listed; prune again")
+                raise _StoppedError("the node changed after its images were listed; prune again")
             await _remove_names(node, image)
     except (BusyError, UnavailableError) as error:
         raise _StoppedError(str(error)) from None
@@ -131,7 +131,7 @@ def _judge(image: Image, used: Mapping[str, str], newest: Mapping[str, str], kee
         return _kept(image, user)
     # 2. It is of a store that is not ours to change.
     if image.is_read_only:
-        return _kept(image, "in a store that is read-only")
+        return _kept(image, "in a read-only store")
     # 3. It is a way back.
     if repository := newest.get(image.id):
         return _kept(image, f"one of the newest {keep} of {repository}")
@@ -152,7 +152,7 @@ def _users(
     used: dict[str, str] = {}
     for service in services:
         for each in service.components:
-            end = ", which nobody declares any more" if each.desired is Desired.IGNORE else ""
+            end = ", which is no longer declared" if each.desired is Desired.IGNORE else ""
             for spec in (each.spec, each.deployed):
                 if spec and (number := ids.get(spec.image)):
                     used.setdefault(number, f"used by {service.name}/{each.spec.name}{end}")

@@ -86,7 +86,7 @@ class Lifecycle:
         await self._each(self._remove_one, dependents_first=True)
         gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
         for network in sorted({own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}):
-            await self._operation.take("", Step.NETWORK, f"removing network {network}, unless it is used")
+            await self._operation.take("", Step.NETWORK, f"removing network {network}, unless it is in use")
             await self._podman.remove_own_network(network, {LABEL_NODE: self._node.name})
         # Last, since who goes on with it after a crash must still know what there was.
         await self._registry.forget(service.name, gone, datetime.now(UTC))
@@ -174,13 +174,13 @@ class Lifecycle:
         await take(name, Step.START, f"starting {container.name}")
         await ports.start(self._node, container.id, self._operation.caller.name)
         if is_ill:
-            return Outcome(name, Result.RESTARTED, "healed, it was unhealthy")
+            return Outcome(name, Result.RESTARTED, "restarted to heal it: it was unhealthy")
         return Outcome(name, Result.STARTED, "healed")
 
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
         if container is None or not container.is_active:
-            return Outcome(name, Result.UNCHANGED, "does not run")
+            return Outcome(name, Result.UNCHANGED, "is not running")
         await self._down(component, container)
         return Outcome(name, Result.STOPPED)
 
@@ -188,7 +188,7 @@ class Lifecycle:
         if component.desired is Desired.STOPPED:
             return await self._stop_one(component, container)
         if component.desired is Desired.RUNNING and container is None:
-            remedy = f"`mcpctl deploy {component.service}` makes it"
+            remedy = f"`mcpctl deploy {component.service}` creates it"
             return Outcome(component.spec.name, Result.SKIPPED, f"has no container {component.container}; {remedy}")
         return await self._start_one(component, container)
 
@@ -229,8 +229,8 @@ def _not_startable(component: RecordedComponent) -> Outcome:
     if component.desired is Desired.IGNORE:
         return Outcome(name, Result.SKIPPED, "no longer defined, left as it is")
     if component.desired is Desired.STOPPED and component.spec.active:
-        return Outcome(name, Result.SKIPPED, f"stopped, as its service is; `mcpctl start {service}` starts both")
+        return Outcome(name, Result.SKIPPED, f"stopped, like its service; `mcpctl start {service}` starts both")
     if component.desired is Desired.STOPPED:
         return Outcome(name, Result.SKIPPED, f"stopped; `mcpctl start {service}/{name}` starts it")
-    gone = f"its container {component.container} is gone; `mcpctl deploy {service}` makes it anew"
+    gone = f"its container {component.container} is gone; `mcpctl deploy {service}` recreates it"
     return Outcome(name, Result.FAILED, gone)

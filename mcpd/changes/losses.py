@@ -63,9 +63,10 @@ def check_accepted(plan: DeployPlan, target: str) -> None:
     more = len(losses) - _MOST_LISTED
     lines = [*losses[:_MOST_LISTED], *([f"and {more} more, which `mcpctl plan {target}` lists"] if more > 0 else [])]
     raise RefusedError(
-        "nothing was touched: adopted containers would be made anew without what no definition can say:\n  "
+        "nothing was changed: adopted containers would be recreated without settings that a definition cannot "
+        "express:\n  "
         + "\n  ".join(lines)
-        + f"\n`mcpctl deploy {target} --accept-loss` makes them anew without it"
+        + f"\n`mcpctl deploy {target} --accept-loss` recreates them without these settings"
     )
 
 

@@ -38,19 +38,19 @@ _RECORD_AGAIN_S = 5.0
 _IRREVOCABLE = {
     "start": "`mcpctl stop {target} --wait` stops it again",
     "stop": "`mcpctl start {target} --wait` starts it again",
-    "undeploy": "`mcpctl deploy {target} --wait` makes it anew",
+    "undeploy": "`mcpctl deploy {target} --wait` recreates it",
 }
 _CANCELLED_BY = "cancelled by "
-_ENDS_BY_ITSELF = "it ends by itself"
-_TAKEN_UP = "mcpd was interrupted in the middle of it, and is putting it right by itself"
-_COMMITTED = "it is past its commit point: everything runs as it was asked for, and only tidying is left"
-_GOING_BACK = "it has failed, and is being taken back already"
+_ENDS_BY_ITSELF = "it ends on its own"
+_TAKEN_UP = "mcpd was interrupted in the middle of it, and is recovering it on its own"
+_COMMITTED = "it is past its commit point: everything runs as requested, and only cleanup is left"
+_GOING_BACK = "it has failed, and is already being rolled back"
 
 Body = Callable[["Operation"], Awaitable[None]]
 
 
 class RevertedError(RefusedError):
-    """An operation failed, and everything is as it was before it."""
+    """An operation failed, and the service was rolled back."""
 
 
 class CancelledError(RevertedError):
@@ -94,7 +94,7 @@ class Operation:
         try:
             await self.take(component, step, message)
         except RegistryError as error:
-            log.error("taking a step that could not be journalled", operation=self.id, step=message, error=str(error))
+            log.error("a step could not be journalled; continuing", operation=self.id, step=message, error=str(error))
 
     async def take_back(self, component: str, message: str) -> None:
         await self.take_anyhow(component, Step.REVERT, message)
@@ -251,7 +251,7 @@ class Operations:
                 self._release(operation)
                 raise
             operation.is_kept = False
-            log.warning("an operation runs without its journal", kind=kind, target=str(target), error=str(error))
+            log.warning("an operation is running without its journal", kind=kind, target=str(target), error=str(error))
         except BaseException:
             self._release(operation)
             raise
@@ -285,7 +285,7 @@ class Operations:
             # They come first: a standstill follows another without end.
             raise BusyError("the node is about to be changed; try again when that is done")
         if self._at_standstill:
-            raise BusyError("images are being pruned already; try again when that is done")
+            raise BusyError("images are already being pruned; try again when that is done")
         self._at_standstill = True
         try:
             yield self._changes
@@ -303,7 +303,7 @@ class Operations:
     async def _live(self, operation: Operation, body: Body) -> None:
         # Cut off by a shutdown it stays open in the journal, and the next daemon goes on with it.
         error: McpdError | None = UnavailableError(
-            "mcpd shut down during the operation; when it is back, it goes on with it"
+            "mcpd shut down during the operation, and resumes it when it is back"
         )
         state = State.RUNNING
         try:
@@ -315,7 +315,7 @@ class Operations:
             if error is None:
                 # A bug of ours in one operation: told in full to the log, and the node stays in the operator's hands.
                 log.exception("operation crashed", operation=operation.id, kind=operation.kind)
-                error = BugError(f"mcpd failed at {operation.doing} by a bug of its own; its log has more")
+                error = BugError(f"mcpd failed at {operation.doing} because of a bug; its log has more")
         finally:
             if state is not State.RUNNING:
                 with trio.CancelScope(shield=True):
@@ -330,7 +330,7 @@ class Operations:
         try:
             await self._journal.end(operation.id, state, str(error or ""), now)
         except McpdError as failure:
-            log.error("the end of an operation is recorded later", operation=operation.id, error=str(failure))
+            log.error("the end of an operation could not be recorded yet", operation=operation.id, error=str(failure))
             if not self._unrecorded:
                 self._nursery.start_soon(self._record_ends_later)
             self._unrecorded[operation.id] = (state, str(error or ""), now)
@@ -385,7 +385,7 @@ def irrevocable(kind: str, target: Target) -> str:
     if kind == "deploy":
         return ""
     instead = _IRREVOCABLE.get(kind, _ENDS_BY_ITSELF).format(target=target)
-    return f"only a deploy can be taken back as a whole, and this is a {kind}; {instead}"
+    return f"only a deploy can be rolled back as a whole, and this is a {kind}; {instead}"
 
 
 def cancelled(by: str) -> str:

@@ -129,11 +129,11 @@ def check_holds(wanted: str, plan: DeployPlan) -> None:
         return
     then, now = wanted.split("-"), plan.id.split("-")
     if len(then) != len(now):
-        raise BusyError(f"{wanted!r} is not the id of a plan; `mcpctl plan {plan.service.name}` makes one")
-    parts = ("the definition or the options", "what the registry has", "what runs on the node")
+        raise BusyError(f"{wanted!r} is not the id of a plan; `mcpctl plan {plan.service.name}` creates one")
+    parts = ("the definition or the options", "the registry", "the containers on the node")
     changed = [part for part, one, other in zip(parts, then, now, strict=True) if one != other]
     raise BusyError(
-        f"plan {wanted} no longer holds: {' and '.join(changed)} changed since; `mcpctl plan {plan.service.name}` again"
+        f"plan {wanted} is out of date: {' and '.join(changed)} changed since; `mcpctl plan {plan.service.name}` again"
     )
 
 
@@ -199,7 +199,7 @@ def _plan_component(
         action, reason = Action.UPDATE, "no container needs to change for that"
     plan = ComponentPlan(component, name, wanted, action, reason, runs, current, changes)
     if plan.action is Action.UPDATE and plan.asks_probe:
-        return msgspec.structs.replace(plan, reason=f"{reason}; its probe is asked first")
+        return msgspec.structs.replace(plan, reason=f"{reason}; its probe runs first")
     return plan
 
 
@@ -220,7 +220,7 @@ def _changes(
 def _decide(wanted: str, runs: bool, name: str, current: Container | None, force: bool) -> tuple[Action, str]:
     # 1. There is no container.
     if current is None:
-        return Action.CREATE, "not there yet"
+        return Action.CREATE, "does not exist yet"
     # 2. There is one, made from something else, or it must be made anew.
     if current.spec_hash != wanted:
         return Action.REPLACE, "the definition changed"
@@ -247,6 +247,6 @@ def _conflict(service: Service, plan: ComponentPlan, by_name: Mapping[str, Conta
     if holder.service:
         return f"{mine}, which belongs to {holder.service}/{holder.component}; rename one of the two"
     return (
-        f"{mine}, which a container has that mcp does not manage; "
+        f"{mine}, which belongs to a container that mcp does not manage; "
         f"adopt it (`mcpctl adopt {service.name}`), or rename or remove it"
     )

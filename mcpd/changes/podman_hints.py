@@ -8,18 +8,21 @@ import re
 # podman's words (and those of the libraries below it), and what to do then; of several the first one counts.
 _DISK_FULL = (
     "no space left on device|disk quota exceeded",
-    "the node's disk is full where podman keeps its storage: `podman system df` there shows what with",
+    "the node's disk is full where podman keeps its storage: `podman system df` there shows what uses it",
 )
 _AT_PULL = (
     (
         "unauthorized|authentication required|access to the resource is denied|invalid username/password",
-        "the registry refuses us: `podman login {registry}` as user {user} on the node",
+        "the image registry refuses this login: `podman login {registry}` as user {user} on the node",
     ),
-    ("manifest unknown|name unknown|repository name not known", "the registry has no {image}: check it, or push it"),
+    (
+        "manifest unknown|name unknown|repository name not known",
+        "the image registry has no {image}: check the name, or push it",
+    ),
     _DISK_FULL,
     (
         "connection refused|no such host|i/o timeout|no route to host|network is unreachable|deadline exceeded",
-        "the registry {registry} cannot be reached from the node",
+        "the image registry {registry} cannot be reached from the node",
     ),
     (
         "x509|server gave HTTP response to HTTPS client",
@@ -33,10 +36,13 @@ _AT_A_STEP = (
         r'exec: "?[^"]+"?: .*(?:no such file or directory|not found)|executable file .*not found',
         "{image} has no such program: check `cmd`",
     ),
-    ('exec: "[^"]+": .*permission denied', "{image} lets nobody execute that: check `cmd`"),
-    ("unable to find (?:user|group) |no matching entries in (?:passwd|group) file", "{image} has none: check `user`"),
+    ('exec: "[^"]+": .*permission denied', "that program is not executable in {image}: check `cmd`"),
+    (
+        "unable to find (?:user|group) |no matching entries in (?:passwd|group) file",
+        "{image} has no such user or group: check `user`",
+    ),
     (r"stat(?:fs)? (?P<path>[^\s:]+): no such file or directory", "{path} does not exist on the node: create it there"),
-    ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node makes one"),
+    ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node creates one"),
     _DISK_FULL,
 )
 

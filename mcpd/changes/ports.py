@@ -115,7 +115,7 @@ def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
         for each in service.components:
             if each.desired is Desired.RUNNING:
                 who = f"{service.name}/{each.spec.name}"
-                words = f"{who} is declared to have", f"change `ports` of one of the two, or `mcpctl stop {who}`"
+                words = f"{who} declares", f"change `ports` of one of the two, or `mcpctl stop {who}`"
                 found += [Claim(need.port, *words) for need in needs(service.name, [each.spec])]
     return found
 
@@ -285,7 +285,7 @@ async def _mended(holder: Container) -> str:
     problem = await network.reload(holder.id)
     if not problem:
         log.warning("a port was taken; its holder's network was set up again", holder=holder.name)
-        return f"{name} has it: its network was set up again, in case that the attempt cut it off"
+        return f"{name} has it: its network was set up again, in case the attempt cut it off"
     log.error("a port was taken, and its holder may be cut off", holder=holder.name, problem=problem)
     remedy = f"`podman network reload {holder.name}` on the node, as user {getpass.getuser()}"
-    return f"{name} has it, and may NOT be reachable any more: {remedy}, mends that; mcpd could not: {problem}"
+    return f"{name} has it, and may NOT be reachable any more: {remedy}, restores it; mcpd could not: {problem}"

@@ -21,7 +21,7 @@ def missing_secrets(service: str, components: Iterable[Component], here: Collect
     """A sentence for each secret that ``components`` need and that is not among those ``here``."""
     return tuple(
         f"{service}/{each.name} needs the secret {secret}, which this node does not have; "
-        f"`podman secret create {secret} FILE` there makes it"
+        f"`podman secret create {secret} FILE` there creates it"
         for each in components
         for secret in each.secrets
         if secret not in here

@@ -27,10 +27,10 @@ def _purgeable(component: RecordedComponent, container: Container | None, is_def
     if is_defined:
         return Outcome(name, Result.SKIPPED, "a definition names its service")
     if component.desired is Desired.RUNNING:
-        remedy = f"`mcpctl sync` records that nobody declares it, {undeploy}"
-        return Outcome(name, Result.SKIPPED, f"the registry wants it running; {remedy}")
+        remedy = f"`mcpctl sync` records that it is no longer declared, {undeploy}"
+        return Outcome(name, Result.SKIPPED, f"the registry says that it should run; {remedy}")
     if container and container.is_active:
-        return Outcome(name, Result.SKIPPED, f"it runs; {undeploy}")
+        return Outcome(name, Result.SKIPPED, f"it is not stopped; {undeploy}")
     if container:
         return Outcome(name, Result.REMOVED, f"forgotten; its stopped container {container.name} stays")
     return Outcome(name, Result.REMOVED, "forgotten")

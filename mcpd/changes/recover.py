@@ -39,11 +39,11 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
     """What recovering ``component`` will come to, as far as looking tells; changes nothing."""
     name, image = component.spec.name, component.spec.image
     if component.desired is Desired.IGNORE:
-        return Outcome(name, Result.SKIPPED, "nobody declares it any more")
+        return Outcome(name, Result.SKIPPED, "it is no longer declared")
     if container := finding.container(component):
         return Outcome(name, Result.UNCHANGED, f"is there, {container.state}")
     if holder := finding.holder(component):
-        owner = f"{holder.service}/{holder.component}" if holder.service else "nobody that mcp knows"
+        owner = f"{holder.service}/{holder.component}" if holder.service else "an owner that mcp does not know"
         return Outcome(name, Result.FAILED, f"the name {component.container} is taken by a container of {owner}")
     if not await node.podman.has_image(image):
         remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
@@ -52,7 +52,7 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
         return Outcome(name, Result.FAILED, "; ".join(taken))
     words = f"from {image}" + ("" if _runs(component) else ", not started")
     # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
-    words += "; it was adopted: what no definition can say is not in it" * node.podman.is_adopted(
+    words += "; it was adopted: it lacks the settings that a definition cannot express" * node.podman.is_adopted(
         component.container_id
     )
     return Outcome(name, Result.CREATED, words)
@@ -104,7 +104,7 @@ class Recover:
             return
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await ports.start(self._node, component.container, self._operation.caller.name)
-        await self._operation.take(component.spec.name, Step.VERIFY, f"watching whether {component.container} comes up")
+        await self._operation.take(component.spec.name, Step.VERIFY, f"checking that {component.container} comes up")
         await comes_up(self._node, component.container, component.spec, is_new=True)
 
     async def _conclude(self, outcome: Outcome) -> None:

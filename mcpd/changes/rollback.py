@@ -72,7 +72,7 @@ class _Restoration:
         if before is None:
             return
         if old is None:
-            self._left.append(f"{before.name} is gone; nothing of this deploy removed it")
+            self._left.append(f"{before.name} is gone, and this deploy did not remove it")
         elif before.is_active and not old.is_active:
             await self._attempt(each, f"starting {before.name} again", self._start(old.id))
         elif old.is_active and not before.is_active:
@@ -95,7 +95,7 @@ class _Restoration:
     async def _remove_networks(self) -> None:
         names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}
         for name in sorted(names):
-            await self._operation.take_back("", f"removing network {name}, unless it is used")
+            await self._operation.take_back("", f"removing network {name}, unless it is in use")
             await self._podman.remove_own_network(name, {LABEL_NODE: self._plan.service.node})
 
     async def _attempt(self, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]) -> None:

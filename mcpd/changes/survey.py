@@ -68,11 +68,13 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
         here = ids[image]
         name = f"{plan.service.name}/{each.component.name}"
         if here is None:
-            found.append(f"{name}: {image} runs, and is not on this node any more; a restart still works, recover not")
+            found.append(
+                f"{name}: {image} runs, but is no longer on this node; a restart still works, a recover does not"
+            )
         elif here != each.current.image_id:
             found.append(
                 f"{name}: {image} now points to {_short(here)} here, and {_short(each.current.image_id)} runs; "
-                f"`mcpctl deploy {name} --force` makes it anew"
+                f"`mcpctl deploy {name} --force` recreates it"
             )
     found += await _secret_warnings(node, plan.service.name, kept)
     for orphan in plan.orphans:
@@ -90,8 +92,9 @@ async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentP
         assert each.current
         name = f"{service}/{each.component.name}"
         found += [
-            f"{name}: the secret {secret} was set again after its container was made, which has the old value; "
-            f"`mcpctl deploy {name} --force` makes it anew"
+            f"{name}: the secret {secret} was replaced after its container was created; the container still has "
+            "the old value; "
+            f"`mcpctl deploy {name} --force` recreates it"
             for secret in prerequisites.changed_secrets(each, each.current, here)
         ]
         found += prerequisites.missing_secrets(service, [each.component], here.keys())

@@ -28,7 +28,7 @@ async def pending(node: Node, service: Service) -> tuple[ComponentPlan, ...]:
 
 
 def _with_losses(plan: ComponentPlan) -> str:
-    lost = f"; needs --accept-loss, since no definition can say {in_short(plan.losses)}" if plan.losses else ""
+    lost = f"; needs --accept-loss, because a definition cannot express {in_short(plan.losses)}" if plan.losses else ""
     return plan.reason + lost
 
 
@@ -45,7 +45,7 @@ class Sync:
     async def run(self, service: Service) -> None:
         known = await self._node.registry.service(service.name)
         if not is_recorded_as(service, known, service.component_names):
-            await self._operation.take("", Step.PLAN, "recording what the definition says")
+            await self._operation.take("", Step.PLAN, "recording the definition")
             hashes = {each.name: spec_hash(each) for each in service.components}
             await self._node.registry.put_service(service, hashes, datetime.now(UTC))
         await Lifecycle(self._node, self._operation).settle()

@@ -67,15 +67,15 @@ async def satisfies(node: Node, name: str, health: Health) -> None:
     podman = node.podman
     seen = await podman.inspect(name)
     if seen.observed is not Observed.RUNNING:
-        raise RefusedError(f"it is {seen.observed}, and its changed probe cannot be asked")
+        raise RefusedError(f"it is {seen.observed}, so its changed probe cannot run")
     started_at = seen.state.started_at or datetime.now(UTC)
     # Never longer than the whole period: the wall clock may have been set back since the start.
     left = min(health.start_period, max(timedelta(0), started_at + health.start_period - datetime.now(UTC)))
     verdict = await _judged(podman, name, seen, health, left, 0.0)
     if verdict is None:
-        raise RefusedError("it ended while its changed probe was asked" + await _last_words(podman, name))
+        raise RefusedError("it exited while its changed probe ran" + await _last_words(podman, name))
     if not verdict.healthy:
-        raise RefusedError(f"its changed probe does not find it healthy: {verdict.words}")
+        raise RefusedError(f"its changed probe reports it as unhealthy: {verdict.words}")
 
 
 def settle_s(component: Component, *, is_new: bool = False) -> float:

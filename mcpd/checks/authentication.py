@@ -1,4 +1,4 @@
-"""Who is let in: checks the token file, or the MCIAS server."""
+"""Checks authentication: the token file, or the MCIAS server."""
 
 from __future__ import annotations
 
@@ -33,16 +33,18 @@ def look_tokens(path: Path, now: datetime) -> Finding:
         return failure(TOKENS, str(error), f"mv {path} {path}.damaged && {add}")
     good = [each for each in every if not each.is_expired(now)]
     if not good:
-        return warning(TOKENS, f"{path} has no token that is good, so nobody is let in", add)
+        return warning(TOKENS, f"{path} has no valid token, so every call is refused", add)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o022:
-        return failure(TOKENS, f"{path} has mode {mode:04o}: others can let themselves in", f"chmod 600 {path}")
+        return failure(
+            TOKENS, f"{path} has mode {mode:04o}: other users can give themselves access", f"chmod 600 {path}"
+        )
     expired = f", {len(every) - len(good)} expired" if len(good) < len(every) else ""
     return ok(TOKENS, f"{len(good)} in {path}{expired}")
 
 
 def look_mcias(url: str, ca_cert: Path | None) -> Finding:
-    """Asks MCIAS for its health, as no one."""
+    """Queries the health of MCIAS, without a token."""
     where = f"{url.rstrip('/')}/v1/health"
     mend = f"curl --cacert {ca_cert} {where}" if ca_cert else f"curl {where}"
     try:
@@ -50,7 +52,9 @@ def look_mcias(url: str, ca_cert: Path | None) -> Finding:
         with httpx.Client(verify=context, timeout=DEADLINE_S, trust_env=False) as client:
             status = client.get(where).status_code
     except (httpx.HTTPError, OSError, ValueError) as error:
-        return failure(MCIAS, f"{url} cannot be asked, so nobody is let in: {error or type(error).__name__}", mend)
+        return failure(
+            MCIAS, f"{url} cannot be queried, so every call is refused: {error or type(error).__name__}", mend
+        )
     if status != httpx.codes.OK:
-        return failure(MCIAS, f"{url} is not well: it answers with status {status}", mend)
+        return failure(MCIAS, f"{url} is not healthy: it answers with status {status}", mend)
     return ok(MCIAS, f"{url} answers")

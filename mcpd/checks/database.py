@@ -17,7 +17,7 @@ from mcpd.registry import schema
 from protos.spec import Component
 
 NAME, FOLDER, LOOKER = "database", "database folder", "who looks"
-# For a lock that the daemon holds; it holds none for long.
+# How long to wait for a lock of the daemon, which never holds one for long.
 _BUSY_S = 2.0
 
 
@@ -33,7 +33,7 @@ def look(path: Path) -> list[Finding]:
     try:
         stats = path.stat()
     except FileNotFoundError:
-        return [*found, ok(NAME, f"{path} is not there yet; mcpd makes it")]
+        return [*found, ok(NAME, f"{path} does not exist yet; mcpd creates it")]
     found += judge_looker(stats.st_uid, os.geteuid())
     restore = f"mv {path} {path}.damaged, then put a snapshot in its place"
     try:
@@ -54,32 +54,34 @@ def judge_version(path: Path, version: int, size: int) -> Finding:
     if version > schema.VERSION:
         return failure(
             NAME,
-            f"{path} was written by a newer mcpd: schema {version}, and this one knows {schema.VERSION}",
+            f"{path} was written by a newer mcpd: schema {version}, and this one supports {schema.VERSION}",
             "install that version again, or restore an older snapshot",
         )
-    older = "" if version == schema.VERSION else f", which mcpd brings to {schema.VERSION} when it starts"
-    return ok(NAME, f"{path}: whole, {size / 2**20:.1f} MiB, schema {version}{older}")
+    older = "" if version == schema.VERSION else f", which mcpd upgrades to {schema.VERSION} when it starts"
+    return ok(NAME, f"{path}: intact, {size / 2**20:.1f} MiB, schema {version}{older}")
 
 
 def judge_looker(owner: int, looker: int) -> list[Finding]:
-    """mcpd owns its database, so whose that is runs mcpd. Nothing to say when that is who looks."""
+    """The owner of the database is the user that runs mcpd. No finding when that user runs the check."""
     if owner == looker:
         return []
-    words = f"the database belongs to user {owner}, and user {looker} looks: what {owner} may do is not what was judged"
+    words = (
+        f"the database belongs to user {owner}, but user {looker} ran this check: it did not judge what {owner} may do"
+    )
     return [warning(LOOKER, words, f"sudo -u '#{owner}' mcpd check")]
 
 
 def judge_folder(folder: Path) -> Finding:
-    """SQLite writes more files beside the database."""
+    """Checks that the folder is writable: SQLite writes more files beside the database."""
     if not folder.is_dir():
-        return failure(FOLDER, f"{folder} is not there", f"mkdir -p {folder}")
+        return failure(FOLDER, f"{folder} does not exist", f"mkdir -p {folder}")
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return failure(FOLDER, f"{folder} cannot be written by this user", f"chown {_me()} {folder}")
     return ok(FOLDER, f"{folder} can be written")
 
 
 def declared(path: Path) -> tuple[Declared, ...]:
-    """Every component that the registry knows; none when there is no registry that can be read."""
+    """Every component in the registry; none when the registry cannot be read."""
     with contextlib.suppress(sqlite3.Error, OSError, msgspec.DecodeError, ValueError):
         with _opened(path) as db:
             rows = db.execute("SELECT service, spec FROM components ORDER BY service, position, name").fetchall()

@@ -1,4 +1,4 @@
-"""Runs all checks at once, each with its deadline. A check that fails to run is a finding too."""
+"""Runs all checks concurrently, each with a deadline. A check that fails to run is a finding too."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mcpd.checks import authentication, database, files, machine, podman, server
 from mcpd.checks.finding import Finding, warning
 from mcpd.config import Config
 
-# Longer than every look's own deadlines together; a file system that hangs has none.
+# Longer than all deadlines within a check together; file systems that hang have none.
 _LOOK_S = 30.0
 
 
 class Look(NamedTuple):
-    """``name`` is what it looks at, for when it cannot."""
+    """One check; ``name`` stands in the finding when the check itself fails."""
 
     name: str
     take: Callable[[], list[Finding]]
@@ -34,7 +34,7 @@ async def examine(config: Config, now: datetime) -> list[Finding]:
         about_podman.extend([info] if info else [])
         return found
 
-    # First, since it says whose ids count and where containers are kept.
+    # First: it tells which user's ids apply and where containers are stored.
     found = await take(Look(podman.NAME, ask_podman))
     info = about_podman[0] if about_podman else None
     return found + await take_all(looks(config, info, now))
@@ -67,7 +67,7 @@ def looks(config: Config, info: podman.Info | None, now: datetime) -> list[Look]
 
 
 def podman_uid(config: Config) -> int:
-    """Who runs the podman that mcpd asks: whose the configured socket is, otherwise mcpd's own user."""
+    """The user that runs mcpd's podman: the owner of the configured socket, otherwise mcpd's own user."""
     if config.podman.socket:
         try:
             return config.podman_socket.stat().st_uid
@@ -89,7 +89,7 @@ async def take_all(every: list[Look]) -> list[Finding]:
 
 
 async def take(look: Look, deadline_s: float = _LOOK_S) -> list[Finding]:
-    """In a thread, which is left alone when it does not come back in time."""
+    """Runs a check in a thread, which is abandoned when it misses the deadline."""
     try:
         with trio.move_on_after(deadline_s):
             return await trio.to_thread.run_sync(look.take, abandon_on_cancel=True)
@@ -97,6 +97,6 @@ async def take(look: Look, deadline_s: float = _LOOK_S) -> list[Finding]:
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except Exception as error:
-        # A look that crashes must not hide what the others saw.
+        # A check that crashes must not hide the findings of the others.
         reason = f"{type(error).__name__}: {error}"
-    return [warning(look.name, f"could not be looked at: {reason}")]
+    return [warning(look.name, f"could not be checked: {reason}")]

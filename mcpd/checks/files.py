@@ -1,4 +1,4 @@
-"""Checks the files root and the services' folders: whether containers' ids can use them (audit S4), and free space."""
+"""Checks the files root and the services' folders: free space, and access for containers' ids (audit S4)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from protos import grammar
 ROOT = "files root"
 
 _READ, _WRITE, _ENTER = 4, 2, 1
-# A file system this full soon is full; then images cannot be pulled, and the registry cannot be written.
+# Below this much free space, pulls and writes to the registry will soon fail.
 _WARN_BELOW = 0.15
 _FAIL_BELOW = 0.05
-# Less than one small image.
+# Less than the size of a small image.
 _FAIL_BELOW_BYTES = 256 * 2**20
 
 
 class Access(NamedTuple):
-    """Who owns a file or folder of the machine, and its permission bits."""
+    """The owner and permission bits of a file or folder on the machine."""
 
     uid: int
     gid: int
@@ -36,7 +36,7 @@ class Access(NamedTuple):
 
 
 class Mount(NamedTuple):
-    """A path of the machine in a component. ``ids`` None: a name, or the image's own, which only the image knows."""
+    """A path of the machine that a component mounts. ``ids`` is None for a user name or the image's own user."""
 
     path: str
     component: str
@@ -48,7 +48,7 @@ def look_root(root: Path) -> list[Finding]:
     me = os.geteuid()
     if not root.is_dir():
         return [
-            failure(ROOT, f"{root} is not there; pushed files go below it", f"mkdir -p {root} && chown {me} {root}")
+            failure(ROOT, f"{root} does not exist; pushed files go below it", f"mkdir -p {root} && chown {me} {root}")
         ]
     if not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
         return [failure(ROOT, f"{root} cannot be written by user {me}, so no file can be pushed", f"chown {me} {root}")]
@@ -56,7 +56,7 @@ def look_root(root: Path) -> list[Finding]:
 
 
 def look_folders(root: Path, every: tuple[Declared, ...], who: Owner) -> list[Finding]:
-    """Every service's folder, and whatever else below ``root`` a component mounts."""
+    """Every service's folder, and every other path below ``root`` that a component mounts."""
     mounts = [mount for each in every for mount in mounts_of(each, root)]
     paths = {str(root / each.service) for each in every if (root / each.service).exists()}
     found = []
@@ -65,11 +65,11 @@ def look_folders(root: Path, every: tuple[Declared, ...], who: Owner) -> list[Fi
         try:
             stats = Path(path).stat()
         except FileNotFoundError:
-            words = f"is not there, and {using[0].component} mounts it, so it cannot start"
+            words = f"does not exist, and {using[0].component} mounts it, so it cannot start"
             found.append(failure(path, words, f"mkdir -p {path}"))
             continue
         except OSError as error:
-            found.append(warning(path, f"could not be looked at: {error.strerror}"))
+            found.append(warning(path, f"could not be checked: {error.strerror}"))
             continue
         found.append(judge_path(path, Access(stats.st_uid, stats.st_gid, stats.st_mode), using, who))
     return found
@@ -91,15 +91,15 @@ def mounts_of(each: Declared, root: Path) -> list[Mount]:
 
 
 def numeric_ids(user: str | None) -> tuple[int, int] | None:
-    """Of ``U`` or ``U:G``. Without a group it is 0, as in an image that does not list that user."""
+    """The ids in ``U`` or ``U:G``. The group defaults to 0, as in an image that does not list that user."""
     match = re.fullmatch(r"(\d+)(?::(\d+))?", user or "")
     return (int(match[1]), int(match[2] or 0)) if match else None
 
 
 def judge_path(path: str, access: Access, mounts: list[Mount], who: Owner) -> Finding:
-    """Whether those who mount ``path`` can use it. Of several that cannot, the first one is told."""
+    """Whether the components that mount ``path`` can use it. Reports only the most serious problem."""
     troubles = [trouble for each in mounts if (trouble := _trouble(path, access, each, who))]
-    owned = f"of {access.uid}:{access.gid}, mode {stat.S_IMODE(access.mode):04o}"
+    owned = f"owned by {access.uid}:{access.gid}, mode {stat.S_IMODE(access.mode):04o}"
     if not troubles:
         users = ", ".join(each.component for each in mounts if each.ids)
         return ok(path, owned + (f"; usable by {users}" if users else ""))
@@ -115,44 +115,44 @@ def _trouble(path: str, access: Access, mount: Mount, who: Owner) -> Finding | N
     host_uid, host_gid = who.host_uid(uid), who.host_gid(gid)
     if host_uid is None or host_gid is None:
         words = f"{as_whom}, for which {who.name} has no subordinate ids"
-        return failure(path, words, f"grep {who.name} /etc/subuid /etc/subgid   # and give it more")
+        return failure(path, words, f"grep {who.name} /etc/subuid /etc/subgid   # and add a range")
     if who.rootless:
         as_whom += f", which is {host_uid}:{host_gid} on this machine"
     if uid == 0 and who.has(access.uid, access.gid):
-        return None  # it has CAP_DAC_OVERRIDE over these ids (user_namespaces(7))
+        return None  # It has CAP_DAC_OVERRIDE over these ids (user_namespaces(7)).
     granted = permissions(access, host_uid, host_gid)
     entered = _READ | (_ENTER if access.is_folder else 0)
     mend = chown(path, access, mount.ids, (host_uid, host_gid), who)
     if granted & entered != entered:
-        return failure(path, f"{as_whom} and may not read it", mend)
+        return failure(path, f"{as_whom} and cannot read it", mend)
     if mount.writes and not granted & _WRITE:
-        return warning(path, f"{as_whom} and may not write it", mend)
+        return warning(path, f"{as_whom} and cannot write to it", mend)
     return None
 
 
 def permissions(access: Access, uid: int, gid: int) -> int:
-    """The bits that count for a process without capabilities (path_resolution(7))."""
+    """The permission bits that apply to a process without capabilities (path_resolution(7))."""
     if access.uid == uid:
         return access.mode >> 6 & 7
     return (access.mode >> 3 if access.gid == gid else access.mode) & 7
 
 
 def chown(path: str, access: Access, inside: tuple[int, int], outside: tuple[int, int], who: Owner) -> str:
-    """The command that gives ``path`` to a container's ids: its own names for them, when its root has power over it."""
+    """The command that gives ``path`` to a container's ids; in the user namespace when its root may do it."""
     if who.rootless and who.has(access.uid, access.gid):
         return f"podman unshare chown -R {inside[0]}:{inside[1]} {path}   # as {who.name}"
     return f"chown -R {outside[0]}:{outside[1]} {path}   # as root"
 
 
 def look_space(name: str, path: Path) -> list[Finding]:
-    """Of the file system of ``path``, or of where it will be."""
+    """The free space of the file system that holds ``path``, or will hold it."""
     there = next(each for each in (path, *path.parents) if each.exists())
     found = os.statvfs(there)
     return [judge_space(name, str(there), found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)]
 
 
 def judge_space(name: str, path: str, available: int, total: int) -> Finding:
-    """``available`` (to users that are not root) and ``total`` in bytes."""
+    """``available`` (to users other than root) and ``total`` are in bytes."""
     share = available / total if total else 0.0
     words = f"{available / 2**30:.1f} GiB free at {path}, {share:.0%} of it"
     mend = f"df -h {path}; mcpctl node prune NODE --dry-run   # images that nothing needs"

@@ -1,4 +1,4 @@
-"""A finding: whether something is in order, in a sentence, and the command that fixes it."""
+"""A finding: the result of one check in a sentence, and the command that fixes the problem."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {"OK": "32", "WARNING": "33", "FAILURE": "31"}
 
 
 class Status(StrEnum):
-    """A node with a WARNING works, but not always or not as it might; with a FAILURE something does not work."""
+    """With a WARNING the node works, but not always or not fully; with a FAILURE something does not work."""
 
     OK = "OK"
     WARNING = "WARNING"
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """``remedy`` is a command, or a line for the configuration; empty when all is well."""
+    """``remedy`` is a command or a line for the configuration; empty when nothing is wrong."""
 
     name: str
     status: Status
@@ -50,7 +50,7 @@ def as_json(findings: Iterable[Finding]) -> str:
 
 
 def as_table(findings: list[Finding], *, coloured: bool) -> str:
-    """One line a finding, and its remedy on a line of its own, so that it can be copied."""
+    """One line per finding; its remedy is on a line of its own, ready to copy."""
     width = max((len(each.name) for each in findings), default=0)
     lines = []
     for each in findings:

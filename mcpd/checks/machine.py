@@ -11,9 +11,9 @@ from mcpd.checks.finding import Finding, failure, ok, warning
 
 CLOCK, SYNC, ALERT = "clock", "clock synchronised", "alert command"
 
-# This was written later; and certificates do not last that long.
+# A clock outside this range is wrong: this code is newer, and certificates do not last that long.
 _FIRST_YEAR, _LAST_YEAR = 2025, 2100
-# In `status` of adjtimex(2), from linux/timex.h: nobody keeps the clock right.
+# A bit in `status` of adjtimex(2), from linux/timex.h: the clock is not synchronized.
 STA_UNSYNC = 0x40
 
 
@@ -37,7 +37,7 @@ def look_clock(now: datetime) -> list[Finding]:
 
 def judge_clock(now: datetime) -> Finding:
     if not _FIRST_YEAR <= now.year <= _LAST_YEAR:
-        words = f"it says {now:%Y-%m-%d}: no certificate is valid then, and no event has its time"
+        words = f"it says {now:%Y-%m-%d}: no certificate is valid at that time, and events get the wrong time"
         return failure(CLOCK, words, "timedatectl set-ntp true")
     return ok(CLOCK, f"{now:%Y-%m-%d %H:%M} UTC")
 
@@ -45,13 +45,13 @@ def judge_clock(now: datetime) -> Finding:
 def judge_sync(status: int) -> Finding:
     """``status`` as adjtimex(2) gives it."""
     if status & STA_UNSYNC:
-        words = "no: it drifts, and with it when certificates and tokens end"
+        words = "no: it drifts, and certificates and tokens then expire at the wrong time"
         return warning(SYNC, words, "apt-get install systemd-timesyncd && timedatectl set-ntp true")
     return ok(SYNC, "the kernel says so")
 
 
 def clock_status() -> int:
-    """Asks and sets nothing (modes 0). Raises OSError."""
+    """Only reads the clock's status (modes 0). Raises OSError."""
     libc = ctypes.CDLL(None, use_errno=True)
     timex = _Timex()
     if libc.adjtimex(ctypes.byref(timex)) < 0:
@@ -61,13 +61,13 @@ def clock_status() -> int:
 
 
 def look_alert_command(argv: tuple[str, ...]) -> list[Finding]:
-    """Only the program is named: its arguments may hold a secret."""
+    """Names only the program: its arguments may hold a secret."""
     mend = 'alert_command = ["/path/to/program"] in [monitor]; see README.md'
     if not argv:
-        return [warning(ALERT, "there is none: alerts are told only to those who ask (`mcpctl alerts`)", mend)]
+        return [warning(ALERT, "not configured: only `mcpctl alerts` shows alerts", mend)]
     program = Path(argv[0])
     if not program.is_file():
-        return [warning(ALERT, f"{program} is not there: alerts cannot be delivered", mend)]
+        return [warning(ALERT, f"{program} does not exist: alerts cannot be delivered", mend)]
     if not os.access(program, os.X_OK, effective_ids=True):
         words = f"{program} cannot be executed by this user: alerts cannot be delivered"
         return [warning(ALERT, words, f"chmod +x {program}")]

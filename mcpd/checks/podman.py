@@ -1,4 +1,4 @@
-"""Checks podman: whether it answers where mcpd would ask it, and what it says of itself."""
+"""Checks podman: whether it answers where mcpd connects, and what it reports about itself."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from mcpd.config import Config
 NAME, SERVICE = "podman", "podman service"
 
 OLDEST = (4, 3)
-# podman answers in milliseconds; the first call of a rootless one sets its namespace up.
+# podman answers in milliseconds, but the first call of a rootless one sets up its namespace.
 _ASK_S = 5.0
 # A service that just started answers within this, even on a slow disk.
 _START_S = 15.0
 _POLL_S = 0.05
-# For SIGTERM; then SIGKILL.
+# The time between SIGTERM and SIGKILL.
 _END_S = 5.0
-# Should we be killed, the service ends by itself when nobody has asked it anything for so long.
+# If this process is killed, the service exits on its own after this long without requests.
 _IDLE_S = 30
 _NO_ANSWER = (OSError, http.client.HTTPException, msgspec.DecodeError)
 # What `[components.resources]` needs.
@@ -65,7 +65,7 @@ class _Version(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Info(msgspec.Struct, frozen=True):
-    """What podman says of itself (podman-info(1))."""
+    """podman's report about itself (podman-info(1))."""
 
     host: _Host
     store: _Store = _Store()
@@ -73,7 +73,7 @@ class Info(msgspec.Struct, frozen=True):
 
 
 class _Connection(http.client.HTTPConnection):
-    """To a Unix socket."""
+    """An HTTP connection over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("podman", timeout=_ASK_S)
@@ -86,19 +86,19 @@ class _Connection(http.client.HTTPConnection):
 
 
 def look(config: Config) -> tuple[list[Finding], Info | None]:
-    """Asks podman where mcpd would; where mcpd would run the service itself, runs one for as long as that takes."""
+    """Queries podman as mcpd does; where mcpd runs the API service itself, runs one during the check."""
     if config.podman.socket:
         finding, info = _ask_given(config.podman_socket)
         return [finding, *judge(info)], info
     if shutil.which("podman") is None:
-        words = "podman is not on PATH, and mcpd runs it"
+        words = "podman is not on PATH, and mcpd needs it"
         return [failure(NAME, words, _INSTALL)], None
     finding, info = _ask_running(config.podman_socket) or _ask_own()
     return [finding, *judge(info)], info
 
 
 def judge(info: Info | None) -> list[Finding]:
-    """What podman's own words mean for mcpd."""
+    """Judges podman's report about itself."""
     if info is None:
         return []
     host = info.host
@@ -122,7 +122,9 @@ def judge_version(version: str) -> Finding:
 
 def judge_runtime(name: str) -> Finding:
     if not name:
-        return failure("OCI runtime", "podman knows no OCI runtime, and can start nothing", "apt-get install crun")
+        return failure(
+            "OCI runtime", "podman has no OCI runtime, so it cannot start containers", "apt-get install crun"
+        )
     return ok("OCI runtime", name)
 
 
@@ -131,7 +133,8 @@ def judge_network(backend: str) -> Finding:
         return ok("network backend", backend)
     return warning(
         "network backend",
-        f"{backend or 'an unknown one'}, which newer podmans lack; components find each other by name with netavark",
+        f"{backend or 'an unknown one'}, which newer podman versions do not have; components find each other by "
+        "name with netavark",
         "apt-get install netavark aardvark-dns && podman system reset   # removes every container and image",
     )
 
@@ -139,7 +142,7 @@ def judge_network(backend: str) -> Finding:
 def judge_cgroups(version: str, controllers: tuple[str, ...], *, rootless: bool) -> Finding:
     name = "cgroups"
     if version != "v2":
-        lost = "and a rootless podman cannot limit resources with it" if rootless else "which podman 5 warns of"
+        lost = "and a rootless podman cannot limit resources with it" if rootless else "which podman 5 warns about"
         return warning(
             name,
             f"version {version.removeprefix('v') or 'unknown'}, {lost}",
@@ -147,7 +150,7 @@ def judge_cgroups(version: str, controllers: tuple[str, ...], *, rootless: bool)
         )
     if missing := sorted(_CONTROLLERS.difference(controllers)):
         whose = "are not delegated to podman's user" if rootless else "are not there"
-        return warning(name, f"{', '.join(missing)} {whose}: such limits of components will not hold", _DELEGATE)
+        return warning(name, f"{', '.join(missing)} {whose}: these limits of components have no effect", _DELEGATE)
     return ok(name, "version 2, with cpu, memory and pids")
 
 
@@ -188,7 +191,7 @@ def ask(socket: Path) -> Info:
 
 @contextmanager
 def own_service() -> Iterator[Path]:
-    """A service of our own on a socket of its own. Raises OSError; TimeoutError when it does not answer in time."""
+    """Runs a separate API service on its own socket. Raises OSError; TimeoutError when it does not answer in time."""
     with tempfile.TemporaryDirectory(prefix="mcpd-check-") as folder:
         socket, log = Path(folder, "podman.sock"), Path(folder, "log")
         # As `mcpd.runtime.podman_service` does: it ends with us, however we end.

@@ -1,4 +1,4 @@
-"""Checks the gRPC server as clients will find it: its address, its certificate and its key."""
+"""Checks the gRPC server as clients see it: its address, certificate and key."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from mcpd.errors import ConfigError
 from mcpd.rpc.certificate import TELL_BEFORE, Certificate
 
 CERTIFICATE, NAMES, KEY, ADDRESS = "certificate", "certificate names", "private key", "address"
-# A daemon on this machine shows its certificate in milliseconds.
+# A daemon on this machine presents its certificate within milliseconds.
 _SHOW_S = 3.0
 
 
 def look_certificate(server: Server, now: datetime) -> list[Finding]:
-    """The files as they are now, also when a running daemon still has older ones."""
+    """Checks the files on disk, even when a running daemon still uses older ones."""
     key = judge_key_mode(server.tls_key, server.tls_key.stat().st_mode)
-    renew = f"replace {server.tls_cert} and {server.tls_key} by a certificate and its key; mcpd reads them by itself"
+    renew = (
+        f"replace {server.tls_cert} and {server.tls_key} with a certificate and its key; mcpd reloads them on its own"
+    )
     try:
         Certificate(server.tls_cert, server.tls_key)
         certificate = x509.load_pem_x509_certificate(server.tls_cert.read_bytes())
@@ -37,7 +39,7 @@ def look_certificate(server: Server, now: datetime) -> list[Finding]:
 
 def judge_dates(start: datetime, end: datetime, now: datetime, renew: str) -> Finding:
     if now < start:
-        words = f"valid only from {start:%Y-%m-%d %H:%M} UTC on, and this clock says {now:%Y-%m-%d %H:%M}"
+        words = f"valid only from {start:%Y-%m-%d %H:%M} UTC on, and this machine's clock says {now:%Y-%m-%d %H:%M}"
         return failure(
             CERTIFICATE, words, "timedatectl set-ntp true   # if the clock is wrong; else another certificate"
         )
@@ -65,9 +67,9 @@ def judge_key_mode(path: Path, mode: int) -> Finding:
     bits = f"{path} has mode {stat.S_IMODE(mode):04o}"
     mend = f"chmod 600 {path}"
     if mode & stat.S_IRWXO:
-        return failure(KEY, f"{bits}: every user of this machine can be this node", mend)
+        return failure(KEY, f"{bits}: every user of this machine can impersonate this node", mend)
     if mode & stat.S_IRWXG:
-        return warning(KEY, f"{bits}: its group can be this node", mend)
+        return warning(KEY, f"{bits}: its group can impersonate this node", mend)
     return ok(KEY, bits)
 
 
@@ -88,19 +90,19 @@ def look_address(server: Server) -> list[Finding]:
 def judge_bind(host: str, port: int, error: OSError, *, ours: bool) -> Finding:
     """``ours``: whether a server with our certificate answers there."""
     if ours:
-        return ok(ADDRESS, f"{host} port {port} is held by this node's mcpd, which runs")
+        return ok(ADDRESS, f"{host} port {port} is in use by this node's mcpd, which is running")
     if error.errno == errno.EADDRNOTAVAIL:
         return warning(ADDRESS, f"no interface has {host} now; mcpd waits for it", "ip address show")
     if error.errno == errno.EADDRINUSE:
         words = f"{host} port {port} is taken by another program, or by an mcpd with another certificate"
         return failure(ADDRESS, words, f"ss -ltnp 'sport = :{port}'   # shows which")
-    return failure(ADDRESS, f"{host} port {port} cannot be had: {error.strerror}", "choose a port from 1024 on")
+    return failure(ADDRESS, f"{host} port {port} cannot be used: {error.strerror}", "choose a port from 1024 on")
 
 
 def _shows(host: str, port: int, certificate: Path) -> bool:
     """Whether a server at that address has the certificate in this file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # Nothing is told to it; its certificate is compared as a whole.
+    # Nothing is sent to it, and its whole certificate is compared.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:

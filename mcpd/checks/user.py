@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mcpd.checks.finding import Finding, failure, ok, warning
 
-# Images number their users up to 65534 (nobody), so a container's ids are this many.
+# Images use ids up to 65534 (nobody), so a container needs this many.
 ENOUGH_IDS = 65536
 # Where useradd(8) starts (SUB_UID_MIN in login.defs(5)).
 _FIRST_FREE = 100000
@@ -21,7 +21,7 @@ MAPS = {"uid": Path("/etc/subuid"), "gid": Path("/etc/subgid")}
 
 
 class Range(NamedTuple):
-    """Subordinate ids: ``size`` of them from ``start`` on, of the user that a line of the file names."""
+    """A range of subordinate ids: ``size`` ids from ``start`` on, and the user that the line names."""
 
     owner: str
     start: int
@@ -34,7 +34,7 @@ class Range(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """podman's user, and what the system lends to it (subuid(5), subgid(5))."""
+    """podman's user and its subordinate ids (subuid(5), subgid(5))."""
 
     name: str
     uid: int
@@ -44,14 +44,14 @@ class Owner(NamedTuple):
     gids: tuple[Range, ...] = ()
 
     def host_uid(self, uid: int) -> int | None:
-        """The machine's user that ``uid`` of a container is; None when no subordinate id is left for it."""
+        """The machine's id for ``uid`` of a container; None when no subordinate id covers it."""
         return host_id(uid, self.uid, self.uids) if self.rootless else uid
 
     def host_gid(self, gid: int) -> int | None:
         return host_id(gid, self.gid, self.gids) if self.rootless else gid
 
     def has(self, uid: int, gid: int) -> bool:
-        """Whether both ids of the machine exist in the containers, so that their root has power over such files."""
+        """Whether both ids of the machine are mapped into the containers, so their root controls such files."""
         if not self.rootless:
             return True
         return (uid == self.uid or _holds(self.uids, uid)) and (gid == self.gid or _holds(self.gids, gid))
@@ -71,9 +71,9 @@ def owner(uid: int, *, rootless: bool) -> Owner:
 
 
 def look(who: Owner) -> list[Finding]:
-    """What only a rootless podman needs; of root's, that it is one."""
+    """Checks what only a rootless podman needs; for a podman of root, only warns about that."""
     if not who.rootless:
-        words = "podman runs as root: whoever breaks out of a container is root. Rootless is the recommended way"
+        words = "podman runs as root: whoever breaks out of a container is root. Rootless is recommended"
         return [warning("user", words, "useradd --create-home mcp, and run mcpd as that user; see docs/check.md")]
     found = [ok("user", f"{who.name}, rootless")]
     for kind, path in MAPS.items():
@@ -87,7 +87,7 @@ def look(who: Owner) -> list[Finding]:
 
 
 def parse(text: str) -> tuple[Range, ...]:
-    """The lines of subuid(5) or subgid(5); those that say nothing of use are left out, as shadow does."""
+    """Parses subuid(5) or subgid(5); skips invalid lines, as shadow does."""
     found = []
     for line in text.splitlines():
         name, *numbers = line.split(":")
@@ -121,14 +121,14 @@ def judge_subordinate(kind: str, text: str, name: str, uid: int) -> Finding:
     )
     which = f"sub{kind}"
     if not total:
-        return failure(which, f"{name} has no subordinate {kind}s, so only a container's root exists", mend)
+        return failure(which, f"{name} has no subordinate {kind}s, so containers can run only as root", mend)
     if total < ENOUGH_IDS:
         words = f"{name} has {total} subordinate {kind}s; images use up to {ENOUGH_IDS}"
         return warning(which, words, mend)
     for one in mine:
         for other in others:
             if one.start < other.end and other.start < one.end:
-                words = f"{name}'s {kind}s from {one.start} on are also {other.owner}'s, who reaches those files"
+                words = f"{name}'s {kind}s from {one.start} on also belong to {other.owner}, who can access those files"
                 return warning(which, words, f"usermod --del-sub{kind}s {one.start}-{one.end - 1} {name} && {mend}")
     return ok(which, f"{name} has {total} subordinate {kind}s from {mine[0].start} on")
 
@@ -139,15 +139,15 @@ def judge_mapper(name: str, path: str | None) -> Finding:
         return failure(name, f"{name} is not on PATH; podman maps subordinate ids with it", "apt-get install uidmap")
     powerful = bool(Path(path).stat().st_mode & stat.S_ISUID) or "security.capability" in os.listxattr(path)
     if not powerful:
-        words = f"{path} is neither setuid nor has it a capability, so it can map nothing"
+        words = f"{path} is neither setuid nor has a capability, so it cannot map ids"
         return failure(name, words, "apt-get install --reinstall uidmap")
     return ok(name, path)
 
 
 def judge_linger(name: str, *, lingers: bool) -> Finding:
     if lingers:
-        return ok("linger", f"systemd keeps what {name} runs")
-    words = f"systemd ends everything of {name} at logout, containers as well, and starts nothing of it at boot"
+        return ok("linger", f"systemd keeps the processes of {name} running")
+    words = f"systemd stops everything that {name} runs at logout, containers included, and starts none of it at boot"
     return failure("linger", words, f"loginctl enable-linger {name}")
 
 
@@ -155,7 +155,7 @@ def judge_runtime_folder(path: str, uid: int) -> Finding:
     name, mend = "runtime folder", f"export XDG_RUNTIME_DIR=/run/user/{uid}"
     if not path:
         return warning(
-            name, "XDG_RUNTIME_DIR is not set; podman makes up a folder, which may be another one later", mend
+            name, "XDG_RUNTIME_DIR is not set; podman picks a folder, which may be a different one later", mend
         )
     try:
         found = os.stat(path)  # noqa: PTH116 -- a string from outside, which may be no path

@@ -1,1 +1,1 @@
-"""Files below ROOT/<service>/, and nothing else (DESIGN section 9, audit S4 and S6)."""
+"""Access to files below ROOT/<service>/ and nowhere else (DESIGN section 9, audit S4 and S6)."""

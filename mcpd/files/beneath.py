@@ -29,7 +29,7 @@ _NAME_MAX = 255
 _SYS_OPENAT2 = 437
 _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_BENEATH = 0x08
-# The kernel gives up with EAGAIN when something was renamed while it looked; a loop that does so wins some rounds.
+# The kernel returns EAGAIN when a rename raced with the lookup; somebody who renames in a loop wins some rounds.
 _ATTEMPTS = 100
 
 FOLDER_MODE = 0o755
@@ -47,7 +47,7 @@ class _OpenHow(ctypes.Structure):
 
 
 def openat2(folder: int, parts: Parts, flags: int) -> int:
-    """Opens what is beneath ``folder``; symlinks are followed as long as they stay there. An `Opener`."""
+    """Opens a path beneath ``folder``, following symlinks as long as they stay there. An `Opener`."""
     how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
     path = os.fsencode("/".join(parts) or ".")
     for _ in range(_ATTEMPTS):
@@ -64,7 +64,7 @@ def openat2(folder: int, parts: Parts, flags: int) -> int:
 
 
 def walk(folder: int, parts: Parts, flags: int) -> int:
-    """The same where openat2(2) is missing; follows no symlink at all. An `Opener`."""
+    """Does the same without openat2(2), and follows no symlinks. An `Opener`."""
     current = os.open(".", _FOLDER, dir_fd=folder)
     try:
         for name in parts[:-1]:
@@ -90,7 +90,7 @@ def _refuse_link(descriptor: int) -> None:
 
 
 def opener_of(folder: int) -> Opener:
-    """What this kernel can do."""
+    """The best opener that this kernel supports."""
     try:
         os.close(openat2(folder, (), os.O_PATH))
     except OSError as error:
@@ -101,7 +101,7 @@ def opener_of(folder: int) -> Opener:
 
 
 def parts_of(path: str, *, empty: bool = False, folder: bool = False) -> Parts:
-    """A relative path in its parts. ``empty``: it may be; ``folder``: it may end with a slash.
+    """Splits a relative path into its parts. ``empty`` allows an empty path; ``folder`` allows a final slash.
 
     Raises InvalidRequestError for everything that is not plainly the name of something below.
     """
@@ -123,7 +123,7 @@ def _problem(path: str, parts: list[str]) -> str:
         (path.startswith("/"), "is absolute; write it relative to the service's folder"),
         (path.endswith("/"), "ends with a slash, and a file's name does not"),
         ("" in parts, "has an empty part; write single slashes"),
-        (".." in parts, "has a part '..'; nothing outside of the service's folder is reachable"),
+        (".." in parts, "has a part '..'; nothing outside the service's folder is reachable"),
         ("." in parts, "has a part '.'; leave it out"),
         (any(ord(each) < ord(" ") or each == "\x7f" for each in path), "has a control character"),
         (any("\ud800" <= each <= "\udfff" for each in path), "is not UTF-8"),
@@ -134,7 +134,7 @@ def _problem(path: str, parts: list[str]) -> str:
     if len(path.encode()) >= _PATH_MAX:
         return f"has {len(path.encode())} bytes; at most {_PATH_MAX - 1} are possible"
     if any(len(each.encode()) > _NAME_MAX for each in parts):
-        return f"has a part of more than {_NAME_MAX} bytes, which no file system takes"
+        return f"has a part of more than {_NAME_MAX} bytes, which no file system supports"
     return ""
 
 
@@ -144,7 +144,7 @@ def _short(path: str) -> str:
 
 
 class Place(NamedTuple):
-    """Where a file is, or is to be: a name in an open folder. Whoever has it closes ``parent``."""
+    """The place of an existing or future file: a name in an open folder. The caller closes ``parent``."""
 
     parent: int
     name: str
@@ -157,24 +157,24 @@ class Folder:
         self.descriptor = descriptor
         self.service = service
         self._open = opener
-        # What was made on the way to a place, for `unmake`; () is the service's folder itself.
+        # The folders created on the way to a place, for `unmake`; () is the service's folder itself.
         self._made: list[Parts] = []
 
     def shown(self, parts: Parts) -> str:
         return "/".join((self.service, *parts))
 
     def open_any(self, parts: Parts) -> int:
-        """Whatever is there, only to look at it (O_PATH): a device or a FIFO notices nothing."""
+        """Opens anything for inspection only (O_PATH), without effect on a device or a FIFO."""
         with told(self.shown(parts)):
             return self._open(self.descriptor, parts, os.O_PATH)
 
     def open_file(self, parts: Parts) -> int:
-        """A regular file, to read. Raises RefusedError for anything else."""
+        """Opens a regular file for reading. Raises RefusedError for anything else."""
         looked = self.open_any(parts)
         try:
             with told(self.shown(parts)):
                 _demand_file(looked, self.shown(parts))
-                # The very inode that was looked at, so that nothing else can be opened in its place (open(2), O_PATH).
+                # Reopens the inspected inode, so nothing else can be opened in its place (open(2), O_PATH).
                 return os.open(f"/proc/self/fd/{looked}", os.O_RDONLY)
         finally:
             os.close(looked)
@@ -184,7 +184,7 @@ class Folder:
             return self._open(self.descriptor, parts, _FOLDER)
 
     def make_folder(self, parts: Parts) -> int:
-        """Opens a folder, after making it and those above that are missing."""
+        """Opens a folder; creates it and its missing parents first."""
         with contextlib.suppress(NotFoundError):
             return self.open_folder(parts)
         for depth in range(1, len(parts) + 1):
@@ -202,7 +202,7 @@ class Folder:
         self._made.append(parts)
 
     def unmake(self, tree: Tree) -> None:
-        """Removes the folders that were made for a place in it, as far as nothing is in them by now."""
+        """Removes the folders created on the way to a place, as long as they are empty."""
         for parts in reversed(self._made):
             with contextlib.suppress(OSError, McpdError):
                 above = self.open_folder(parts[:-1]) if parts else tree.open_root()
@@ -212,7 +212,7 @@ class Folder:
                     os.close(above)
 
     def place(self, parts: Parts) -> Place:
-        """Where a file ``parts`` is to be, its folders made. Where a symlink is, the place of what it points to.
+        """The place for a file ``parts``; creates its folders. For a symlink, the place of its target.
 
         Raises RefusedError when something is there that is no regular file.
         """
@@ -222,7 +222,9 @@ class Folder:
             if found is None or stat.S_ISREG(found.st_mode):
                 return place
             if not stat.S_ISLNK(found.st_mode):
-                raise RefusedError(f"{self.shown(parts)} is {kind_in_words(found.st_mode)}, and no file is put there")
+                raise RefusedError(
+                    f"{self.shown(parts)} is {kind_in_words(found.st_mode)}, so no file can be written there"
+                )
         except BaseException:
             os.close(place.parent)
             raise
@@ -234,18 +236,18 @@ class Folder:
         try:
             behind = self.open_any(parts)
         except NotFoundError:
-            raise RefusedError(f"{shown} is a symlink to something that is not there") from None
+            raise RefusedError(f"{shown} is a symlink to something that does not exist") from None
         try:
             _demand_file(behind, shown)
-            # Its name is only a hint where to look: what is found there must be the same file.
+            # The name is only a hint; the file found there must be the same one.
             folder, file = (Path(f"/proc/self/fd/{each}").readlink() for each in (self.descriptor, behind))
             if not file.is_relative_to(folder):
-                raise RefusedError(f"{shown} is a symlink to a file whose place cannot be told")
+                raise RefusedError(f"{shown} is a symlink to a file whose location cannot be determined")
             inside = file.relative_to(folder).parts
             place = Place(self.open_folder(inside[:-1]), inside[-1])
             if not _is_at(behind, place):
                 os.close(place.parent)
-                raise BusyError(f"{shown} is a symlink, and what it points to is being changed; try again")
+                raise BusyError(f"{shown} is a symlink, and its target is being changed; try again")
             return place
         finally:
             os.close(behind)
@@ -281,7 +283,7 @@ def kind_in_words(mode: int) -> str:
 
 
 class Tree:
-    """ROOT. It is the operator's own word, and may be or lead through symlinks; what is below it may not lead out."""
+    """ROOT, as the operator configured it. It may contain symlinks; paths below it may not lead out of it."""
 
     def __init__(self, root: Path, opener: Opener | None = None) -> None:
         self._root = root
@@ -289,7 +291,7 @@ class Tree:
 
     @contextlib.contextmanager
     def service(self, name: str, *, make: bool = False) -> Iterator[Folder]:
-        """The folder of the service ``name``; with ``make`` it is made when it is missing.
+        """The folder of the service ``name``; ``make`` creates it when it is missing.
 
         Raises InvalidRequestError for what is no name, NotFoundError, RefusedError when it is a symlink.
         """
@@ -312,7 +314,7 @@ class Tree:
                         is_new = True
                         os.fsync(root)
                 try:
-                    # One name, so that O_NOFOLLOW is all that is needed.
+                    # A single name, so O_NOFOLLOW is enough.
                     opened = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=root)
                 except FileNotFoundError:
                     raise NotFoundError(f"{name} has no folder {self._root / name} on this node") from None
@@ -324,7 +326,7 @@ class Tree:
         return folder
 
     def nearest(self, name: str, parts: Parts) -> int:
-        """The folder, of those that are there already, in which ``parts`` is or would be made."""
+        """The innermost existing folder in which ``parts`` is or would be created."""
         try:
             with self.service(name) as folder:
                 for depth in range(len(parts) - 1, -1, -1):
@@ -339,7 +341,7 @@ class Tree:
         try:
             root = os.open(self._root, _FOLDER)
         except FileNotFoundError:
-            raise RefusedError(f"{self._root} does not exist on this node; make it, or set files.root") from None
+            raise RefusedError(f"{self._root} does not exist on this node; create it, or set files.root") from None
         except OSError as error:
             raise RefusedError(f"{self._root}, this node's files.root, cannot be opened: {error.strerror}") from None
         if self._opener is None:

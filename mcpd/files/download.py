@@ -1,4 +1,4 @@
-"""One file on its way out, read in chunks. Everything here blocks."""
+"""A download: one file, read in chunks. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Download:
-    """An open file. What is read is what was there when it was opened: bytes added since are not part of it."""
+    """An open file. Only the bytes that it had when it was opened are read; bytes appended later are not."""
 
     def __init__(self, tree: Tree, service: str, parts: Parts) -> None:
-        """Raises NotFoundError, RefusedError for what is no regular file, or not readable."""
+        """Raises NotFoundError; RefusedError for anything but a readable regular file."""
         with tree.service(service) as folder:
             self._file = folder.open_file(parts)
         self.shown = "/".join((service, *parts))
@@ -28,11 +28,11 @@ class Download:
 
     @property
     def sha256(self) -> bytes:
-        """Of everything that was read so far."""
+        """The SHA-256 of everything read so far."""
         return self._sum.digest()
 
     def read(self, most: int) -> list[bytes]:
-        """The next chunks, ``most`` of them; none at the end. Raises BusyError when the file has become shorter."""
+        """The next chunks, at most ``most``; none at the end. Raises BusyError when the file was truncated."""
         chunks: list[bytes] = []
         with told(self.shown):
             while self._left and len(chunks) < most:

@@ -1,4 +1,4 @@
-"""What the kernel says of a file, as an error for the operator."""
+"""Errors for operators, made from the kernel's errors about files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from mcpd.errors import ExhaustedError, McpdError, NotFoundError, RefusedError, 
 
 # errno(3): the kind, and what follows the file's name.
 _SAID: dict[int, tuple[type[McpdError], str]] = {
-    errno.ENOENT: (NotFoundError, "is not there"),
-    errno.ENOTDIR: (RefusedError, "is no folder, or leads through something that is none"),
+    errno.ENOENT: (NotFoundError, "does not exist"),
+    errno.ENOTDIR: (RefusedError, "is not a folder, or leads through something that is not a folder"),
     errno.EISDIR: (RefusedError, "is a folder"),
     errno.ENOTEMPTY: (RefusedError, "is a folder"),
     errno.EXDEV: (RefusedError, "leads through a symlink out of the service's folder, where nothing is reachable"),
     errno.ELOOP: (RefusedError, "leads through a symlink that is not followed"),
-    errno.EACCES: (RefusedError, "belongs to another user, and mcpd's own may not do that to it"),
-    errno.EPERM: (RefusedError, "belongs to another user, and mcpd's own may not do that to it"),
+    errno.EACCES: (RefusedError, "belongs to another user, and mcpd's user may not do that to it"),
+    errno.EPERM: (RefusedError, "belongs to another user, and mcpd's user may not do that to it"),
     errno.EROFS: (RefusedError, "is on a file system that is mounted read-only"),
-    errno.ENOSPC: (ExhaustedError, "does not fit: the file system is full; what was there before is unchanged"),
-    errno.EDQUOT: (ExhaustedError, "does not fit: a disk quota is used up; what was there before is unchanged"),
-    errno.EFBIG: (ExhaustedError, "is larger than the file system takes; what was there before is unchanged"),
+    errno.ENOSPC: (ExhaustedError, "does not fit: the file system is full; nothing was changed"),
+    errno.EDQUOT: (ExhaustedError, "does not fit: a disk quota is used up; nothing was changed"),
+    errno.EFBIG: (ExhaustedError, "is larger than the file system supports; nothing was changed"),
 }
 
 
 @contextlib.contextmanager
 def told(shown: str) -> Iterator[None]:
-    """Raises what the kernel refuses as the McpdError for it; ``shown`` is the file as people call it."""
+    """Turns OSErrors into McpdErrors; ``shown`` is the file's name in the message."""
     try:
         yield
     except OSError as error:

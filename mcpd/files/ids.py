@@ -29,7 +29,7 @@ class Owner(msgspec.Struct, frozen=True):
 
 
 class IdRange(msgspec.Struct, frozen=True):
-    """``count`` ids of a container from ``inside`` on, which are the node's from ``outside`` on."""
+    """Maps ``count`` ids of a container, starting at ``inside``, to the node's ids starting at ``outside``."""
 
     inside: int
     outside: int
@@ -37,13 +37,13 @@ class IdRange(msgspec.Struct, frozen=True):
 
 
 class IdMap(msgspec.Struct, frozen=True):
-    """The ids that containers can have; ``what`` they are, for people."""
+    """The ids that containers can have; ``what`` names their kind in messages."""
 
     what: str
     ranges: tuple[IdRange, ...]
 
     def to_node(self, number: int) -> int:
-        """Raises InvalidRequestError, which says what there is, for an id that no container has."""
+        """Raises InvalidRequestError, with the valid range, for an id that no container has."""
         for each in self.ranges:
             if each.inside <= number < each.inside + each.count:
                 return each.outside + number - each.inside
@@ -52,7 +52,7 @@ class IdMap(msgspec.Struct, frozen=True):
         raise InvalidRequestError(f"no container here has the {self.what} {number}; there are 0 to {last}{hint}")
 
     def to_container(self, number: int) -> int | None:
-        """None when no container has it."""
+        """The container's id, or None when no container has it."""
         for each in self.ranges:
             if each.outside <= number < each.outside + each.count:
                 return each.inside + number - each.outside
@@ -72,18 +72,20 @@ class Ids(msgspec.Struct, frozen=True):
         return Owner(self.uids.to_node(owner.uid), self.gids.to_node(owner.gid))
 
     def to_container(self, found: os.stat_result) -> str:
-        """``UID:GID`` of a file; empty when no container can have them."""
+        """``UID:GID`` of a file as containers see it; empty when no container can have these ids."""
         uid, gid = self.uids.to_container(found.st_uid), self.gids.to_container(found.st_gid)
         return "" if uid is None or gid is None else f"{uid}:{gid}"
 
 
 def owner_of(text: str) -> Owner | None:
-    """``UID:GID``; None when it is empty. Raises InvalidRequestError."""
+    """Parses ``UID:GID``; None for an empty text. Raises InvalidRequestError."""
     if not text:
         return None
     found = _OWNER.fullmatch(text)
     if found is None or max(map(int, found.groups())) > _MAX_ID:
-        raise InvalidRequestError(f"{text[:40]!r} is not an owner; write UID:GID in numbers, as the container has them")
+        raise InvalidRequestError(
+            f"{text[:40]!r} is not an owner; write UID:GID in numbers, as the container sees them"
+        )
     return Owner(*map(int, found.groups()))
 
 

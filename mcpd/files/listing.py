@@ -14,7 +14,7 @@ from mcpd.files.failures import told
 
 
 class Found(msgspec.Struct, frozen=True):
-    """One thing in a folder, itself and not what it points to; ``target``: of a symlink."""
+    """One entry of a folder; a symlink is not followed, ``target`` is where it points."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 def listing(tree: Tree, service: str, parts: Parts, *, after: str, limit: int) -> tuple[list[Found], bool]:
-    """What is in a folder, by name, ``limit`` of those that sort after ``after``, and whether there are more.
+    """Up to ``limit`` entries of a folder whose names sort after ``after``, and whether there are more.
 
     The path of anything else finds that alone. Raises NotFoundError, RefusedError.
     """
@@ -54,7 +54,7 @@ def _the_one(folder: Folder, parts: Parts) -> Found:
     finally:
         os.close(parent)
     if found is None:
-        raise NotFoundError(f"{folder.shown(parts)} is not there")
+        raise NotFoundError(f"{folder.shown(parts)} does not exist")
     return found
 
 
@@ -67,7 +67,7 @@ def _page(folder: int, after: str, limit: int) -> tuple[list[Found], bool]:
 
 
 def _found(folder: int, name: str) -> Found | None:
-    """None when it has gone meanwhile."""
+    """The entry, or None when it was removed in the meantime."""
     try:
         looked = os.stat(name, dir_fd=folder, follow_symlinks=False)
         target = _readable(os.readlink(name, dir_fd=folder)) if stat.S_ISLNK(looked.st_mode) else ""
@@ -78,7 +78,7 @@ def _found(folder: int, name: str) -> Found | None:
 
 
 def _readable(name: str) -> str:
-    """A name may be any bytes; the wire takes UTF-8."""
+    """File names may be any bytes; the wire accepts only UTF-8."""
     return os.fsencode(name).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Files to and from containers' folders, in worker threads, so that memory stays flat and nothing else waits."""
+"""Files to and from containers' folders, in worker threads: memory use stays flat and nothing else blocks."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mcpd.files.upload import Incoming, Upload, put_folder
 
 T = TypeVar("T")
 
-# Each holds a few MiB and keeps the disk busy; one operator with a folder to push uses no more.
+# Each holds a few MiB and keeps the disk busy; one operator who pushes a folder needs no more.
 MAX_TRANSFERS = 8
-# Waiting for one of those to end. A client's connection is alive meanwhile, and its data waits at its side.
+# How long to wait for a free slot. The client's connection stays alive, and its data waits on its side.
 _TURN_S = 30.0
-# Their own, so that a slow disk below ROOT never keeps the registry waiting for a thread.
+# A limiter of their own: a slow disk below ROOT must never keep the registry waiting for a thread.
 _THREADS = MAX_TRANSFERS
 # 1 MiB: a hop to a thread and back costs some 0.1 ms, and reading that much from the page cache 0.3 ms.
 _CHUNKS_AT_ONCE = 4
-# 4 MiB between two looks at whether the caller is still there.
+# 4 MiB between two checks for cancellation.
 _DIGEST_CHUNKS = 16
 
 
 class Source(Protocol):
-    """Where an incoming file's bytes come from."""
+    """The source of an incoming file's bytes."""
 
     async def batch(self) -> list[bytes]:
         """The next chunks; none at the end, and then there is `sha256`."""
@@ -47,7 +47,7 @@ class Digest(NamedTuple):
 
 
 class Transfers:
-    """What is below ``root``; no file of more than ``max_size`` bytes is taken."""
+    """The files below ``root``; refuses files larger than ``max_size`` bytes."""
 
     def __init__(self, root: Path, max_size: int) -> None:
         self._tree = Tree(root)
@@ -56,7 +56,7 @@ class Transfers:
         self._threads = trio.CapacityLimiter(_THREADS)
 
     async def receive(self, wanted: Incoming, source: Source) -> None:
-        """Raises InvalidRequestError, ExhaustedError, RefusedError; then what was there before is unchanged."""
+        """Raises InvalidRequestError, ExhaustedError, RefusedError; then nothing was changed."""
         if wanted.size > self._max_size:
             raise ExhaustedError(
                 f"the file has {wanted.size} bytes; this node takes {self._max_size} at most (files.max_size)"
@@ -105,25 +105,25 @@ class Transfers:
         with trio.move_on_after(_TURN_S) as waiting:
             await self._turns.acquire()
         if waiting.cancelled_caught:
-            raise ExhaustedError(f"{MAX_TRANSFERS} files are being transferred already; try again when one is done")
+            raise ExhaustedError(f"{MAX_TRANSFERS} files are already being transferred; try again when one is done")
         try:
             yield
         finally:
             self._turns.release()
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        """Never left before it is done: what it opens must come back."""
+        """Cannot be abandoned: the descriptors that it opens must be returned."""
         return await trio.to_thread.run_sync(function, limiter=self._threads)
 
 
 def permissions(mode: int, default: int) -> int:
-    """The permission bits of ``mode``; ``default`` when it is 0, which is what a message that has none says.
+    """The permission bits of ``mode``; ``default`` when it is 0, as in a message without a mode.
 
     Raises InvalidRequestError for setuid, setgid and sticky bits: a file that arrives through the network becomes
     nobody's key to another user's rights.
     """
     if mode & ~0o777:
         raise InvalidRequestError(
-            f"mode {mode:o} has more than permission bits (0 to 777); setuid and such are not kept"
+            f"mode {mode:o} has more than permission bits (0 to 777); special bits such as setuid are not kept"
         )
     return mode or default

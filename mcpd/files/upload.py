@@ -1,4 +1,4 @@
-"""One file on its way in: written without a name beside its place, checked, and put there in one step.
+"""An upload: one file, written without a name beside its place, checked, and put there in one step.
 
 While it is written it has no name (O_TMPFILE, open(2)), so that a daemon that is killed leaves nothing. It gets one,
 `.mcp-` and 16 hexadecimal digits, for the moment between linkat(2) and renameat(2); where the file system has no
@@ -31,10 +31,10 @@ _RESERVE_BYTES = 16 * 1024 * 1024
 _RESERVE_SHARE = 100
 # podman unshare needs a tenth of a second; the first one of a boot sets up the user's namespace.
 _UNSHARE_DEADLINE_S = 20.0
-# What O_TMPFILE answers where it is unknown: to the file system, to the kernel.
+# The errors of O_TMPFILE where the file system or the kernel does not support it.
 _NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 
-# The temporary names of this process: others are of one that has ended. One daemon has a root for itself.
+# The prefix of this process's temporary names. Any other belongs to a process that has ended: a root has one daemon.
 _in_use: set[str] = set()
 
 
@@ -49,7 +49,7 @@ class Incoming(msgspec.Struct, frozen=True):
 
 
 def check_space(tree: Tree, wanted: Incoming) -> None:
-    """Raises ExhaustedError when the file would not fit, before anything is made for it."""
+    """Raises ExhaustedError when the file would not fit, before anything is created."""
     nearest = tree.nearest(wanted.service, wanted.parts)
     try:
         disk = os.fstatvfs(nearest)
@@ -59,18 +59,18 @@ def check_space(tree: Tree, wanted: Incoming) -> None:
     reserve = min(_RESERVE_BYTES, disk.f_blocks * disk.f_frsize // _RESERVE_SHARE)
     if wanted.size > free - reserve:
         raise ExhaustedError(
-            f"{_shown(wanted)} has {wanted.size} bytes; its file system has {free} free, {reserve} of them kept"
+            f"{_shown(wanted)} has {wanted.size} bytes; its file system has {free} free, {reserve} of them reserved"
         )
 
 
 def put_folder(tree: Tree, wanted: Incoming, ids: Ids) -> None:
-    """Makes a folder and those above it when they are missing, and gives it mode and owner in any case."""
+    """Creates a folder and its missing parents, and always sets its mode and owner."""
     owner = wanted.owner and ids.to_node(wanted.owner)
     with tree.service(wanted.service, make=True) as folder:
         made = folder.make_folder(wanted.parts)
         try:
             with told(_shown(wanted)):
-                # Only what differs: a folder that was given away before is no longer ours to change.
+                # Changes only what differs: mcpd may no longer change a folder that it has given away.
                 found = os.fstat(made)
                 if stat.S_IMODE(found.st_mode) != wanted.mode:
                     os.fchmod(made, wanted.mode)
@@ -82,11 +82,11 @@ def put_folder(tree: Tree, wanted: Incoming, ids: Ids) -> None:
 
 
 class Upload:
-    """Its methods block, and raise McpdErrors; `close` is called in any case, and leaves all or nothing."""
+    """Its methods block and raise McpdErrors. `close` must always be called; it leaves the whole file or nothing."""
 
     def __init__(self, tree: Tree, wanted: Incoming, ids: Ids) -> None:
         self._wanted = wanted
-        # Asked before anything is made.
+        # Checked before anything is created.
         self._owner = wanted.owner and ids.to_node(wanted.owner)
         self._sum = hashlib.sha256()
         self._received = 0
@@ -122,7 +122,7 @@ class Upload:
         return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=self._place.parent)
 
     def _name(self) -> str:
-        """A name that nothing has; what has it is removed by `close`."""
+        """An unused name; `close` removes the file that gets it."""
         name = self._temporary = f".mcp-{secrets.token_hex(8)}"
         _in_use.add(name)
         self._resources.callback(_in_use.discard, name)
@@ -140,16 +140,16 @@ class Upload:
         self._received += size
 
     def commit(self, sha256: bytes) -> None:
-        """Puts the file in its place, and on the disk. Raises InvalidRequestError when it is not what was sent."""
+        """Puts the file in its place and syncs it. Raises InvalidRequestError when it did not arrive as it was sent."""
         shown = _shown(self._wanted)
         if self._received != self._wanted.size:
             raise InvalidRequestError(
                 f"{shown} ended after {self._received} of the {self._wanted.size} bytes announced"
             )
         if sha256 != self._sum.digest():
-            raise InvalidRequestError(f"{shown} did not arrive as it was sent: its SHA-256 is another; push it again")
+            raise InvalidRequestError(f"{shown} did not arrive intact: its SHA-256 differs; push it again")
         with told(shown):
-            # The mode first: a file that has been given away is no longer ours to change.
+            # The mode first: mcpd may no longer change a file that it has given away.
             os.fchmod(self._file, self._wanted.mode)
             os.fsync(self._file)
             parent = self._place.parent
@@ -184,7 +184,7 @@ def _remove_what_was_left(place: Place) -> None:
 
 
 def _change_owner(file: int, inside: Owner, outside: Owner) -> None:
-    """``inside``, in the container's ids, is ``outside`` in the node's."""
+    """An owner: ``inside`` in the container's ids, ``outside`` in the node's."""
     if os.geteuid() == 0:
         os.fchown(file, outside.uid, outside.gid)
     elif outside != Owner(os.geteuid(), os.getegid()):
@@ -194,7 +194,7 @@ def _change_owner(file: int, inside: Owner, outside: Owner) -> None:
 def unshared_chown(
     file: int, owner: Owner, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run
 ) -> None:
-    """Has podman give ``file`` to ids that only the user's namespace may give it to. Blocks. Raises McpdErrors.
+    """Uses podman to change the owner of ``file`` to ids of the user's namespace. Blocks. Raises McpdErrors.
 
     The open file is passed as standard input, so that what it is called meanwhile does not matter.
     """

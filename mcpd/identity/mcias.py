@@ -162,8 +162,8 @@ class Mcias:
         except McpdError as error:
             asking.result = error
         except Exception as error:
-            log.error("asking MCIAS crashed", exc_info=error)
-            asking.result = BugError("mcpd failed by a bug of its own; its log has the details")
+            log.error("the query to MCIAS crashed", exc_info=error)
+            asking.result = BugError("mcpd failed because of a bug; its log has the details")
         finally:
             del self._asking[key]
             asking.done.set()
@@ -208,13 +208,13 @@ def holder_in(answer: bytes, now: datetime, server: str) -> Caller:
     """Who holds the token that the server was asked about, by its answer. Raises as `Mcias.caller` does."""
     try:
         if not msgspec.json.decode(answer, type=_Verdict).valid:
-            raise UnauthenticatedError("MCIAS does not take this token (any more); `mcpctl login` gets another")
+            raise UnauthenticatedError("MCIAS does not accept this token (any more); `mcpctl login` gets another")
         holder = msgspec.json.decode(answer, type=_Holder)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _unavailable(server, f"its answer is not what MCIAS says of a token ({error})") from None
+        raise _unavailable(server, f"its answer does not describe a token ({error})") from None
     name = holder.username or holder.sub
     if not 0 < len(name) <= _MAX_NAME_CHARS or not name.isprintable():
-        raise _unavailable(server, "its answer names nobody")
+        raise _unavailable(server, "its answer names no account")
     if now >= holder.expires_at:
         raise UnauthenticatedError(f"the token of {name} has expired; `mcpctl login` gets another")
     return Caller(name, _role(name, holder.roles or ()), holder.expires_at)
@@ -226,7 +226,7 @@ def _role(name: str, roles: tuple[str, ...]) -> Role:
         if role in roles:
             return role
     have = ", ".join(map(repr, roles)) or "it has none"
-    raise ForbiddenError(f"{name} may do nothing here: none of its roles in MCIAS ({have}) is `admin` or `viewer`")
+    raise ForbiddenError(f"{name} has no access here: none of its roles in MCIAS ({have}) is `admin` or `viewer`")
 
 
 def _client(ca_cert: Path | None) -> httpx.AsyncClient:
@@ -259,7 +259,7 @@ def _trust(ca_cert: Path | None) -> ssl.SSLContext:
 
 
 def _unavailable(server: str, reason: str) -> UnavailableError:
-    return UnavailableError(f"MCIAS at {server} could not be asked whose token this is: {reason}; try again later")
+    return UnavailableError(f"MCIAS at {server} could not be queried about this token: {reason}; try again later")
 
 
 def _reason(error: BaseException) -> str:

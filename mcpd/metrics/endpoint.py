@@ -60,7 +60,7 @@ class Endpoint:
                 why = error.strerror or str(error)
                 if why != told:
                     log.warning(
-                        "metrics wait for their address; everything else works", address=host, port=port, why=why
+                        "metrics are waiting for their address; everything else works", address=host, port=port, why=why
                     )
                 told = why
                 await trio.sleep(_BIND_RETRY_S)
@@ -119,7 +119,7 @@ async def _answer(request: h11.Request, text: Text) -> tuple[HTTPStatus, bytes]:
         return HTTPStatus.OK, await text()
     except Exception:  # a bug of ours in what only looks must not end the daemon
         log.exception("metrics could not be collected")
-        return HTTPStatus.INTERNAL_SERVER_ERROR, b"mcpd failed by a bug of its own; its log has the details\n"
+        return HTTPStatus.INTERNAL_SERVER_ERROR, b"mcpd failed because of a bug; its log has the details\n"
 
 
 def _response(connection: h11.Connection, status: HTTPStatus, body: bytes, *, head_only: bool) -> bytes:

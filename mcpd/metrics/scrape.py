@@ -164,16 +164,14 @@ def _of_node(facts: Facts) -> Iterator[Metric]:
 
 def _of_components(facts: Facts) -> Iterator[Metric]:
     labels = ("service", "component")
-    up = GaugeMetricFamily(
-        "mcp_component_up", "Whether it runs, and no probe says that it does not work.", labels=labels
-    )
+    up = GaugeMetricFamily("mcp_component_up", "Whether it runs, and no probe reports it as unhealthy.", labels=labels)
     wanted = GaugeMetricFamily("mcp_component_desired_running", "Whether it should run.", labels=labels)
     state = GaugeMetricFamily(
         "mcp_component_state", "Always 1; the state that it was last seen in.", labels=(*labels, "state")
     )
     drifting = GaugeMetricFamily("mcp_component_drift", "Whether it is not as it should be.", labels=labels)
     transitions = CounterMetricFamily(
-        "mcp_component_transitions", "Changes of its state since mcpd began.", labels=labels
+        "mcp_component_transitions", "Changes of its state since mcpd started.", labels=labels
     )
     for recorded, seen in states(facts.services, facts.known):
         key = recorded.service, recorded.spec.name
@@ -205,7 +203,7 @@ def _rank(known: Known) -> tuple[bool, int]:
 
 
 def _of_alerts(facts: Facts) -> Iterator[Metric]:
-    ended = CounterMetricFamily("mcp_alerts", "Alerts since mcpd began, by how they ended.", labels=("kind", "outcome"))
+    ended = CounterMetricFamily("mcp_alerts", "Alerts since mcpd started, by outcome.", labels=("kind", "outcome"))
     # All of them from the start: a counter that begins with 1 has no increase that a rule could see.
     for kind in AlertKind:
         for outcome in (Delivery.SENT, Delivery.FAILED, Delivery.SUPPRESSED):
@@ -213,7 +211,7 @@ def _of_alerts(facts: Facts) -> Iterator[Metric]:
     yield ended
     if facts.alerts is None:
         return
-    standing = GaugeMetricFamily("mcp_alerts_open", "Alerts that nothing has ended yet.", labels=("kind",))
+    standing = GaugeMetricFamily("mcp_alerts_open", "Alerts that are still open.", labels=("kind",))
     silenced = GaugeMetricFamily("mcp_alerts_silenced", "Open alerts that a silence keeps quiet.", labels=("kind",))
     for kind in AlertKind:
         standing.add_metric((kind.value,), facts.alerts.open.get(kind, 0))
@@ -229,7 +227,7 @@ def _of_calls(counts: Counts) -> Iterator[Metric]:
         calls.add_metric(key, number)
     yield calls
     yield _histogram(
-        "mcp_rpc_duration_seconds", "How long calls took, but for those without end.", "method", counts.rpc_durations
+        "mcp_rpc_duration_seconds", "How long calls took, except endless streams.", "method", counts.rpc_durations
     )
     yield _histogram(
         "mcp_podman_request_duration_seconds", "How long podman took to answer.", "call", counts.podman_durations

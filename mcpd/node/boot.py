@@ -33,7 +33,7 @@ async def is_another_boot(ledger: MonitorLedger) -> bool:
 
 async def start_what_should_run(node: Node, operations: Operations) -> Lost:
     """Starts every service, one after the other, the components of each in dependency order; returns what is lost."""
-    log.info("the machine has rebooted: starting what should run")
+    log.info("the machine has rebooted: starting the components that should run")
     lost: Lost = {}
     for service in await node.registry.services():
         if any(each.desired is Desired.RUNNING for each in service.components):

@@ -109,7 +109,9 @@ async def tell(
         if is_full:
             log.warning("a filesystem is nearly full", filesystem=room.filesystem, free=room.free, total=room.total)
         else:
-            log.info("a filesystem has room again", filesystem=room.filesystem, free=room.free, total=room.total)
+            log.info(
+                "a filesystem has enough free space again", filesystem=room.filesystem, free=room.free, total=room.total
+            )
         for alert in await ledger.record_disk(room.filesystem, is_full=is_full, reason=reason, now=now):
             messenger.submit(alert)
 
@@ -124,7 +126,7 @@ def why_full(room: Room, least: FreeSpace, node: str) -> str:
     """In words, with what mends it."""
     return (
         f"{_free(room)}, less than {least.text}; there: {', '.join(room.holds)}. `mcpctl node prune {node}` removes "
-        "images that nothing uses; `podman system df` and `podman volume ls`, on the node, show what else takes room"
+        "images that nothing uses; `podman system df` and `podman volume ls`, on the node, show what else takes space"
     )
 
 
@@ -145,7 +147,7 @@ def rooms(places: Mapping[str, Path]) -> tuple[Room, ...]:
             filesystem = _mount_point(path)
             stat = os.statvfs(filesystem)
         except OSError as error:
-            log.debug("a filesystem cannot be looked at", path=str(path), error=error.strerror)
+            log.debug("a filesystem cannot be examined", path=str(path), error=error.strerror)
             continue
         holds = (*found[filesystem].holds, what) if filesystem in found else (what,)
         free, used = stat.f_bavail * stat.f_frsize, (stat.f_blocks - stat.f_bfree) * stat.f_frsize

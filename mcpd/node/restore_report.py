@@ -30,8 +30,8 @@ def tell_of_missing(database: Path) -> None:
     folder = default_folder(database)
     if snapshots := listed(folder):
         log.warning(
-            "there is no registry, and snapshots of one: mcpd begins with an empty one; to have the newest back, stop "
-            f"mcpd, and `mcpd restore {snapshots[-1]}`",
+            "there is no registry, but there are snapshots of one: mcpd starts with an empty one; to restore "
+            f"the newest, stop mcpd and run `mcpd restore {snapshots[-1]}`",
             database=str(database),
             snapshots=len(snapshots),
         )
@@ -65,10 +65,10 @@ def compared(services: Collection[RecordedService], containers: Collection[Conta
         for each in components.undeclared(services, containers, now)
         if each.service and each.container
     ]
-    words = [f"{len(declared) - len(wrong)} of {len(declared)} components are as they should be"]
+    words = [f"{len(declared) - len(wrong)} of {len(declared)} components are as declared"]
     if wrong:
-        words.append("not as they should be: " + "; ".join(wrong))
+        words.append("not as declared: " + "; ".join(wrong))
     if strangers:
         back = ", ".join(f"`mcpctl adopt {name}`" for name in sorted({each.partition("/")[0] for each in strangers}))
-        words.append(f"made by mcp and not in this registry: {', '.join(strangers)}; {back} takes them back")
+        words.append(f"created by mcp, but not in this registry: {', '.join(strangers)}; {back} adopts them again")
     return "; ".join(words)

@@ -113,7 +113,7 @@ class Supervision:
     def stopping(self) -> None:
         """The server answers no more; the monitor still does, until operations have had their grace."""
         self._answers = None
-        self._manager.tell(STOPPING=1, STATUS="ending; containers run on")
+        self._manager.tell(STOPPING=1, STATUS="stopping; containers keep running")
 
     @contextmanager
     def reloading(self) -> Iterator[None]:

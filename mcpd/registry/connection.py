@@ -32,12 +32,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     if path.exists() and not path.stat().st_size:
         # SQLite would take it for a new database, and the node would have forgotten everything without a word.
         raise RegistryError(
-            f"{path} is empty: restore a snapshot (`mcpd restore`); only where mcpd has never run may it be removed"
+            f"{path} is empty: restore a snapshot (`mcpd restore`); remove it only if mcpd has never run here"
         )
     try:
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, check_same_thread=False)
     except sqlite3.Error as error:
-        raise RegistryError(f"{path} cannot be opened: {error}; is its folder there, and ours to write?") from error
+        raise RegistryError(
+            f"{path} cannot be opened: {error}; does its folder exist, and may mcpd write to it?"
+        ) from error
     connection.row_factory = sqlite3.Row
     return connection
 
@@ -52,7 +54,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > schema.VERSION:
         raise RegistryError(
-            f"{path} was written by a newer mcpd (schema {version}; this one knows {schema.VERSION}); "
+            f"{path} was written by a newer mcpd (schema {version}; this one supports {schema.VERSION}); "
             "install that version again, or restore an older snapshot"
         )
     for number, script in enumerate(schema.MIGRATIONS[version:], start=version + 1):

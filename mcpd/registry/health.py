@@ -14,7 +14,9 @@ from mcpd.errors import DamagedRegistryError, RegistryError, UnwritableError
 from monitor.model import SourceState
 
 NAME = "registry"
-RESTORE = "stop mcpd, and `mcpd restore` puts a snapshot in its place and keeps it aside; containers run on"
+RESTORE = (
+    "stop mcpd, and `mcpd restore` puts a snapshot in its place and keeps the damaged file; containers keep running"
+)
 
 # What a transaction raises when the file, the disk or the bytes in it are wrong.
 FAILURES = (sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError)
@@ -41,7 +43,7 @@ def failure(path: Path, error: Exception) -> RegistryError:
     a plain ``RegistryError`` for a statement that SQLite refused.
     """
     if not isinstance(error, sqlite3.Error):
-        return DamagedRegistryError(f"{path} is damaged: it holds what mcpd never wrote; {RESTORE}")
+        return DamagedRegistryError(f"{path} is damaged: it contains data that mcpd never wrote; {RESTORE}")
     words = in_one_line(str(error))
     # The low byte is the kind, the rest of it the detail; 0: an error of Python's own module.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -61,18 +63,18 @@ def in_one_line(words: str) -> str:
 
 def _remedy(path: Path, code: int) -> str:
     if code == sqlite3.SQLITE_FULL:
-        return f"free space on its file system (`df -h {path.parent}`), and mcpd goes on by itself"
+        return f"free space on its file system (`df -h {path.parent}`), and mcpd recovers on its own"
     if code == sqlite3.SQLITE_READONLY:
         return f"make it writable for mcpd (`findmnt -T {path.parent}`, `ls -l {path.parent}`)"
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return f"another process holds its lock (`fuser -v {path}` names it)"
     if code == sqlite3.SQLITE_CANTOPEN:
-        return "is its folder there, and ours to write?"
+        return "does its folder exist, and may mcpd write to it?"
     if code == sqlite3.SQLITE_NOMEM:
         return "the machine is out of memory (`free -h`)"
     return (
-        f"is its file system full (`df -h {path.parent}`), or does the disk fail (`dmesg`)? From one that fails, "
-        "restore the newest snapshot on another"
+        f"is its file system full (`df -h {path.parent}`), or does the disk fail (`dmesg`)? If it fails, restore "
+        "the newest snapshot on another disk"
     )
 
 

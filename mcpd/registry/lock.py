@@ -29,14 +29,14 @@ def held(database: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise RegistryError(
-            f"{path} cannot be opened: {error.strerror}; is its folder there, and ours to write?"
+            f"{path} cannot be opened: {error.strerror}; does its folder exist, and may mcpd write to it?"
         ) from error
     with os.fdopen(descriptor, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read(32).strip() or "unknown"
-            raise RegistryError(f"{database} is in use: mcpd runs on it, pid {holder}; stop that one first") from None
+            raise RegistryError(f"{database} is in use by mcpd, pid {holder}; stop it first") from None
         # The pid is only for who asks who holds it: a disk that does not take it is no reason not to run, or to fail.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)

@@ -40,7 +40,7 @@ def end_silence(db: sqlite3.Connection, node: str, silence: int, now: datetime) 
     if not found:
         raise NotFoundError(f"there is no silence {silence} on {node}; {_LISTED}")
     if found[0].until <= now:
-        over = f"silence {silence} on {node} has been over since {found[0].until:%Y-%m-%d %H:%M} UTC"
+        over = f"silence {silence} on {node} ended at {found[0].until:%Y-%m-%d %H:%M} UTC"
         raise NotFoundError(f"{over}; {_LISTED}")
     return _end(db, found, now)[0]
 

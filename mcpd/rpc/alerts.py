@@ -54,9 +54,9 @@ class AlertMethods:
         target = convert.target(request.service, request.component)
         until = convert.instant(request.until)
         if until is None or until <= datetime.now(UTC):
-            raise InvalidRequestError("a silence needs an end that is still to come")
+            raise InvalidRequestError("a silence needs an end in the future")
         if not request.reason.strip():
-            raise InvalidRequestError("a silence needs a reason, for whoever wonders at 3 a.m. why nothing came")
+            raise InvalidRequestError("a silence needs a reason, for whoever wonders later why no alert came")
         made = await self._ledger.silence(target.service, target.component, until, request.reason, caller.name)
         return wire.SilenceAlertResponse(silence=convert.silence_info(made))
 

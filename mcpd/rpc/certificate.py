@@ -75,7 +75,9 @@ class Certificate:
             self.load()
             log.info("certificate replaced", expires_at=f"{self.facts.expires_at:%Y-%m-%d}", serial=self.facts.serial)
         except ConfigError as error:
-            log.error("the certificate was replaced by one that does not load; the old one stays", error=str(error))
+            log.error(
+                "the certificate was replaced by one that does not load; the old one stays in use", error=str(error)
+            )
 
     def _look(self) -> _Stamp:
         return tuple(map(_stamp, self._paths))

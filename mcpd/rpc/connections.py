@@ -261,7 +261,7 @@ class Connection(H2Protocol):
         except Exception as error:
             # h2 raises more than its own errors for bytes of no HTTP/2, and has a GOAWAY ready for most. Unlogged, a
             # client that does not work could not be explained; with its bytes, the log could be written by strangers.
-            self._connections.tell(self._peer, f"what came is no HTTP/2: {type(error).__name__}")
+            self._connections.tell(self._peer, f"the client does not speak HTTP/2: {type(error).__name__}")
             self._end("Protocol error")
         if not self.connection.is_closing():
             self._calls.begin()
@@ -279,7 +279,7 @@ class Connection(H2Protocol):
             begun = self._come[:_LENGTH_BYTES]
             length = int.from_bytes(begun, "big")
             if len(begun) == _LENGTH_BYTES and length > self.connection._connection.max_inbound_frame_size:
-                raise FrameTooLargeError("a frame is longer than it may be")
+                raise FrameTooLargeError("a frame exceeds the maximum length")
             size = _FRAME_HEADER_BYTES + length
             if len(self._come) < size:
                 return b""
@@ -306,7 +306,7 @@ class Connection(H2Protocol):
             self._idle_talk.give(sent - self._sent_before)
             self._sent_before = sent
             if not self._idle_talk.take():
-                raise _TooMuchError(f"a client sends more than {IDLE_TALK_PER_S} frames a second that say nothing")
+                raise _TooMuchError(f"a client sends more than {IDLE_TALK_PER_S} frames a second that carry nothing")
 
     def pause_writing(self) -> None:
         """Too much waits for a client that does not read: it makes us no more to write until it does."""

@@ -118,7 +118,7 @@ class _Parts:
     async def demand_end(self) -> None:
         """Raises InvalidRequestError when anything follows the header of a folder."""
         if self._pending or await self._next():
-            raise InvalidRequestError("nothing follows the header of a folder")
+            raise InvalidRequestError("nothing may follow the header of a folder")
 
     async def batch(self) -> list[bytes]:
         while self._sha256 is None:
@@ -129,7 +129,7 @@ class _Parts:
             if chunks := self._chunks(messages):
                 return chunks
         if self._pending or await self._next():
-            raise InvalidRequestError("something follows the SHA-256, which ends a push")
+            raise InvalidRequestError("data follows the SHA-256, which ends a push")
         return []
 
     def _chunks(self, messages: list[Any]) -> list[bytes]:
@@ -140,7 +140,7 @@ class _Parts:
                 self._sha256, self._pending = value, messages[number:]
                 break
             if kind != "chunk":
-                raise InvalidRequestError("after the header of a push come chunks, and then its SHA-256")
+                raise InvalidRequestError("the header of a push is followed by chunks and then by its SHA-256")
             chunks.append(value)
         return [each for each in chunks if each]
 

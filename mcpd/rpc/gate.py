@@ -141,7 +141,7 @@ class Gate:
             if not self._draining:
                 raise
             call.status = Status.UNAVAILABLE
-            raise GRPCError(call.status, "mcpd is shutting down; what it was doing ends by itself") from None
+            raise GRPCError(call.status, "mcpd is shutting down; its operations finish on their own") from None
         except Exception as error:
             call.status, message = status_of(error, call, has_gone=_has_gone(stream))
             raise GRPCError(call.status, message) from None

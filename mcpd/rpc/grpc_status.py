@@ -45,9 +45,9 @@ def status_of(error: Exception, call: Call, *, has_gone: bool) -> tuple[Status, 
         return Status.FAILED_PRECONDITION, _clipped(str(found))
     if has_gone and isinstance(error, AttributeError | OSError):
         # asyncio's TLS transport raises these for a write to a connection that its client has just closed.
-        return Status.CANCELLED, "the client has gone"
+        return Status.CANCELLED, "the client has disconnected"
     log.error("call crashed", method=call.method, exc_info=error)
-    return Status.INTERNAL, "mcpd failed by a bug of its own; its log has the details"
+    return Status.INTERNAL, "mcpd failed because of a bug; its log has the details"
 
 
 def _clipped(message: str) -> str:

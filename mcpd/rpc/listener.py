@@ -100,7 +100,7 @@ class Reception:
         scope = next(scope for scope, peer in self._handshakes.items() if peer == crowd)
         del self._handshakes[scope]
         scope.cancel()
-        self._connections.tell(crowd, f"{MAX_HANDSHAKES} TLS handshakes are under way; the oldest are ended")
+        self._connections.tell(crowd, f"{MAX_HANDSHAKES} TLS handshakes are in progress; the oldest are dropped")
 
     async def _secure(self, accepted: socket.socket) -> None:
         """In the asyncio loop. A handshake that is cancelled or fails closes the socket."""

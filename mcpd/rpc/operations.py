@@ -78,4 +78,4 @@ def _over(record: OperationRecord) -> str:
     """Why an operation that does not run is not cancelled: how it ended, in one line."""
     target = f"{record.kind} of {record.target}"
     why = f": {record.message.partition(chr(10))[0]}" if record.message else ""
-    return f"operation {record.id} ({target}) is over, and cannot be cancelled; it is {record.state}{why}"
+    return f"operation {record.id} ({target}) has ended and cannot be cancelled; it is {record.state}{why}"

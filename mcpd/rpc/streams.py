@@ -61,7 +61,7 @@ class Inbox(Buffer):
             await self._news.wait()
         if len(self._held) < size:
             if self._held:
-                raise ValueError("the call ended within a message")
+                raise ValueError("the call ended in the middle of a message")
             return b""
         taken = bytes(self._held[:size])
         del self._held[:size]
@@ -103,7 +103,7 @@ class CallStream(Stream):
         if size > self.max_message_bytes:
             raise ExhaustedError(
                 f"the message has {size} bytes; at most {self.max_message_bytes} "
-                f"({_in_words(self.max_message_bytes)}) are taken"
+                f"({_in_words(self.max_message_bytes)}) are accepted"
             )
         self._is_receiving = True
         try:

@@ -1,4 +1,4 @@
-"""podman's API over its Unix socket: requests with deadlines, answers as values, and what a refusal means.
+"""podman's API over its Unix socket: requests with deadlines, typed answers, and errors.
 
 The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podman 4 and 5 both serve.
 """
@@ -19,11 +19,11 @@ from mcpd.runtime import api_types
 
 T = TypeVar("T")
 
-# Is told of a request: its method and path, how long it took in seconds, and whether podman answered.
+# Receives the method and path of a request, its duration in seconds, and whether podman answered.
 Observe = Callable[[str, str, float, bool], None]
 
 _BASE = "http://podman/v4.0.0/libpod"
-# Renaming, making a network and the like wait for podman's locks, and no more.
+# Renaming, creating a network and the like only wait for podman's locks.
 QUICK_S = 15.0
 
 
@@ -36,7 +36,7 @@ class PodmanError(McpdError):
 
 
 class NoSuchError(PodmanError):
-    """What the call is about is not there."""
+    """The object of the call does not exist."""
 
 
 class Api:
@@ -50,17 +50,17 @@ class Api:
     @staticmethod
     @asynccontextmanager
     async def connect(socket: Path) -> AsyncIterator[Api]:
-        """Opens no connection yet: podman may come and go."""
+        """Does not connect yet: podman may come and go."""
         transport = httpx.AsyncHTTPTransport(uds=str(socket))
         async with httpx.AsyncClient(transport=transport, base_url=_BASE) as client:
             yield Api(client, socket)
 
     def observe_with(self, observe: Observe) -> None:
-        """From now on ``observe`` is told of every request that has ended, but for those that were cancelled."""
+        """Calls ``observe`` after every request from now on, except cancelled ones."""
         self._observe = observe
 
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
-        """As `do`; the answer as a value. Raises PodmanError when it is none."""
+        """As `do`, but returns the decoded answer. Raises PodmanError when it cannot be decoded."""
         response = await self.do(method, path, **request)
         try:
             return msgspec.json.decode(response.content, type=answer)
@@ -68,7 +68,7 @@ class Api:
             raise PodmanError(f"podman answered {method} {path} with something unexpected: {error}", 0) from error
 
     async def do(self, method: str, path: str, *, timeout: float = QUICK_S, **request: Any) -> httpx.Response:
-        """One request, and its whole answer; ``timeout`` in seconds, ``request`` as httpx takes it."""
+        """Sends one request and reads its whole answer; ``timeout`` is in seconds, ``request`` as in httpx."""
         with self._translated(method, path):
             response = await self._client.request(method, path, timeout=timeout, **request)
         _raise_for(response.status_code, response.content)
@@ -78,7 +78,7 @@ class Api:
     async def stream(
         self, method: str, path: str, *, timeout: float | None, **request: Any
     ) -> AsyncIterator[httpx.Response]:
-        """One request whose answer is read as it comes; ``timeout`` None: it may pause for ever."""
+        """Sends one request and streams its answer; with ``timeout`` None the stream may pause for any time."""
         with self._translated(method, path):
             async with self._client.stream(method, path, timeout=timeout, **request) as response:
                 if response.is_error:
@@ -90,7 +90,7 @@ class Api:
 
 
 def _unobserved(method: str, path: str, seconds: float, answered: bool) -> None:
-    """Nobody wants to know."""
+    """The observer that does nothing."""
 
 
 class _Translated:
@@ -115,7 +115,7 @@ class _Translated:
             seconds = time.monotonic() - self._began
             self._observe(self._method, self._path, seconds, not isinstance(error, httpx.HTTPError))
         if isinstance(error, httpx.TimeoutException):
-            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` tells more")
+            raise UnavailableError(f"podman did not answer in time ({self._call}); `mcpctl node list` shows more")
         if isinstance(error, httpx.HTTPError):
             raise UnavailableError(
                 f"podman does not answer at {self._socket}: {error or type(error).__name__}; mcpd keeps trying"

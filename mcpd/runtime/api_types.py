@@ -1,4 +1,4 @@
-"""podman's answers: the JSON of its API (version 4.0.0) as typed values, and those as ours. Pure functions."""
+"""podman's answers: the JSON of its API (version 4.0.0) as typed values, and their conversion. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Containe
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening
 
-# Of a frame in Docker's stream format.
+# The header of a frame in Docker's stream format.
 _HEADER = 8
-# podman's word while somebody has asked it to stop a container whose process still ends, or just has.
+# podman's state for a container that was told to stop and whose process is ending or has just ended.
 _STOPPING = "stopping"
 _STATES = {
     "configured": Observed.CREATED,
@@ -24,7 +24,7 @@ _STATES = {
     "paused": Observed.PAUSED,
     "stopped": Observed.EXITED,
     "exited": Observed.EXITED,
-    # Its process has ended. That it is gone is what a look that finds none says, and that may be a while yet.
+    # Its process has ended. It is gone only when an inspection no longer finds it, which may take a while.
     "removing": Observed.EXITED,
 }
 
@@ -84,7 +84,7 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
         return _STATES.get(self.state.status, Observed.UNKNOWN)
 
     def sighting(self) -> Sighting:
-        """As the monitor takes it; its order is the asker's to give."""
+        """The container as the monitor reads it; the caller supplies its order."""
         state, labels, observed = self.state, self.config.labels or {}, self.observed
         ended = observed is Observed.EXITED
         return Sighting(
@@ -226,12 +226,12 @@ def port_text(port: Port) -> str:
 
 
 def when(seconds: int) -> datetime | None:
-    """podman says the year 1 for "never"."""
+    """podman writes the year 1 for "never"."""
     return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
 
 
 def ever(at: datetime | None) -> datetime | None:
-    """podman says the year 1 for "never"."""
+    """podman writes the year 1 for "never"."""
     return at if at and at.year > 1 else None
 
 

@@ -11,14 +11,14 @@ from protos.spec import Component
 
 # Docker's and podman's own period for a CPU quota, in microseconds.
 _CPU_PERIOD_US = 100_000
-# A container that prints without end must not fill the node's disk; podman has no limit of its own.
+# A container that prints endlessly must not fill the node's disk; podman sets no limit by default.
 LOG_SIZE_LIMIT = 10 * 1024 * 1024
-# Modes of the network namespace that are not the name of a network.
+# Values of `network` that are modes and not network names.
 _NETWORK_MODES = ("host", "none")
 
 
 def own_network(component: Component) -> str:
-    """The podman network that the component joins by name, or "" when it names none."""
+    """The podman network that the component names, or ""."""
     network = component.network or ""
     return "" if network in _NETWORK_MODES else network
 
@@ -35,7 +35,7 @@ def container_spec(name: str, node: str, service: str, component: Component, spe
             LABEL_NODE: node,
         },
         "env": dict(component.env),
-        # In whole seconds, and never the 0 that would mean no grace at all.
+        # In whole seconds, and at least 1: 0 would mean no grace period.
         "stop_timeout": math.ceil(component.stop_timeout.total_seconds()),
         "log_configuration": {"driver": "k8s-file", "size": LOG_SIZE_LIMIT},
         "portmappings": [_port_mapping(grammar.port(text)) for text in component.ports],

@@ -1,4 +1,4 @@
-"""Describes a container that somebody else made as a component: the inverse of `mcpd.runtime.create`. Pure functions.
+"""Describes a container not created by mcpd as a component: the inverse of `mcpd.runtime.create`. Pure functions.
 
 What podman shows of a container (podman-inspect(1)) is more than was asked for when it was made: the image's own
 settings and podman's defaults are in it. They are taken off here, so that a definition says what a person would write.
@@ -22,23 +22,23 @@ from protos.spec import Component, Health, Resources
 
 T = TypeVar("T")
 
-# podman sets these itself; they count only when somebody has asked for them.
+# podman sets these itself; they count only when they were requested.
 _PODMANS_OWN = ("PATH", "TERM", "container", "HOME", "HOSTNAME")
 # containers.conf(5): the limit of processes that podman gives to every container.
 _DEFAULT_PIDS = 2048
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
-# Mount options that podman adds to what was asked for.
+# Mount options that podman adds to the requested ones.
 _DEFAULT_OPTIONS = {"bind": frozenset({"rbind"}), "volume": frozenset({"rbind", "nosuid", "nodev"})}
-# Of the volume options that no inspection shows: they act when the container is made.
+# Volume options that no inspection shows: they take effect when the container is created.
 _UNSEEN_OPTIONS = frozenset({"z", "Z", "U", "O", "idmap", "copy", "nocopy"})
-# Their words in `--mount`, and what each is as a volume option.
+# Their names in `--mount`, each with the equivalent volume option.
 _MOUNT_WORDS = {"relabel=shared": "z", "relabel=private": "Z", "chown": "U", "U": "U", "idmap": "idmap"}
 # podman-run(1), --secret: a file that everybody may read, which is what a definition's secrets are.
 _SECRET_MODE = 0o444
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What to declare, and what cannot be declared: each a sentence's end, as ``--privileged``.
+    """What can be declared, and what cannot (``losses``): options such as ``--privileged``, to end a sentence with.
 
     ``notes`` are of what is declared otherwise than it was asked for, with the same effect.
     """
@@ -49,7 +49,7 @@ class Description(msgspec.Struct, frozen=True):
 
 
 def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequence[str] = ()) -> Description:
-    """The component ``name`` that a container would be; ``depends_on`` are the components that it requires."""
+    """A container as the component ``name``; ``depends_on`` are the components that it requires."""
     losses: list[str] = []
     host, config = details.host_config, details.config
     component = Component(
@@ -74,7 +74,7 @@ def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequ
 
 
 def _is_ours(details: Details) -> bool:
-    """Whether mcpd has made it, through the API, from a declaration: it has nothing else."""
+    """Whether mcpd created it through the API, so that it has nothing but what was declared."""
     return LABEL_SPEC_HASH in (details.config.labels or {}) and not details.command.is_known
 
 
@@ -89,10 +89,10 @@ def _cmd(details: Details, image: ImageDefaults, losses: list[str]) -> tuple[str
     # 1. The image's own entry point, if any: only the command may differ.
     if entrypoint == _joined(image.config.entrypoint):
         return () if cmd == (image.config.cmd or []) else tuple(cmd)
-    # 2. One that the image has not: the words of both are the command.
+    # 2. One where the image has none: entry point and command together are the command.
     if not image.config.entrypoint:
         return details.argv
-    # 3. Another one than the image's.
+    # 3. An entry point other than the image's.
     losses.append(f"--entrypoint {entrypoint!r}")
     return tuple(cmd)
 
@@ -145,7 +145,7 @@ def _mount_options(details: Details, mount: Mount) -> list[str]:
     has = frozenset(mount.options or ())
     usual = _DEFAULT_OPTIONS.get(mount.type, frozenset())
     options = ["ro"] * (not mount.rw) + sorted(has - usual)
-    # What is usual and is not there was asked away.
+    # A default option that is missing was turned off.
     options += [each.removeprefix("no") for each in sorted(usual - has) if each.startswith("no") and has]
     if mount.propagation not in ("", "rprivate") and mount.propagation not in options:
         options.append(mount.propagation)
@@ -169,7 +169,7 @@ def _network(details: Details, losses: list[str]) -> str | None:
     if mode.startswith(("container:", "ns:")):
         losses.append(f"--network {mode}")
         return None
-    # podman's default network has a name as well, which containers.conf(5) may set.
+    # podman's default network also has a name, which containers.conf(5) may set.
     is_default = details.command.is_known and not details.command.has("--network")
     if not joined or joined == ["podman"] or (len(joined) == 1 and is_default):
         return None
@@ -178,7 +178,7 @@ def _network(details: Details, losses: list[str]) -> str | None:
 
 
 def _has_options(network: str) -> bool:
-    """Whether it was joined with more than names: ``NAME:ip=...``, or by a program with settings of its own."""
+    """Whether it was joined with options other than aliases (``NAME:ip=...``), or with a program's own settings."""
     name, _, options = network.partition(":")
     several = [each for each in options.split(",") if each and not each.startswith("alias=")]
     return bool(several) and name not in ("container", "ns")
@@ -236,7 +236,7 @@ def _resources(details: Details, losses: list[str]) -> Resources:
 
 
 def _unmet(details: Details, depends_on: Sequence[str]) -> list[str]:
-    """What it requires, where some of that is no component beside it."""
+    """``--requires``, when it names a container that is not one of the service's components."""
     required = [name for each in details.command.values("--requires") for name in each.split(",")]
     return [clipped(f"--requires {','.join(required)}")] if len(required) > len(depends_on) else []
 
@@ -256,7 +256,7 @@ def _anonymous(details: Details) -> list[str]:
 
 
 def _sayable(rule: Callable[[str], T], text: str, losses: list[str], what: str) -> T | None:
-    """What ``rule`` makes of ``text``; None, and a loss, when a definition cannot say it."""
+    """``text`` parsed by ``rule``; None, and a loss, when a definition cannot express it."""
     try:
         return rule(text)
     except ValueError as error:

@@ -50,11 +50,11 @@ class Config(msgspec.Struct, frozen=True, rename="pascal"):
     env: list[str] | None = None
     cmd: list[str] | None = None
     working_dir: str = ""
-    # podman 4 joins the words by spaces.
+    # podman 4 joins the words with spaces.
     entrypoint: list[str] | str | None = None
     labels: Mapping[str, str] | None = None
     annotations: Mapping[str, str] | None = None
-    # podman 5 says a name.
+    # podman 5 gives a name.
     stop_signal: int | str = SIGTERM
     healthcheck: Probe | None = None
     create_command: list[str] | None = None
@@ -157,7 +157,7 @@ class Mount(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Joined(msgspec.Struct, frozen=True, rename="pascal"):
-    """How a container is part of a network."""
+    """How a container is attached to a network."""
 
     aliases: list[str] | None = None
 
@@ -167,7 +167,7 @@ class Networks(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Details(msgspec.Struct, frozen=True, rename="pascal"):
-    """A container, as podman describes it when asked about it alone."""
+    """A container, as `podman inspect` describes it."""
 
     id: str
     name: str
@@ -196,11 +196,11 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def argv(self) -> tuple[str, ...]:
-        """What the container runs, without podman's init before it (``/run/podman-init -- PROGRAM``)."""
+        """The command that the container runs, without podman's init (``/run/podman-init -- PROGRAM``)."""
         words = tuple(self.args or ())
         if self.has_init and "--" in words[:1]:
             return words[1:]
-        # podman shows a program without arguments as its own only one.
+        # podman lists a program without arguments as its only argument.
         return (self.path,) if words == (self.path,) else (self.path, *words)
 
 

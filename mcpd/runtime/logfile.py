@@ -43,28 +43,28 @@ class LogFile:
     def __init__(self, path: Path, since: datetime | None, tail: int | None, *, follow: bool = True) -> None:
         self._path = path
         self._follow = follow
-        # Where reading ends; None: nowhere.
+        # Where reading ends; None: no limit.
         self._end: int | None = None
         self._since = since
         self._count = tail
         self._tail: Tail | None = None
         self._file: BinaryIO | None = None
-        # The entry that is not all there yet, and where it begins.
+        # The incomplete last entry, and where it begins.
         self._rest = b""
         self._rest_at = 0
-        # Of each stream: what was printed of its line that has no end yet, and when.
+        # By stream: the unfinished line so far, and when it was printed.
         self._parts = {b"stdout": bytearray(), b"stderr": bytearray()}
         self._printed_at: dict[bytes, datetime] = {}
 
     async def read(self) -> list[LogLine]:
-        """The next lines; none when there are none yet."""
+        """The next lines; empty when there are none yet."""
         while True:
             found, is_all = await trio.to_thread.run_sync(self._slice)
             if found or is_all:
                 return found
 
     def unfinished(self) -> list[LogLine]:
-        """Of what was read, the lines that have no end, as they are; they are not told again."""
+        """The lines read so far that lack a line end, as they are; they are not returned again."""
         begun = [(stream, bytes(parts)) for stream, parts in self._parts.items() if parts]
         found = [LogLine(self._printed_at[stream], stream.decode(), text) for stream, text in begun]
         for parts in self._parts.values():
@@ -75,7 +75,7 @@ class LogFile:
         return not self._path.exists()
 
     def _slice(self) -> tuple[list[LogLine], bool]:
-        """One block's lines, and whether it was the last block that there is."""
+        """The lines of one block, and whether it was the last block."""
         if not self._is_open():
             return [], True
         assert self._file
@@ -111,7 +111,7 @@ class LogFile:
         return True
 
     def _goes_on_elsewhere(self) -> bool:
-        """Whether there is another file under the name by now; then that is the one that is read."""
+        """Whether another file has the name by now; if so, reading continues there."""
         assert self._file
         try:
             there = self._path.stat()
@@ -136,7 +136,7 @@ class LogFile:
             yield from self._joined(datetime.fromisoformat(when.decode()), stream, text, ends=kind == b"F")
 
     def _joined(self, at: datetime, stream: bytes, text: bytes, *, ends: bool) -> Iterator[LogLine]:
-        """The lines that are whole with this entry."""
+        """The lines that this entry completes."""
         parts = self._parts[stream]
         self._printed_at[stream] = at
         if len(parts) + len(text) > MAX_LINE_BYTES and parts:

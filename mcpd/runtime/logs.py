@@ -18,7 +18,7 @@ from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import MAX_LINE_BYTES, LogFile, LogLine
 from mcpd.runtime.podman import Podman
 
-# How often podman is asked for what is new.
+# How often podman is polled for new lines.
 _ASK_INTERVAL_S = 1.0
 
 
@@ -26,10 +26,10 @@ class LogSource(Protocol):
     """The log of one container, from some line on."""
 
     async def read(self) -> list[LogLine]:
-        """The next lines, none when there are none yet. Raises McpdError."""
+        """The next lines; empty when there are none yet. Raises McpdError."""
 
     def unfinished(self) -> list[LogLine]:
-        """Of what was read, the lines that have no end, as they are; they are not told again."""
+        """The lines read so far that lack a line end, as they are; they are not returned again."""
 
     def has_ended(self) -> bool:
         """Whether there will never be more: the container is gone."""
@@ -50,14 +50,14 @@ async def open_log(
 
 
 class _Asked:
-    """A log that podman keeps elsewhere (journald, say): asked for again and again what is new."""
+    """A log that podman keeps elsewhere (such as journald), polled for new lines."""
 
     def __init__(self, podman: Podman, container: str, since: datetime | None, tail: int | None) -> None:
         self._podman = podman
         self._container = container
         self._since = since
         self._tail = tail
-        # How many lines of the last second were told already.
+        # How many lines of the last second were already returned.
         self._told = 0
         self._asked_at = -_ASK_INTERVAL_S
         self._is_gone = False
@@ -66,7 +66,7 @@ class _Asked:
         if trio.current_time() - self._asked_at < _ASK_INTERVAL_S:
             return []
         self._asked_at = trio.current_time()
-        # podman takes what is later than that, strictly.
+        # podman returns only strictly later lines.
         since = int(self._since.timestamp()) - 1 if self._since else None
         try:
             frames = await self._podman.logs(self._container, since, self._tail)

@@ -1,4 +1,4 @@
-"""Mends a container's network through podman's command line, where the REST API cannot."""
+"""Repairs a container's network through podman's command line, since the REST API cannot."""
 
 from __future__ import annotations
 

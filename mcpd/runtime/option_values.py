@@ -12,16 +12,16 @@ from typing import NamedTuple
 from mcpd.runtime.inspected import Config, Details, Host, ImageDefaults, Probe, Rate
 from mcpd.runtime.original_command import CreateCommand
 
-# The labels by which a tool finds what it has made. They are its own affair, and ours.
+# The labels by which a tool finds its containers: not settings of the container.
 _LABELS_OF_TOOLS = ("mcp.", "com.docker.compose.", "io.podman.compose.")
-# podman and the image write these themselves.
+# podman and the image set these themselves.
 _OWN_ANNOTATIONS = ("io.podman.", "io.kubernetes.cri-o.", "io.container.", "org.opencontainers.image.")
 # An annotation by which podman remembers `--group-add keep-groups`.
 _KEEPS_GROUPS = "run.oci.keep_original_groups"
-# The limits that podman sets by itself where containers.conf(5) says nothing, and the value.
+# The limits that podman sets when containers.conf(5) has none, and their value.
 _OWN_LIMITS = ("RLIMIT_NOFILE", "RLIMIT_NPROC")
 _OWN_LIMIT = 1048576
-# What a read-only container gets inside without asking.
+# The mounts that every read-only container gets.
 _TMPFS_OF_READ_ONLY = frozenset({"/run", "/tmp", "/var/tmp"})  # noqa: S108
 _SECURITY_UNSEEN = ("mask=", "unmask=", "proc-opts=", "systempaths=")
 # podman's for a container that runs systemd.
@@ -29,7 +29,7 @@ _STOP_OF_SYSTEMD = signal.SIGRTMIN + 3
 
 
 class Made(NamedTuple):
-    """How a container was made, and what its image sets by itself."""
+    """How a container was created, and what its image sets."""
 
     details: Details
     image: ImageDefaults
@@ -101,7 +101,7 @@ def _signal(text: int | str) -> int | None:
 
 
 def cap_add(it: Made) -> Iterable[str]:
-    # Of a privileged container podman lists every capability.
+    # For a privileged container podman lists every capability.
     return () if it.host.privileged else it.host.cap_add or ()
 
 
@@ -135,7 +135,7 @@ def tmpfs(it: Made) -> Iterable[str]:
 
 
 def aliases(it: Made) -> Iterable[str]:
-    """But for those that podman gives by itself."""
+    """Network aliases, except those that podman sets itself."""
     own = (it.details.id[:12], it.details.name, it.config.hostname)
     joined = (it.details.network_settings.networks or {}).values()
     found = dict.fromkeys(alias for each in joined for alias in each.aliases or () if alias not in own)
@@ -153,7 +153,7 @@ def annotation_names(it: Made) -> Iterable[str]:
 
 
 def _named(names: Iterable[str]) -> Iterable[str]:
-    """Names without their values, where people keep passwords too."""
+    """Only the names: values may hold passwords."""
     return sorted(names)
 
 
@@ -192,7 +192,7 @@ def log_options(it: Made) -> Iterable[str]:
 
 
 def health_off(it: Made) -> Iterable[str]:
-    """It counts where the image has a check."""
+    """Only relevant when the image has a health check."""
     return [""] if _is_off(it.config.healthcheck) and not _is_off(it.image.healthcheck, missing=True) else []
 
 
@@ -215,13 +215,13 @@ def unset(it: Made) -> Iterable[str]:
 
 
 def userns(it: Made) -> Iterable[str]:
-    # An inspection says "private" for every kind of mapping.
+    # An inspection shows "private" for every kind of mapping.
     asked = [each for each in it.command.values("--userns") if each != "host"]
     return asked or [each for each in [it.host.userns_mode] if each not in ("", "host")]
 
 
 def cgroup_parent(it: Made) -> Iterable[str]:
-    # Which one is podman's own differs between nodes.
+    # podman's default differs between nodes.
     if it.command.is_known:
         return it.command.values("--cgroup-parent")
     return [each for each in [it.host.cgroup_parent] if each not in ("", "machine.slice", "user.slice")]

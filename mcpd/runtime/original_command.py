@@ -1,4 +1,4 @@
-"""The command line that made a container, which podman keeps, as options. Pure functions.
+"""The command line that created a container, as podman keeps it, parsed into options. Pure functions.
 
 An inspection shows what a container came to. Some options leave nothing there, and some look like podman's defaults;
 for those the command line is read, by the rules of podman-run(1): options end at the first word that is none.
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 import msgspec
 
 _MAKERS = ("run", "create")
-# The options of podman-run(1) that take no value but by `=`.
+# The options of podman-run(1) that take a value only after `=`.
 _SWITCHES = frozenset(
     (
         *("--detach", "--disable-content-trust", "--env-host", "--help", "--http-proxy", "--init"),
@@ -38,7 +38,7 @@ _LETTERS = {
     "v": "--volume",
     "w": "--workdir",
 }
-# Other names that podman takes for the same.
+# Aliases of options.
 _ALIASES = {
     "--net": "--network",
     "--dns-opt": "--dns-option",
@@ -52,7 +52,7 @@ _TRUE = "true"
 
 
 class CreateCommand(msgspec.Struct, frozen=True):
-    """The options in their order, each with its value; a switch has "true". ``is_known`` False: nobody kept them."""
+    """The options in their order, each with its value; a switch has "true". ``is_known`` False: none was kept."""
 
     options: tuple[tuple[str, str], ...] = ()
     is_known: bool = False
@@ -110,5 +110,5 @@ def _lettered(letters: str, rest: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _is_image(word: str, images: Collection[str]) -> bool:
-    """An option that is not known here may be a switch: the image's name is no value of it."""
+    """An unknown option may be a switch: the image's name is not its value."""
     return any(word == each or each.endswith((f"/{word}", f"/{word}:latest")) for each in images if each)

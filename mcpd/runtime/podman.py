@@ -1,4 +1,4 @@
-"""podman: its containers, images, networks and secrets, by its REST API (`mcpd.runtime.api`)."""
+"""podman: its containers, images, networks and secrets, through its REST API (`mcpd.runtime.api`)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Sighting
 from monitor.ports import Happening, Ran
 
-# Looking takes milliseconds; a podman that needs longer hangs, and who asked must hear so before giving up as well.
+# Reading takes milliseconds; a podman that needs longer hangs, and callers must learn so before they give up.
 _LOOK_S = 5.0
-# A ping says no more than that the service answers: soon, or it does not.
+# A ping only shows that the service answers, which takes a moment or fails.
 PING_S = 2.0
 # Creating and starting wait for storage, the network and the OCI runtime, on a busy disk for a while.
 _SLOW_S = 60.0
@@ -38,12 +38,12 @@ _STOP_MARGIN_S = 20.0
 # The end of what a program printed: nothing that helps an operator is longer, and one that prints without end must not
 # fill memory.
 _MAX_PRINTED_BYTES = 64 * 1024
-# Of a log, asked for at once.
+# The lines of a log requested at once.
 _MAX_LOG_BYTES = 4 * 1024 * 1024
-# Between two questions whether a program that has printed all has ended: it has, but for podman's having seen it.
+# The interval of polling for the exit of a program that closed its output: it has ended, but podman may lag.
 _ENDED_POLL_S = 0.02
 _ENDED_POLL_MAX_S = 0.5
-# To find and end what hangs inside a container; more would delay whoever gave up on it.
+# The time to find and kill a process that hangs in a container; more would delay the caller.
 _END_SESSION_S = 1.0
 
 
@@ -57,28 +57,28 @@ class Podman:
     @staticmethod
     @asynccontextmanager
     async def connect(socket: Path) -> AsyncIterator[Podman]:
-        """Opens no connection yet: podman may come and go."""
+        """Does not connect yet: podman may come and go."""
         async with Api.connect(socket) as api:
             yield Podman(api)
 
     def observe_with(self, observe: Observe) -> None:
-        """From now on ``observe`` is told of every request that has ended, but for those that were cancelled."""
+        """Calls ``observe`` after every request from now on, except cancelled ones."""
         self._api.observe_with(observe)
 
     def label(self, adopted: Mapping[str, Mapping[str, str]]) -> None:
-        """From now on these containers, by id, carry these labels as well: podman cannot label one that is made."""
+        """Adds labels to these containers, by id, in all later answers: podman cannot label an existing container."""
         self._adopted = adopted
 
     def is_adopted(self, container: str) -> bool:
-        """Whether the container with this id is one that somebody else made, and that we took over."""
+        """Whether the container with this id was adopted: created by somebody else."""
         return container in self._adopted
 
     async def version(self) -> str:
-        """Also the way to ask whether podman answers at all."""
+        """podman's version; also serves to find out whether podman answers."""
         return (await self._api.ask("GET", "/version", api_types.Version, timeout=PING_S)).version
 
     async def graph_root(self) -> Path:
-        """Where images and containers are kept."""
+        """The folder where podman stores images and containers."""
         return Path((await self._api.ask("GET", "/info", api_types.Info)).store.graph_root)
 
     # -- containers
@@ -113,25 +113,25 @@ class Podman:
         return found.labelled(self._adopted[found.id]) if found.id in self._adopted else found
 
     async def details(self, name: str) -> Details:
-        """All that tells how a container was made."""
+        """podman's full inspection of a container."""
         return await self._api.ask("GET", f"/containers/{name}/json", Details, timeout=_LOOK_S)
 
     async def listed(self) -> tuple[Sighting, ...]:
-        """Every container, as the monitor takes it; see `monitor.ports.Runtime`."""
+        """Every container, as the monitor reads it; see `monitor.ports.Runtime`."""
         return tuple(
             Sighting(0, each.id, each.name, each.service, each.component, each.state, each.started_at)
             for each in await self.containers()
         )
 
     async def look(self, container: str) -> Sighting | None:
-        """One container, as the monitor takes it; see `monitor.ports.Runtime`."""
+        """One container, as the monitor reads it; see `monitor.ports.Runtime`."""
         try:
             return (await self.inspect(container)).sighting()
         except NoSuchError:
             return None
 
     async def events(self, since: datetime | None) -> AsyncGenerator[Happening, None]:
-        """What happens to containers, from ``since`` on (None: from now on), as long as podman tells."""
+        """Events of containers from ``since`` on (None: from now on), until podman closes the stream."""
         params = {"stream": "true", "filters": msgspec.json.encode({"type": ["container"]}).decode()}
         if since:
             params["since"] = since.isoformat()
@@ -155,7 +155,7 @@ class Podman:
         await self._api.do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
 
     async def stop(self, name: str, timeout: timedelta) -> None:
-        """SIGTERM, and SIGKILL after ``timeout``; nothing when it does not run."""
+        """Sends SIGTERM, and SIGKILL after ``timeout``; does nothing when it is not running."""
         seconds = math.ceil(timeout.total_seconds())
         await self._api.do(
             "POST", f"/containers/{name}/stop", params={"timeout": str(seconds)}, timeout=seconds + _STOP_MARGIN_S
@@ -205,7 +205,7 @@ class Podman:
         session = await self._api.ask("POST", f"/containers/{container}/exec", api_types.Id, json=body)
         how = {"Detach": False, "Tty": False}
         try:
-            # To the end, however much it prints: before that podman calls every exit code 0.
+            # Reads to the end, however much it prints: until then podman reports exit code 0.
             async with self._api.stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
                 output = await _printed(response)
             return Ran(await self._exit_code(session.id), output)
@@ -218,7 +218,7 @@ class Podman:
             raise
 
     async def _exit_code(self, session: str) -> int:
-        """Waits for the end of what has printed all: it may have closed its output long before."""
+        """Waits until the process ends: it may have closed its output long before."""
         pause = _ENDED_POLL_S
         while True:
             ended = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
@@ -228,7 +228,7 @@ class Podman:
             pause = min(2 * pause, _ENDED_POLL_MAX_S)
 
     async def secrets(self) -> Mapping[str, datetime]:
-        """podman's secrets by name, each with the time when its value was last set. Values are never asked for."""
+        """podman's secrets by name, each with the time when its value was last set. Values are never requested."""
         listed = await self._api.ask("GET", "/secrets/json", tuple[api_types.Secret, ...], timeout=_LOOK_S)
         return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
 
@@ -253,7 +253,7 @@ class Podman:
         return await self._api.ask("GET", f"/images/{reference}/json", ImageDefaults)
 
     async def images(self) -> tuple[api_types.Image, ...]:
-        """Every image that is not just a layer of another, the oldest first."""
+        """Every image that is not merely a layer of another, oldest first."""
         listed = await self._api.ask("GET", "/images/json", tuple[api_types.ListedImage, ...])
         return tuple(sorted((api_types.image(each) for each in listed), key=lambda each: (each.created_at, each.id)))
 
@@ -285,7 +285,7 @@ class Podman:
         return True
 
     async def create_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """A bridge with podman's DNS. One that exists is left as it is."""
+        """Creates a bridge network with podman's DNS, unless it exists."""
         body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": dict(labels)}
         try:
             await self._api.do("POST", "/networks/create", json=body)
@@ -294,20 +294,20 @@ class Podman:
                 raise
 
     async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Removes a network that carries ``labels`` and that no container uses; whether it did."""
+        """Removes a network with ``labels`` that no container uses; returns whether it did."""
         try:
             network = await self._api.ask("GET", f"/networks/{name}/json", api_types.Network)
             if not labels.items() <= (network.labels or {}).items():
                 return False
             await self._api.do("DELETE", f"/networks/{name}")
         except PodmanError:
-            # Gone already, or still in use, which podman itself refuses: either way nothing is left to do.
+            # Already gone, or in use (podman refuses to remove it): either way nothing is left to do.
             return False
         return True
 
 
 async def _printed(response: httpx.Response) -> str:
-    """The end of what a process printed; returns when it has printed all."""
+    """The last part of a process's output; returns when the output ends."""
     frames, tail = api_types.Frames(), bytearray()
     async for chunk in response.aiter_raw():
         for payload in frames.payloads(chunk):

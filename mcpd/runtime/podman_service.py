@@ -27,27 +27,27 @@ _CONF = "[engine]\nexit_command_delay = 1\n"
 
 _REMOTE = frozenset({"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY"})
 
-# How often a podman that answers is asked again whether it still does.
+# How often a podman that answers is checked again.
 _PING_INTERVAL_S = 5.0
 # A service that just started answers within this, even on a slow disk; longer is a hang.
 _START_DEADLINE_S = 30.0
 _START_POLL_S = 0.02
 # Missed answers in a row before a service of our own that still runs is taken for hung and replaced.
 _HUNG_AFTER = 3
-# A service that keeps dying is tried again ever more slowly, so that it cannot keep a core busy.
+# A service that keeps dying is restarted with growing delays, so it cannot keep a core busy.
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MAX_S = 15.0
 _TERM_GRACE_S = 5.0
 
 
 class PodmanLink:
-    """Keeps the link up and knows how it is."""
+    """Keeps the link up and knows its state."""
 
     def __init__(self, podman: Podman, socket: Path, *, run_service: bool) -> None:
         self._podman = podman
         self._socket = socket
         self._run_service = run_service
-        self.state = SourceState("podman", False, "not asked yet", datetime.now(UTC))
+        self.state = SourceState("podman", False, "not queried yet", datetime.now(UTC))
         self.podman_version = ""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -128,12 +128,12 @@ class PodmanLink:
 
 
 def local_environment() -> dict[str, str]:
-    """Ours, without what would make podman a client of another one (podman(1))."""
+    """mcpd's environment, without the variables that make podman a remote client (podman(1))."""
     return {name: value for name, value in os.environ.items() if name not in _REMOTE}
 
 
 def _spawn(socket: Path) -> subprocess.Popen[bytes]:
-    """Starts the API service on ``socket``. It ends with us, however we end; containers do not.
+    """Starts the API service on ``socket``. It ends with mcpd, however mcpd ends; containers do not.
 
     Called in the main thread and not through `trio.lowlevel.open_process`: the kernel sends the parent-death signal
     when the *thread* that forked ends (PR_SET_PDEATHSIG(2const)), and Trio forks in a worker thread.

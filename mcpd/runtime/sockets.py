@@ -1,4 +1,4 @@
-"""The sockets of this machine and their owners, as far as we may see them: proc_pid_net(5), proc_pid_fd(5)."""
+"""The sockets of this machine and their owners, as far as mcpd may see them: proc_pid_net(5), proc_pid_fd(5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EVERY_V6 = "::"
 
 
 class Socket(NamedTuple):
-    """A socket that has a port. ``ip`` is `EVERY_ADDRESS` for one that has it in both families."""
+    """A socket bound to a port. ``ip`` is `EVERY_ADDRESS` when it is bound in both families."""
 
     ip: str
     port: int
@@ -35,7 +35,7 @@ class Socket(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """Who has a socket. ``pid`` is 0, and ``program`` empty, where that is not ours to see."""
+    """The owner of a socket. ``pid`` is 0 and ``program`` empty when mcpd may not see them."""
 
     user: str
     program: str = ""
@@ -46,12 +46,12 @@ class Owner(NamedTuple):
 
 
 async def held(ports: Collection[tuple[int, str]]) -> tuple[Socket, ...]:
-    """The sockets that have one of ``ports``: numbers, each with its protocol. Costs a millisecond."""
+    """The sockets bound to one of ``ports``: numbers, each with its protocol. Takes a millisecond."""
     return await trio.to_thread.run_sync(_held, frozenset(ports))
 
 
 async def owner(of: Socket) -> Owner:
-    """Looks through every process that we may look at: for errors, not for every day."""
+    """Searches every visible process, which is slow: only for error messages."""
     return await trio.to_thread.run_sync(_owner, of)
 
 
@@ -68,7 +68,7 @@ def _held(ports: frozenset[tuple[int, str]]) -> tuple[Socket, ...]:
 
 
 def parsed(table: str, protocol: str, *, byteorder: str = sys.byteorder) -> Iterator[Socket]:
-    """The sockets in a table of the kernel's that keep others from their ports."""
+    """The sockets in a table of the kernel that block their ports for others."""
     for line in table.splitlines()[1:]:
         columns = line.split()
         if len(columns) > _INODE and columns[_STATE] == _HOLDING[protocol]:

@@ -1,4 +1,4 @@
-"""What a container has and no definition can say: every option of podman-run(1), in one table. Pure functions.
+"""Settings of containers that a definition cannot express: a table of podman-run(1)'s options. Pure functions.
 
 An option is in exactly one place: in `SUPPORTED` when a definition says it, in `TRANSIENT` when it leaves nothing in a
 container, and in `SETTINGS`, with how it is read, otherwise. An option that becomes part of definitions moves from
@@ -16,7 +16,7 @@ from mcpd.runtime import option_values as values
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.option_values import Made, Read
 
-# What `describe` makes a part of the component; it names itself what it cannot say of these.
+# The options that `describe` reads into the component; it reports itself what it cannot express of them.
 SUPPORTED = frozenset(
     (
         *("--cpu-period", "--cpu-quota", "--cpus", "--entrypoint", "--env", "--env-file", "--env-host"),
@@ -26,7 +26,7 @@ SUPPORTED = frozenset(
         *("--volumes-from",),
     )
 )
-# What acts when a container is made or on the command that makes it, and is no part of the container.
+# Options that act only while a container is created and leave nothing in it.
 TRANSIENT = frozenset(
     (
         *("--attach", "--authfile", "--cert-dir", "--cidfile", "--conmon-pidfile", "--creds"),
@@ -38,12 +38,12 @@ TRANSIENT = frozenset(
 
 _YES = ("true", "")
 _NO = "false"
-# podman-run(1), --shm-size: what a container has that asks for none.
+# podman-run(1), --shm-size: the default.
 _SHM_SIZE = 65536000
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """An option, and how to find whether a container has it.
+    """An option, and how to find out whether a container has it.
 
     ``shown`` are its values by an inspection, "" for a switch; ``asks`` whether the command line is asked when an
     inspection shows none, ``usual`` are the values there that change nothing.
@@ -62,13 +62,13 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def clipped(text: str, longest: int = 120) -> str:
-    """What a stranger wrote, on one line."""
+    """Untrusted text, on one line and cut to ``longest`` characters."""
     shown = "".join(each if each.isprintable() else "?" for each in text)
     return shown if len(shown) <= longest else shown[: longest - 3] + "..."
 
 
 def unsupported(details: Details, image: ImageDefaults) -> Iterator[str]:
-    """The settings that have no place in a definition, as the options of podman-run(1) that make them."""
+    """The settings that a definition cannot express, as options of podman-run(1)."""
     it = Made(details, image)
     for each in SETTINGS:
         for value in each.values(it):
@@ -78,7 +78,7 @@ def unsupported(details: Details, image: ImageDefaults) -> Iterator[str]:
 
 
 def _asked(option: str, *usual: str) -> Setting:
-    """One that leaves nothing in an inspection that could be told from a default."""
+    """An option that an inspection cannot tell from its default."""
     return Setting(option, asks=True, usual=frozenset(usual))
 
 

@@ -1,4 +1,4 @@
-"""What running containers use: CPU time, memory and processes, as the kernel accounts for them in cgroups.
+"""Resource usage of running containers: CPU time, memory and processes, from the kernel's cgroups.
 
 Read from files, not asked of podman: its own statistics take a tenth of a second a call, and rootless they need cgroups
 version 2. Both versions are read here (cgroups(7); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/). All of this
@@ -17,14 +17,14 @@ import msgspec
 # The unified hierarchy of version 2 has no controllers in its line of /proc/PID/cgroup.
 UNIFIED = ""
 _MICROSECONDS = timedelta(microseconds=1)
-# Version 1 says "no limit" as the largest multiple of the page size, which differs between machines.
+# Version 1 writes "no limit" as the largest multiple of the page size, which differs between machines.
 _NO_LIMIT = 1 << 62
-# More than any of these files has.
+# More bytes than any of these files has.
 _MOST = 64 * 1024
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What one container took up to ``at``. ``memory_limit`` 0: none of its own; memory in bytes."""
+    """The usage of one container up to ``at``; memory in bytes. ``memory_limit`` 0: no limit of its own."""
 
     at: datetime
     cpu_time: timedelta
@@ -34,7 +34,7 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Mount(msgspec.Struct, frozen=True):
-    """Where a hierarchy is mounted, and which of its cgroups is seen there."""
+    """Where a hierarchy is mounted, and which of its cgroups is its root there."""
 
     point: str
     root: str
@@ -63,7 +63,7 @@ def _measure(container: str, pid: int, mounts: Mounts) -> Usage | None:
         folders = folders_of(_read(f"/proc/{pid}/cgroup"), container, mounts)
         return usage_in(folders, _read, datetime.now(UTC))
     except (OSError, ValueError):
-        # It ended, or is just being made.
+        # It ended, or is still being created.
         return None
 
 
@@ -86,7 +86,7 @@ def mounts_of(mountinfo: str) -> dict[str, Mount]:
 
 
 def _unescaped(text: str) -> str:
-    """Blanks and the like are octal there: a byte as \\040."""
+    """Decodes blanks and the like, which are octal escapes there, such as \\040."""
     return text.encode("latin-1", "replace").decode("unicode_escape") if "\\" in text else text
 
 
@@ -108,7 +108,7 @@ def folders_of(cgroup: str, container: str, mounts: Mounts) -> dict[str, str]:
 
 
 def _own(path: str, container: str) -> PurePosixPath | None:
-    """The container's cgroup; what its programs (an init, say) and crun make below that is part of it."""
+    """The container's cgroup; cgroups that its programs or crun create below belong to it."""
     parts = PurePosixPath(path).parts
     last = next((index for index, part in enumerate(parts) if container in part), None)
     return PurePosixPath(*parts[: last + 1]) if last is not None else None
@@ -118,7 +118,7 @@ def _own(path: str, container: str) -> PurePosixPath | None:
 
 
 def usage_in(folders: Mapping[str, str], read: Read, at: datetime) -> Usage | None:
-    """What the files in ``folders`` say; None where a controller is missing. Raises OSError, ValueError."""
+    """Reads the files in ``folders``; None where a controller is missing. Raises OSError, ValueError."""
     # A hybrid machine mounts both: the controllers are where version 1 has them.
     if {"cpuacct", "memory", "pids"} <= folders.keys():
         memory = folders["memory"]
@@ -142,7 +142,7 @@ def usage_in(folders: Mapping[str, str], read: Read, at: datetime) -> Usage | No
 
 
 def cpu_time(stat: str) -> timedelta:
-    """Of a cpu.stat. Raises ValueError when it does not say."""
+    """The CPU time in a cpu.stat. Raises ValueError when it is missing."""
     for line in stat.splitlines():
         name, _, value = line.partition(" ")
         if name == "usage_usec":
@@ -158,7 +158,7 @@ def limit(text: str) -> int:
 
 
 def _read(path: str) -> str:
-    # Half the time of open(), and there are five files a container.
+    # Takes half the time of open(), and there are five files per container.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return os.read(descriptor, _MOST).decode()

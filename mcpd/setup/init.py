@@ -89,7 +89,7 @@ def initialize(folder: Path, node: str, address: str) -> str:
     it would write is there already; then it has written nothing.
     """
     if not naming.is_name(node):
-        raise ConfigError(f"{node!r} cannot name a node: {naming.NAME_RULE}")
+        raise ConfigError(f"{node!r} is not a valid node name: {naming.NAME_RULE}")
     try:
         host, _ = explicit_address(address)
     except ValueError as error:

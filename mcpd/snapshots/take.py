@@ -82,14 +82,14 @@ def examine(path: Path) -> Snapshot:
                 raise RegistryError(f"{path} is damaged: {verdict if verdict != 'ok' else 'it lacks rows'}")
             if version > schema.VERSION:
                 raise RegistryError(
-                    f"{path} is from a newer mcpd (schema {version}; this one knows {schema.VERSION}): "
+                    f"{path} is from a newer mcpd (schema {version}; this one supports {schema.VERSION}): "
                     "install that version to restore it"
                 )
             if not version:
-                raise RegistryError(f"{path} is a database, but none of mcpd's")
+                raise RegistryError(f"{path} is a database, but not one of mcpd's")
             (services,) = db.execute("SELECT count(*) FROM services").fetchone()
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: an error that quotes damaged bytes
-            raise RegistryError(f"{path} is no snapshot of mcpd's: {error}") from error
+            raise RegistryError(f"{path} is not a snapshot made by mcpd: {error}") from error
     return Snapshot(path, datetime.fromtimestamp(path.stat().st_mtime, UTC), size, version, services)
 
 

@@ -37,7 +37,7 @@ _MAX_WAITING = 32
 # Alerts of which it is remembered how telling them went, while the ledger cannot be written.
 _MAX_UNRECORDED = 2_000
 
-_NOT_CONFIGURED = Execution(None, "no alert_command is configured, so that nobody was told")
+_NOT_CONFIGURED = Execution(None, "no alert_command is configured, so nobody was notified")
 
 _Key = tuple[str, str]
 Execute = Callable[[tuple[str, ...], Alert, float], Awaitable[Execution]]

@@ -104,7 +104,7 @@ def judge(
     # 6. It is not, and nothing will mend it, or nothing has.
     if podman_restarts(wanted, seen):
         # podman restarts whatever ends by itself, at once; what it leaves alone, somebody has stopped.
-        reason += ", and podman left it: stopped by hand"
+        reason += ", and podman did not restart it: stopped by hand"
     memory, raised = _raise(memory, kind, _counted(reason, memory, now), now, rules, silenced)
     return Verdict(memory, (raised,), _sooner(left or None, _muted_for(memory, kind, now, rules, silenced)), heal)
 
@@ -146,7 +146,7 @@ def _raise(
     rule = silenced
     # A recovery is the answer to an alert that was told: it has no cooldown of its own.
     if not rule and kind is not AlertKind.RECOVERED and kind in sent and now < sent[kind] + rules.cooldown:
-        rule = f"cooldown, told {_span(now - sent[kind])} ago"
+        rule = f"cooldown, last sent {_span(now - sent[kind])} ago"
     if not rule:
         sent[kind] = now
     muted = memory.muted | {kind} if rule else memory.muted - {kind}

@@ -42,7 +42,7 @@ def check(daemon: Daemon) -> dict[str, str]:
     for each in found:
         assert set(each) == {"name", "status", "words", "remedy"}
         assert each["words"]
-        assert "could not be looked at" not in each["words"]
+        assert "could not be checked" not in each["words"]
     return {each["name"]: each["status"] for each in found}
 
 

@@ -84,7 +84,7 @@ def test_idling_before_and_in_the_handshake_keeps_no_operator_out(running: Daemo
         assert ask(running, SOON_S)
         assert sockets(pid(running)) < MAX_HANDSHAKES + 50
         assert rss(pid(running)) - before < FLOOD * HANDSHAKE_BYTES
-        assert running.log.count("handshakes are under way") == 1
+        assert running.log.count("handshakes are in progress") == 1
     assert ask(running, SOON_S)
 
 
@@ -280,8 +280,8 @@ def after_its_end() -> list[bytes]:
 # What is sent, and how its end is told in the log; where nothing is told, it is not read any more.
 FLOODS: dict[str, tuple[Callable[[], list[bytes]], str]] = {
     "calls that are reset": (lambda: resets(HEALTH + "Check"), "resets more than"),
-    "pings": (lambda: [PING * 1000] * MANY, "frames a second that say nothing"),
-    "settings": (lambda: [SETTINGS * 1000] * MANY, "frames a second that say nothing"),
+    "pings": (lambda: [PING * 1000] * MANY, "frames a second that carry nothing"),
+    "settings": (lambda: [SETTINGS * 1000] * MANY, "frames a second that carry nothing"),
     "data after the end": (after_its_end, ""),
 }
 

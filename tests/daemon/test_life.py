@@ -28,7 +28,7 @@ def check_health(channel: grpc.Channel) -> None:
 
 
 def assert_ended_in_order(node: Daemon) -> None:
-    assert "mcpd ended; containers run on" in node.log
+    assert "mcpd stopped; containers keep running" in node.log
     assert "Traceback" not in node.log
     with sqlite3.connect(node.folder / "mcp.db") as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -105,18 +105,18 @@ def test_sighup_takes_a_replaced_certificate_for_new_connections_and_keeps_the_o
     with node.channel() as new:
         check_health(new)
     assert node.mcpctl("list").returncode == 0
-    assert "certificate read again" in node.log
+    assert "certificate reloaded" in node.log
 
 
 def test_sighup_reads_the_rules_again_and_says_what_waits_for_a_restart(node: Daemon) -> None:
     node.start()
     node.edit('alert_timeout = "30s"', 'alert_timeout = "5s"')
     node.signal(signal.SIGHUP)
-    wait_for_line(node, "configuration read again", 1)
-    assert "read only when mcpd starts" not in node.log
+    wait_for_line(node, "configuration reloaded", 1)
+    assert "take effect when mcpd restarts" not in node.log
     node.edit('resync_interval = "1d"', 'resync_interval = "7s"')
     node.signal(signal.SIGHUP)
-    wait_for_line(node, "these keys have changed, and are read only when mcpd starts", 1)
+    wait_for_line(node, "these keys have changed; they take effect when mcpd restarts", 1)
     assert '"keys": ["monitor.resync_interval"]' in node.log
 
 
@@ -126,7 +126,7 @@ def test_sighup_with_a_broken_configuration_takes_the_certificate_and_keeps_the_
     put(node, pem)
     node.edit('cooldown = "15m"', "cooldown = 5")
     node.signal(signal.SIGHUP)
-    wait_for_line(node, "the configuration was not read again", 1)
+    wait_for_line(node, "the configuration was not reloaded", 1)
     assert node.certificate() == new_certificate
     assert "monitor.cooldown" in node.log
 
@@ -167,12 +167,12 @@ def test_sighup_with_a_broken_certificate_keeps_the_old_and_says_so(node: Daemon
     for count, harm in enumerate(ways, start=1):
         harm(node, pem)
         node.signal(signal.SIGHUP)
-        wait_for_line(node, "the certificate was not read again", count)
+        wait_for_line(node, "the certificate was not reloaded", count)
         if not node.accepts() or node.certificate() != before:
             harmful.append(harm.__name__)
         put(node, old)
         node.signal(signal.SIGHUP)
-        wait_for_line(node, "certificate read again", count)
+        wait_for_line(node, "certificate reloaded", count)
     assert harmful == []
     assert "Traceback" not in node.log
 
@@ -280,4 +280,4 @@ def test_it_waits_for_an_address_that_does_not_exist_yet_and_can_be_ended_meanwh
     node.spawn()
     until(lambda: "waiting for the address to exist on this machine" in node.log)
     assert node.terminate() == 0
-    assert "mcpd ended; containers run on" in node.log
+    assert "mcpd stopped; containers keep running" in node.log

@@ -77,7 +77,7 @@ def test_a_viewer_may_look_and_no_more(mcias: Mcias, guarded_channel: grpc.Chann
 def test_a_user_without_a_role_here_may_do_nothing(mcias: Mcias, guarded_channel: grpc.Channel) -> None:
     status, sentence = status_of(guarded_channel, LIST_SERVICES, bearer(mcias.token("writer")))
     assert status is grpc.StatusCode.PERMISSION_DENIED
-    assert "writer may do nothing here" in sentence
+    assert "writer has no access here" in sentence
 
 
 @pytest.mark.usefixtures("mcias")
@@ -137,7 +137,7 @@ def test_sighup_reads_the_ca_of_mcias_again(node: Daemon, mcias: Mcias) -> None:
         assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.UNAVAILABLE
         other.write_bytes(mcias.ca.read_bytes())
         node.signal(signal.SIGHUP)
-        until(lambda: "configuration read again" in node.log, "SIGHUP is heard")
+        until(lambda: "configuration reloaded" in node.log, "SIGHUP is heard")
         assert status_of(channel, LIST_SERVICES, bearer(mcias.token("operator")))[0] is grpc.StatusCode.OK
 
 

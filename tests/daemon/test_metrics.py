@@ -126,7 +126,7 @@ def test_an_address_that_is_taken_keeps_nobody_from_work_and_is_used_once_it_is_
         other.listen()
         node.start()
         assert node.mcpctl("list").returncode == 0
-        until(lambda: "metrics wait for their address" in node.log)
+        until(lambda: "metrics are waiting for their address" in node.log)
     until(lambda: "mcp_build_info" in scrape(port) if accepts(port) else False, "metrics are served")
     assert node.terminate() == 0
     assert not accepts(port)

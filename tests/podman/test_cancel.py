@@ -70,6 +70,6 @@ def test_a_deploy_that_waits_for_a_probe_is_taken_back_when_it_is_cancelled(node
     assert "cancelled by" in operation["message"]
     assert any(each["kind"] == "reverted" and "cancelled by" in each["message"] for each in node.json("events", "slow"))
     # It is over, and the service is free.
-    assert "is over, and cannot be cancelled" in node.mcpctl("cancel", str(number), status=1).stderr
+    assert "has ended and cannot be cancelled" in node.mcpctl("cancel", str(number), status=1).stderr
     node.define("slow", SLOW.format(tag="v2"))
     node.mcpctl("deploy", "slow")

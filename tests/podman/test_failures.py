@@ -36,7 +36,7 @@ def failing(node: Node, service: str) -> str:
     start = time.monotonic()
     said = node.mcpctl("deploy", service, status=1).stderr
     assert time.monotonic() - start < BOUND_S
-    assert "everything is as it was before" in said
+    assert "the service was rolled back" in said
     (operation,) = node.json("operations", service, "--limit", "1")
     assert operation["state"] == "reverted"
     return said
@@ -83,7 +83,7 @@ def test_a_program_that_the_image_does_not_have_reverts(node: Node, program: str
 def test_a_secret_that_does_not_exist_is_refused(node: Node) -> None:
     port = demo(node)
     edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["no-such-secret"]')
-    assert "`podman secret create no-such-secret FILE` there makes it" in refused(node, "demo")
+    assert "`podman secret create no-such-secret FILE` there creates it" in refused(node, "demo")
     assert answer(port) == "v1"
 
 
@@ -98,7 +98,7 @@ def test_a_secret_that_was_set_again_after_a_container_was_made_is_told(node: No
         assert "needs the secret key, which this node does not have" in node.mcpctl("plan", "demo").stderr
         node.podman("secret", "create", "key", "-", stdin=b"new")
         said = node.mcpctl("plan", "demo").stderr
-        assert "demo/web: the secret key was set again after its container was made" in said
+        assert "demo/web: the secret key was replaced after its container was created" in said
         node.mcpctl("deploy", "demo/web", "--force")
         assert "secret" not in node.mcpctl("plan", "demo").stderr
         assert node.podman("exec", "demo-web", "cat", "/run/secrets/key") == "new"

@@ -138,10 +138,8 @@ def test_a_probe_that_is_changed_in_place_is_asked_before_the_deploy_is_done(nod
     probe(node, '"sh", "-c", "echo no database; exit 3"')
     assert outcomes(node, "deploy", "solo", status=1) == {"solo": "reverted"}
     failed = node.mcpctl("deploy", "solo", status=1)
-    assert (
-        "solo failed at verify: its changed probe does not find it healthy: sh exited 3: no database" in failed.stderr
-    )
-    assert "everything is as it was before" in failed.stderr
+    assert "solo failed at verify: its changed probe reports it as unhealthy: sh exited 3: no database" in failed.stderr
+    assert "the service was rolled back" in failed.stderr
     # The file is the new one still, and that is no drift.
     said = node.mcpctl("status", "--exit-code").stderr
     assert (seen(node), said.count("mcpctl:")) == (("healthy", ""), 1)
@@ -247,7 +245,7 @@ def test_drift_is_shown_with_its_reason_and_an_exit_status(node: Node) -> None:
     assert "exited 137" in drifting.stdout
     assert "missing: no such container" in drifting.stdout
     failed = node.mcpctl("start", "demo", status=1)
-    assert "its container demo-web is gone; `mcpctl deploy demo` makes it anew" in failed.stdout
+    assert "its container demo-web is gone; `mcpctl deploy demo` recreates it" in failed.stdout
     node.mcpctl("deploy", "demo")
     assert node.mcpctl("status", "--exit-code").returncode == 0
 

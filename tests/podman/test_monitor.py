@@ -168,7 +168,7 @@ def test_what_is_unhealthy_is_restarted_and_told_as_healed(quiet: Node) -> None:
     until(lambda: quiet.pids().get("sick") not in (None, first))
     until(lambda: {row["observed"] for row in quiet.json("ps", "sick")} == {"healthy"})
     rows = [(row["kind"], row["caller"], row["message"]) for row in quiet.json("events", "sick")]
-    assert ("restarted", "mcpd", "healed, it was unhealthy") in rows
+    assert ("restarted", "mcpd", "restarted to heal it: it was unhealthy") in rows
     assert ("heal", "completed") in [(each["kind"], each["state"]) for each in quiet.json("operations")]
     assert not any("by hand" in each["MCP_REASON"] for each in told(quiet, "sick"))
 

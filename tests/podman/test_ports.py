@@ -70,7 +70,7 @@ def test_a_port_that_a_stopped_service_is_declared_to_have_is_refused(node: Node
     definition = unseen(node)
     node.podman("stop", "--time", "0", "big-front")
     taker(node, port)
-    assert "which big/front is declared to have" in node.mcpctl("deploy", "bad", status=2).stderr
+    assert "which big/front declares" in node.mcpctl("deploy", "bad", status=2).stderr
     (node.folder / "big.toml").rename(definition)
     assert "as big.toml does" in node.mcpctl("deploy", "bad", status=2).stderr
     node.mcpctl("stop", "big/front")
@@ -124,6 +124,6 @@ health = {{ tcp = "127.0.0.1:{free_port()}", interval = "100ms", timeout = "100m
         deploying.join()
     (said,) = ended
     assert "wins has it: its network was set up again" in said
-    assert "everything is as it was before" in said
+    assert "the service was rolled back" in said
     assert answer(port) == "v1"
     assert node.containers() == {"wins"}

@@ -66,7 +66,7 @@ def test_a_tag_that_the_registry_does_not_have_changes_nothing_and_is_named(pull
     pulling.define("pulled", IMAGE.replace("REGISTRY", registry).replace("TAG", "v9"))
     failed = pulling.mcpctl("deploy", "pulled", status=1)
     assert "web failed at pull" in failed.stderr
-    assert f"the registry has no {registry}/team/demo:v9" in failed.stderr
+    assert f"the image registry has no {registry}/team/demo:v9" in failed.stderr
     assert pulling.pids() == before
 
 

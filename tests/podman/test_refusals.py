@@ -78,7 +78,7 @@ def test_a_name_that_a_foreign_container_has_is_refused(node: Node) -> None:
     before = node.pids()
     node.define("bad", GOOD)
     refused = node.mcpctl("deploy", "bad", status=2)
-    assert "which a container has that mcp does not manage; adopt it" in refused.stderr
+    assert "which belongs to a container that mcp does not manage; adopt it" in refused.stderr
     assert node.pids() == before
 
 

@@ -36,7 +36,7 @@ def test_a_snapshot_is_brought_here_and_put_back(node: Node, tmp_path: Path) -> 
 
     deploy(node, "late")
     pids = node.pids()
-    assert "mcpd runs on it" in mcpd(node, "restore", str(file), status=1)
+    assert "is in use by mcpd" in mcpd(node, "restore", str(file), status=1)
     node.stop_daemon(signal.SIGTERM)
     assert "can be restored: 1 services" in mcpd(node, "restore", str(file), "--dry-run")
     words = mcpd(node, "restore", str(file))
@@ -45,7 +45,7 @@ def test_a_snapshot_is_brought_here_and_put_back(node: Node, tmp_path: Path) -> 
     assert node.pids() == pids
     until(lambda: "restored" in [each["kind"] for each in node.json("events")])
     (told,) = [each["message"] for each in node.json("events") if each["kind"] == "restored"]
-    assert "1 of 1 components are as they should be" in told
+    assert "1 of 1 components are as declared" in told
     assert "late/late" in told
 
     # Its labels say what it is: taking it back is one command.

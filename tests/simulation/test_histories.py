@@ -487,7 +487,7 @@ def test_a_probe_that_is_taken_away_takes_its_verdict_with_it(seed: int) -> None
         holds(played)
     assert played.kinds(SOLO)[-2:] == [
         ("unhealthy", "probe exited 1: no answer"),
-        ("running", "it has no probe any more"),
+        ("running", "it no longer has a probe"),
     ]
 
 

@@ -160,7 +160,7 @@ def test_a_reload_reads_again_and_is_over_when_the_command_returns(machine: Mach
     pid = main_pid(machine)
     machine.sh("sed -i 's,/usr/local/bin/notify,/bin/true,' /srv/mcp/mcpd.toml")
     machine.run("systemctl", "reload", "mcpd")
-    until(lambda: "certificate read again" in machine.journal("mcpd"), "it has read again")
+    until(lambda: "certificate reloaded" in machine.journal("mcpd"), "it has read again")
     until(lambda: machine.show("mcpd", "ActiveState") == "active", "the reload is over")
     assert main_pid(machine) == pid
 

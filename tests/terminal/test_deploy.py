@@ -31,8 +31,8 @@ BEGUN = "mcpctl: node rift: the deploy of web is operation 12"
 def reported(*last: v1.ComponentOutcome) -> list[v1.DeployResponse]:
     now = datetime.now(UTC)
     return [
-        v1.DeployResponse("12", progress=v1.Progress("", "plan", "looking at what there is", now)),
-        v1.DeployResponse("12", progress=v1.Progress("api", "verify", "watching whether it comes up", now)),
+        v1.DeployResponse("12", progress=v1.Progress("", "plan", "inspecting the node", now)),
+        v1.DeployResponse("12", progress=v1.Progress("api", "verify", "checking that it comes up", now)),
         *(v1.DeployResponse("12", outcome=each) for each in last),
     ]
 
@@ -52,7 +52,7 @@ def test_a_deploy_that_went_well_is_told_once_with_a_tick_for_each_step(live: Li
 
 def test_a_deploy_that_failed_says_why_once_and_the_containers_lines_are_below(live: LiveAgent, tmp_path: Path) -> None:
     failed = v1.ComponentOutcome("api", v1.Result.REVERTED, WHY + PRINTED)
-    words = f"deploy of web: {WHY}; everything is as it was before{PRINTED}"
+    words = f"deploy of web: {WHY}; the service was rolled back{PRINTED}"
     live.prepared["DeployRequest"] = [*reported(failed), GRPCError(Status.FAILED_PRECONDITION, words)]
     with terminal(tmp_path, "deploy", "web", columns=80) as screen:
         assert screen.end() == 1
@@ -62,6 +62,6 @@ def test_a_deploy_that_failed_says_why_once_and_the_containers_lines_are_below(l
         assert plan.split()[:3] == ["✓", "-", "plan"]
         assert api.split()[:3] == ["✗", "api", "reverted"]
         assert (one, two) == ("    cannot open /etc/web.conf", "    giving up")
-        assert "everything is as it was before; it printed last:" in " ".join(error)
+        assert "the service was rolled back; it printed last:" in " ".join(error)
         assert screen.text.count("cannot open") == 1
         assert "RESULT" not in screen.text

@@ -45,7 +45,7 @@ def test_a_label_and_the_registry_come_before_the_name() -> None:
     owned = stranger(other.components[0].container)
     adopted, left = found(labelled, owned, known=(other,))
     assert adopted == {}
-    assert "its label gives it to bank/x" in left["mc-a"]
+    assert "its label assigns it to bank/x" in left["mc-a"]
     assert "mc-x/b" in left[owned.name]
 
 
@@ -65,7 +65,7 @@ def test_of_two_the_one_that_runs_is_taken() -> None:
     )
     adopted, left = found(labelled, stranger("mc-api"))
     assert adopted == {"api": "mc-api"}
-    assert "has a container already" in left["old"]
+    assert "already has a container" in left["old"]
 
 
 @pytest.mark.parametrize("name", ["mc-API", "mc-a_b", "mc-", "mc--", "mc-" + "x" * 64])

@@ -321,7 +321,7 @@ async def test_without_a_command_an_alert_has_failed_at_once(nursery: trio.Nurse
     await started(nursery, ledger, command)
     await wait_all_tasks_blocked()
     assert ledger.attempts == [
-        Attempt(1, Execution(None, "no alert_command is configured, so that nobody was told"), Delivery.FAILED)
+        Attempt(1, Execution(None, "no alert_command is configured, so nobody was notified"), Delivery.FAILED)
     ]
     await trio.sleep(LONG_S)
     assert len(ledger.attempts) == 1

@@ -220,7 +220,7 @@ def test_a_silence_can_end_at_a_time(run: Run, rift: Node) -> None:
         (("web", "--for", "2h", "--reason", " "), "--reason must not be empty"),
         (("web", "--reason", "x"), "--for 2h, or --until"),
         (("web", "--reason", "x", "--for", "2h", "--until", "2099-01-01"), "--for 2h, or --until"),
-        (("web", "--reason", "x", "--for", "0s"), "--for: '0s' must be longer than nothing"),
+        (("web", "--reason", "x", "--for", "0s"), "--for: '0s' must be longer than zero"),
         (("web", "--reason", "x", "--for", "soon"), "--for: 'soon' is not a duration"),
         (("web", "--reason", "x", "--until", "soon"), "--until: 'soon' is not a time"),
         (("web", "--reason", "x", "--until", "0001-01-01"), "--until: '0001-01-01' is"),

@@ -431,7 +431,7 @@ def test_folders_are_made_on_the_way_for_everybody_to_enter(place: Place) -> Non
 
 
 def test_a_root_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match=r"make it, or set files\.root"):
+    with pytest.raises(RefusedError, match=r"create it, or set files\.root"):
         Download(Tree(tmp_path / "nowhere"), "web", ("x",))
 
 

@@ -113,7 +113,7 @@ class Bench:
         return [(each.kind, each.caller, each.message) for each in await self.registry.events("web")]
 
 
-REVERTED = "deploy of web: cancelled by kyle; everything is as it was before"
+REVERTED = "deploy of web: cancelled by kyle; the service was rolled back"
 
 
 @pytest.mark.parametrize("at", ["pull", "inspect"])
@@ -183,7 +183,7 @@ async def test_a_deploy_that_is_being_committed_goes_on_and_the_canceller_is_tol
             await bench.cancel(operation.id)
         journal.goes_on.set()
         await operation.finished()
-        with pytest.raises(RefusedError, match=r"is over, and cannot be cancelled; it is completed"):
+        with pytest.raises(RefusedError, match=r"has ended and cannot be cancelled; it is completed"):
             await bench.cancel(operation.id)
     assert len(podman.found) == 1
 
@@ -202,7 +202,7 @@ async def test_a_deploy_that_has_not_begun_touches_nothing(nursery: trio.Nursery
         ended = await bench.cancel(operation.id)
     assert (ended.state, ended.message) == (
         "reverted",
-        "deploy of web: cancelled by kyle, before it touched anything",
+        "deploy of web: cancelled by kyle, before anything was changed",
     )
     assert await registry.service("web") is None
 
@@ -213,7 +213,7 @@ async def test_a_deploy_that_is_being_taken_back_already_says_so(nursery: trio.N
     with trio.fail_after(DEADLINE_S):
         operation = await bench.deploy()  # fails at its first question, and is taken back
         await podman.is_there.wait()
-        with pytest.raises(RefusedError, match="it has failed, and is being taken back already"):
+        with pytest.raises(RefusedError, match="it has failed, and is already being rolled back"):
             await bench.cancel(operation.id)
         podman.goes_on.set()
         with pytest.raises(RefusedError, match="failed at verify"):
@@ -222,7 +222,7 @@ async def test_a_deploy_that_is_being_taken_back_already_says_so(nursery: trio.N
 
 @pytest.mark.parametrize(
     ("kind", "instead"),
-    [("start", "`mcpctl stop web --wait`"), ("stop", "`mcpctl start web --wait`"), ("sync", "ends by itself")],
+    [("start", "`mcpctl stop web --wait`"), ("stop", "`mcpctl start web --wait`"), ("sync", "ends on its own")],
 )
 async def test_what_is_no_deploy_is_refused_and_goes_on(
     nursery: trio.Nursery, registry: Registry, kind: str, instead: str
@@ -235,7 +235,7 @@ async def test_what_is_no_deploy_is_refused_and_goes_on(
 
     with trio.fail_after(DEADLINE_S):
         operation = await bench.operations.start(kind, WEB, OPS, body)
-        with pytest.raises(RefusedError, match=f"only a deploy can be taken back.*{instead}"):
+        with pytest.raises(RefusedError, match=f"only a deploy can be rolled back.*{instead}"):
             await bench.cancel(operation.id)
         gate.set()
         await operation.finished()
@@ -261,7 +261,7 @@ async def test_a_daemon_killed_while_it_took_a_cancelled_deploy_back_ends_it_as_
     with trio.fail_after(DEADLINE_S):
         await take_up_what_was_left(bench.node, bench.operations)
         (operation,) = bench.operations.running
-        with pytest.raises(RefusedError, match="putting it right by itself"):
+        with pytest.raises(RefusedError, match="recovering it on its own"):
             operation.cancel("ops")
         with suppress(McpdError):
             await operation.finished()

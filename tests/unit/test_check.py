@@ -678,15 +678,15 @@ async def test_a_look_that_hangs_or_crashes_is_a_warning_and_hides_no_other() ->
         (hung,) = await examine.take(examine.Look("hangs", hang), deadline_s=0.05)
     finally:
         release.set()
-    assert (hung.status, hung.words) == (Status.WARNING, "could not be looked at: no answer after 0.05 s")
+    assert (hung.status, hung.words) == (Status.WARNING, "could not be checked: no answer after 0.05 s")
     good = [finding.ok("good", "all is well")]
     found = await examine.take_all(
         [examine.Look("crash", crash), examine.Look("good", lambda: good), examine.Look("refuse", refuse)]
     )
     assert [each.words for each in found] == [
-        "could not be looked at: RuntimeError: a bug",
+        "could not be checked: RuntimeError: a bug",
         "all is well",
-        "could not be looked at: /secret: Permission denied",
+        "could not be checked: /secret: Permission denied",
     ]
 
 

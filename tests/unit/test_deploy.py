@@ -88,8 +88,8 @@ async def test_a_probe_that_is_changed_in_place_is_asked_before_it_counts(
     if content:
         await Deploy(node, operation).run(service(new), frozenset({"api"}))
     else:
-        words = "api failed at verify: its changed probe does not find it healthy: ask exited 3: no database"
-        with pytest.raises(RevertedError, match=f"{words}; everything is as it was before"):
+        words = "api failed at verify: its changed probe reports it as unhealthy: ask exited 3: no database"
+        with pytest.raises(RevertedError, match=f"{words}; the service was rolled back"):
             await Deploy(node, operation).run(service(new), frozenset({"api"}))
         assert autojump_clock.current_time() == pytest.approx(30, abs=2)
     known = await registry.service("web")
@@ -106,7 +106,7 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
     node = Node("rift", cast(Podman, podman), registry, journal, started)
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
-    with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*everything is as it was before"):
+    with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*the service was rolled back"):
         await Deploy(node, operation).run(service(component(image="app:v1")), frozenset({"api"}))
     assert podman.found == {old.name: old}
     assert await registry.service("web") is None
@@ -143,7 +143,7 @@ async def test_a_deploy_that_would_lose_something_touches_nothing_until_that_is_
     with pytest.raises(RevertedError, match="disk is full"):
         await deploy.run(wanted, selected, accept_losses=True)
     (pending,) = await sync.pending(node, wanted)
-    assert "needs --accept-loss, since no definition can say --cap-add CAP_NET_ADMIN" in pending.reason
+    assert "needs --accept-loss, because a definition cannot express --cap-add CAP_NET_ADMIN" in pending.reason
 
 
 async def test_what_is_not_made_anew_or_is_ours_loses_nothing(registry: Registry) -> None:

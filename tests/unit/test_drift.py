@@ -105,7 +105,7 @@ def test_one_version_of_two_images_is_told_by_the_whole_references() -> None:
 
 
 def test_other_settings_of_the_same_image_drift() -> None:
-    assert "other settings" in drift(wanted(Desired.RUNNING, spec_hash="h2"), seen(Observed.RUNNING))
+    assert "settings other than" in drift(wanted(Desired.RUNNING, spec_hash="h2"), seen(Observed.RUNNING))
 
 
 def test_a_container_without_our_label_is_not_judged_by_its_settings() -> None:

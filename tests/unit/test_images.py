@@ -76,7 +76,7 @@ def test_what_nobody_declares_any_more_still_uses_its_image() -> None:
     (app, _) = found = versions(2)
     known = recorded_service(recorded(component(image=app.names[0]), desired=Desired.IGNORE))
     fates = decide(found, (), [known], {app.names[0]: app.id}, 1)
-    assert (fates[0].removed, fates[0].reason) == (False, "used by web/api, which nobody declares any more")
+    assert (fates[0].removed, fates[0].reason) == (False, "used by web/api, which is no longer declared")
 
 
 def test_an_image_without_a_name_goes_and_does_not_count_as_a_version() -> None:
@@ -263,12 +263,12 @@ async def test_an_operation_that_came_and_went_between_two_images_ends_it_too(pl
 
     place.podman.remove_image = remove_and_let_in  # type: ignore[method-assign]
     fates = await place.prune()
-    assert fates[1] == (False, "the node was changed after its images were listed; prune again")
+    assert fates[1] == (False, "the node changed after its images were listed; prune again")
 
 
 async def test_two_at_once_are_one_too_many(place: Place) -> None:
     with place.operations.standstill():
-        with pytest.raises(BusyError, match="images are being pruned already"):
+        with pytest.raises(BusyError, match="images are already being pruned"):
             await place.prune()
 
 

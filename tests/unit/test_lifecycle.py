@@ -18,7 +18,7 @@ async def test_a_restart_of_what_is_stopped_says_that_it_is(changed: Changed) ->
     await changed.registry.set_active("web", "", False, NOW)
     found = await outcomes(changed, "restart")
     assert {each.result for each in found.values()} == {Result.SKIPPED}
-    assert found["db"].message == "stopped, as its service is; `mcpctl start web` starts both"
+    assert found["db"].message == "stopped, like its service; `mcpctl start web` starts both"
 
 
 @pytest.mark.parametrize("kind", ["restart", "start"])

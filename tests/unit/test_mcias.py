@@ -477,7 +477,7 @@ def test_valid_false_is_enough_to_refuse(rest: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("roles", [[], None, ..., ["ADMIN"], ["administrator"], ["admin "]])
 def test_no_other_role_is_taken_for_one_of_ours(roles: object) -> None:
-    with pytest.raises(ForbiddenError, match="operator may do nothing here"):
+    with pytest.raises(ForbiddenError, match="operator has no access here"):
         holder_in(answer(roles=roles), NOW, SERVER)
 
 

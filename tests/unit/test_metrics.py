@@ -399,7 +399,7 @@ async def test_an_address_that_is_taken_is_waited_for(
             other.close()
             assert (await made.ask(b"GET /metrics HTTP/1.1\r\nHost: rift\r\n\r\n"))[0] == 200
             nursery.cancel_scope.cancel()
-    assert capsys.readouterr().out.count("metrics wait for their address") == 1
+    assert capsys.readouterr().out.count("metrics are waiting for their address") == 1
 
 
 async def test_a_client_that_is_gone_before_its_answer_ends_nobody(server: Server) -> None:

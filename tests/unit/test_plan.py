@@ -33,7 +33,7 @@ def decided(of: Service, *containers: Container, force: bool = False) -> tuple[A
 
 
 def test_1_what_is_not_there_is_created() -> None:
-    assert decided(service()) == (Action.CREATE, "not there yet")
+    assert decided(service()) == (Action.CREATE, "does not exist yet")
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -259,12 +259,12 @@ def test_a_plan_holds_as_long_as_nothing_changes() -> None:
     [
         (plan(service(component(image="app:v9")), container()), "the definition or the options"),
         (plan(service(), container(), force=True), "the definition or the options"),
-        (plan(service(), container(state=Observed.EXITED)), "what runs on the node"),
-        (plan(service(), container(id="another")), "what runs on the node"),
-        (plan(service()), "what runs on the node"),
+        (plan(service(), container(state=Observed.EXITED)), "the containers on the node"),
+        (plan(service(), container(id="another")), "the containers on the node"),
+        (plan(service()), "the containers on the node"),
         (
             plan_deploy(service(), {"api"}, [container()], recorded=recorded_service(revision=7)),
-            "what the registry has",
+            "the registry",
         ),
     ],
 )

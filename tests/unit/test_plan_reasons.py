@@ -18,7 +18,7 @@ from mcpctl.ui.rows.changes import ComponentPlanRow
         ("start", "is exited", "start (it is exited)"),
         ("stop", "should be stopped", "stop (it should be stopped)"),
         ("rename", "is called web", "rename (it is called web)"),
-        ("create", "not there yet", "create (not there yet)"),
+        ("create", "does not exist yet", "create (it does not exist yet)"),
         ("replace", "the definition changed", "replace (the definition changed)"),
         ("replace", "issue 7", "replace (issue 7)"),
         ("migrate", "", "migrate"),

@@ -18,7 +18,7 @@ IMAGE = "registry.example.net:5000/app:v1"
             "reading manifest v1: unauthorized: authentication required",
             "`podman login registry.example.net:5000`",
         ),
-        ("reading manifest v9: manifest unknown", f"the registry has no {IMAGE}"),
+        ("reading manifest v9: manifest unknown", f"the image registry has no {IMAGE}"),
         ("writing blob: write /var/tmp/x: no space left on device", "`podman system df`"),
         (
             "dial tcp 10.0.0.1:5000: connect: connection refused",
@@ -49,7 +49,10 @@ def test_the_login_is_the_daemons_users() -> None:
             f"{IMAGE} has no such program: check `cmd`",
         ),
         ('exec: "/etc": permission denied: OCI permission denied', "check `cmd`"),
-        ("unable to find user nobodyy: no matching entries in passwd file", f"{IMAGE} has none: check `user`"),
+        (
+            "unable to find user nobodyy: no matching entries in passwd file",
+            f"{IMAGE} has no such user or group: check `user`",
+        ),
         ('exec: "nope": executable file `nope` not found in $PATH', f"{IMAGE} has no such program"),
     ],
 )

@@ -182,7 +182,9 @@ def test_what_podman_should_restart_and_does_not_was_stopped_by_hand() -> None:
     component = Component(ALWAYS)
     component.look(100, DIED)
     component.look(110, DIED)
-    assert [each.reason for each in component.raised] == ["exited 137 (SIGKILL), and podman left it: stopped by hand"]
+    assert [each.reason for each in component.raised] == [
+        "exited 137 (SIGKILL), and podman did not restart it: stopped by hand"
+    ]
 
 
 def test_an_alert_says_how_often_it_has_happened() -> None:
@@ -376,7 +378,7 @@ def test_a_second_drift_within_the_cooldown_is_suppressed_by_name() -> None:
     component.dies(100, 400)
     assert component.told == [DRIFT, RECOVERED]
     assert component.kinds == [DRIFT, RECOVERED, DRIFT, RECOVERED]
-    assert component.raised[2].suppressed_by == "cooldown, told 5m ago"
+    assert component.raised[2].suppressed_by == "cooldown, last sent 5m ago"
 
 
 def test_the_recovery_of_a_suppressed_alert_is_suppressed_too() -> None:

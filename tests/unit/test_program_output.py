@@ -12,11 +12,11 @@ def test_a_headline_does_not_end_where_the_lines_would_begin() -> None:
 
 
 def test_what_is_said_besides_comes_before_the_lines() -> None:
-    told = with_sequel(DIED, "everything is as it was before")
+    told = with_sequel(DIED, "the service was rolled back")
     assert told.splitlines() == [
-        f"deploy of web: api failed at verify: exited 1 right after its start; everything is as it was before{PRINTED}",
+        f"deploy of web: api failed at verify: exited 1 right after its start; the service was rolled back{PRINTED}",
         "    no such file",
         "    bye",
     ]
-    assert headline(told).endswith("; everything is as it was before")
+    assert headline(told).endswith("; the service was rolled back")
     assert with_sequel("no such image", "not touched") == "no such image; not touched"

@@ -117,7 +117,7 @@ def test_a_reason_that_the_error_tells_is_not_told_twice() -> None:
     board = Board()
     reason = "worker failed at verify: exited 1 right after its start; it printed last:\n    cannot open /etc/x"
     board.outcome("worker", OutcomeRow("worker", "reverted", reason), 1)
-    error = "deploy of web: worker failed at verify: exited 1 right after its start; everything is as it was before"
+    error = "deploy of web: worker failed at verify: exited 1 right after its start; the service was rolled back"
     assert len(last(board, error)) == 1
     alone = last(board, "the connection broke")
     assert alone[-1].endswith("                            cannot open /etc/x"[-22:])

@@ -29,7 +29,7 @@ def test_a_stopped_container_stays_and_is_named() -> None:
 def test_what_runs_or_may_is_refused(state: Observed) -> None:
     result, words = verdict(recorded(desired=Desired.IGNORE), container(state=state))
     assert result is Result.SKIPPED
-    assert "it runs; `mcpctl undeploy web/api --node rift`" in words
+    assert "it is not stopped; `mcpctl undeploy web/api --node rift`" in words
 
 
 def test_what_a_definition_names_is_never_touched() -> None:
@@ -37,7 +37,7 @@ def test_what_a_definition_names_is_never_touched() -> None:
 
 
 def test_what_the_registry_wants_running_is_refused() -> None:
-    assert "the registry wants it running" in verdict(recorded(desired=Desired.RUNNING))[1]
+    assert "the registry says that it should run" in verdict(recorded(desired=Desired.RUNNING))[1]
 
 
 def test_only_the_component_that_is_named_is_looked_at() -> None:

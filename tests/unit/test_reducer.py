@@ -296,7 +296,7 @@ def test_a_verdict_goes_with_its_probe(was_well: bool, state: Observed) -> None:
     assert (changed.state, changed.words, changed.since) == (RUNNING, "", at(9))
     assert [(each.state, each.at, each.message) for each in facts] == [(RUNNING, at(9), "its probe was changed")]
     removed = observe(before, Reprobed("c1", at(9), ""))
-    assert [each.message for each in removed.facts] == ["it has no probe any more"]
+    assert [each.message for each in removed.facts] == ["it no longer has a probe"]
 
 
 def test_a_new_probe_speaks_of_the_same_run() -> None:

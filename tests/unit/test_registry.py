@@ -113,7 +113,7 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_alone(tmp_path:
     db.close()
     before = path.read_bytes()
     message = await refusal(path)
-    assert f"newer mcpd (schema {schema.VERSION + 1}; this one knows {schema.VERSION})" in message
+    assert f"newer mcpd (schema {schema.VERSION + 1}; this one supports {schema.VERSION})" in message
     assert path.read_bytes() == before
 
 

@@ -70,7 +70,7 @@ def test_a_service_is_moved_and_removed_from_where_it_ran_once_it_runs(
 
 def test_a_service_stays_where_it_ran_when_its_new_node_fails(run: Run, rift: Node, moved: Node) -> None:
     runs_there(moved)
-    rift.agent.prepared["DeployRequest"] = GRPCError(Status.FAILED_PRECONDITION, "everything is as it was before")
+    rift.agent.prepared["DeployRequest"] = GRPCError(Status.FAILED_PRECONDITION, "the service was rolled back")
     assert run("deploy", "web", "--and-undeploy-old").status == 1
     assert not moved.agent.asked(v1.UndeployServiceRequest)
 

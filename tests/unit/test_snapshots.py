@@ -234,14 +234,14 @@ def test_what_a_restore_led_to_is_told_in_words() -> None:
     web = recorded_service(recorded(component("api")), recorded(component("db")))
     runs, stranger = container(component("api")), container(component("old"), service="shop")
     words = compared([web], [runs, stranger], NOW)
-    assert words.startswith("1 of 2 components are as they should be")
+    assert words.startswith("1 of 2 components are as declared")
     assert "web/db: missing" in words
     assert "shop/old (shop-old)" in words
     assert "adopt" in words
 
 
 def test_two_daemons_never_share_a_database(database: Path) -> None:
-    with lock.held(database), pytest.raises(RegistryError, match="mcpd runs on it"), lock.held(database):
+    with lock.held(database), pytest.raises(RegistryError, match="is in use by mcpd"), lock.held(database):
         pass
     with lock.held(database):
         assert examine(database).services == 1

@@ -95,7 +95,7 @@ def test_a_service_has_a_limited_number_of_components() -> None:
 
 def test_a_dependency_must_be_a_component_of_the_service() -> None:
     (problem,) = problems_of(definition({"name": "a", "depends_on": ["b"]}))
-    assert problem == "components[0].depends_on: names 'b', which is no component of this service"
+    assert problem == "components[0].depends_on: names 'b', which is not a component of this service"
 
 
 def test_a_circle_of_dependencies_is_printed() -> None:
@@ -106,7 +106,7 @@ def test_a_circle_of_dependencies_is_printed() -> None:
             {"name": "c", "depends_on": ["b"]},
         )
     )
-    assert found == ["components: depends_on goes round in a circle: b -> c -> b"]
+    assert found == ["components: depends_on has a cycle: b -> c -> b"]
 
 
 def test_a_component_cannot_depend_on_itself() -> None:
@@ -128,7 +128,7 @@ def test_two_components_cannot_publish_one_port() -> None:
     (problem,) = problems_of(
         definition({"name": "a", "ports": ["80:80", "8080:80"]}, {"name": "b", "ports": ["8080:81"]})
     )
-    assert problem == "components[1].ports[0]: publishes '8080:81', which components[0].ports[1] publishes already"
+    assert problem == "components[1].ports[0]: publishes '8080:81', which components[0].ports[1] already publishes"
 
 
 def test_one_component_cannot_publish_one_port_twice() -> None:

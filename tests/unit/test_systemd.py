@@ -230,7 +230,7 @@ async def test_an_orderly_end_is_told_and_the_watchdog_stays_content(
     other.heard()
     is_up = False
     supervision.stopping()
-    assert other.heard() == [{"STOPPING": "1", "STATUS": "ending; containers run on"}]
+    assert other.heard() == [{"STOPPING": "1", "STATUS": "stopping; containers keep running"}]
     await trio.sleep(31)
     assert other.heard() == [{"WATCHDOG": "1"}] * 2
 

@@ -13,7 +13,7 @@ from mcpctl.ui.table_layout import Fit
 
 YEAR = "2026-"
 WHEN = "2026-11-29 16:09:11"
-DIED = "worker failed at verify: exited 137 (SIGKILL) right after its start; everything is as it was before"
+DIED = "worker failed at verify: exited 137 (SIGKILL) right after its start; the service was rolled back"
 
 
 def shown(

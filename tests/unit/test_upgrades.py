@@ -207,7 +207,7 @@ async def test_an_older_mcpd_refuses_a_newer_registry_and_changes_nothing(tmp_pa
     with closing(sqlite3.connect(database)) as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     before = schema_of(database)
-    words = f"newer mcpd .schema {schema.VERSION + 1}; this one knows {schema.VERSION}.*install that version again"
+    words = f"newer mcpd .schema {schema.VERSION + 1}; this one supports {schema.VERSION}.*install that version again"
     with pytest.raises(RegistryError, match=words):
         async with Registry.open(database):
             pass

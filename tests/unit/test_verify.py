@@ -143,7 +143,7 @@ async def test_a_changed_probe_has_its_retries_and_what_is_left_of_the_start_per
     for started_s_ago, seconds in ((1000, 30), (0, 90), (20, 70)):
         podman, health = in_place(started_s_ago, well_at=1e9)
         began = autojump_clock.current_time()
-        with pytest.raises(RefusedError, match="its changed probe does not find it healthy: ask exited 3: no database"):
+        with pytest.raises(RefusedError, match="its changed probe reports it as unhealthy: ask exited 3: no database"):
             await satisfies(node(podman, registry), "web", health)
         assert autojump_clock.current_time() - began == pytest.approx(seconds, abs=2)
 
@@ -151,7 +151,7 @@ async def test_a_changed_probe_has_its_retries_and_what_is_left_of_the_start_per
 async def test_a_changed_probe_cannot_be_asked_of_what_does_not_run(registry: Registry) -> None:
     podman, health = in_place(1000)
     podman.status = "paused"
-    with pytest.raises(RefusedError, match="it is paused, and its changed probe cannot be asked"):
+    with pytest.raises(RefusedError, match="it is paused, so its changed probe cannot run"):
         await satisfies(node(podman, registry), "web", health)
 
 

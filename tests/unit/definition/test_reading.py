@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "a circle": (
         'image = "postgres"',
         'image = "postgres"\ndepends_on = ["db"]',
-        "components: depends_on goes round in a circle: db -> db",
+        "components: depends_on has a cycle: db -> db",
     ),
 }
 
