@@ -165,4 +165,16 @@ def rootless_node(folder: Path, template: Node) -> Iterator[RootlessPodman]:
             node.down()
     finally:
         _TUN.chmod(tun_mode & 0o777)
+        _end_all_of(pwd.getpwnam(user).pw_uid)
         run(["userdel", user], env=here)
+
+
+def _end_all_of(uid: int) -> None:
+    """Ends what still runs as a user that was made for this: containers, when their podman died before them."""
+    ids = (uid, *map(int, _SUBORDINATE_IDS.split("-")))
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            owner, pid = path.stat().st_uid, int(path.name)
+            if owner == ids[0] or ids[1] <= owner <= ids[2]:
+                os.kill(pid, signal.SIGKILL)
+                until(lambda pid=pid: not is_alive(pid))  # type: ignore[misc]
