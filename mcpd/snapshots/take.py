@@ -26,6 +26,9 @@ _TIME = "%Y-%m-%dT%H%M%S.%fZ"
 _NAME = re.compile(r"mcp-\d{4}-\d\d-\d\dT\d{6}\.\d{6}Z\.db")
 # How long the copy waits for a lock that another process holds.
 _BUSY_TIMEOUT_S = 30.0
+_HEADER_BYTES = 100
+# Which the header writes as 1, since it has two bytes for it.
+_LARGEST_PAGE = 65536
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -80,6 +83,8 @@ def examine(path: Path) -> Snapshot:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if verdict != "ok" or broken:
                 raise RegistryError(f"{path} is damaged: {verdict if verdict != 'ok' else 'it lacks rows'}")
+            if size < (whole := _whole_size(path)):
+                raise RegistryError(f"{path} is damaged: it has {size} of {whole} bytes")
             if version > schema.VERSION:
                 raise RegistryError(
                     f"{path} is from a newer mcpd (schema {version}; this one supports {schema.VERSION}): "
@@ -91,6 +96,17 @@ def examine(path: Path) -> Snapshot:
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: an error that quotes damaged bytes
             raise RegistryError(f"{path} is not a snapshot made by mcpd: {error}") from error
     return Snapshot(path, datetime.fromtimestamp(path.stat().st_mtime, UTC), size, version, services)
+
+
+def _whole_size(path: Path) -> int:
+    """The size that a database has by its own header, in bytes (SQLite's file format, 1.3.2 and 1.3.8).
+
+    SQLite checks only the pages that are in use, and takes the rest of a last one that was cut for zeros.
+    """
+    with path.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+    page = int.from_bytes(header[16:18], "big")
+    return (_LARGEST_PAGE if page == 1 else page) * int.from_bytes(header[28:32], "big")
 
 
 def listed(folder: Path) -> list[Path]:

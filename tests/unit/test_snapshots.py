@@ -129,6 +129,18 @@ def damaged(how: str, content: bytes, seed: int) -> bytes:
     return b"" if how == "empty" else b"this is a letter, not a database\n" * 200
 
 
+def test_a_file_that_lacks_a_part_of_its_last_page_is_refused_though_that_holds_nothing(
+    database: Path, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as db, db:
+        db.execute("CREATE TABLE last (page TEXT)")
+    whole = take(database, tmp_path / "s", NOW).path.read_bytes()
+    file = tmp_path / "cut.db"
+    file.write_bytes(whole[:-1000])
+    with pytest.raises(RegistryError, match=rf"is damaged: it has {len(whole) - 1000} of {len(whole)} bytes"):
+        restore(file, database, NOW)
+
+
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty", "letter"])
 def test_a_damaged_database_is_called_that_and_never_restored(database: Path, tmp_path: Path, how: str) -> None:
     """Flipped bits that no check can see are in what the rows say, and leave a database that can be used."""
