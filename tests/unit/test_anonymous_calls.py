@@ -9,13 +9,7 @@ import pytest
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.anonymous_calls import MINUTE_S, MOST_KINDS, OTHERS, AnonymousCalls
 from tests.support.builders import NOW
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

@@ -9,15 +9,9 @@ import structlog
 
 from mcpd.rpc import connections
 from mcpd.rpc.connections import IDLE_S, MAX_PER_PEER, PREFACE_S, Connection, Connections, Seen, overdue
+from tests.support.clock import Clock
 
 BUSY = Seen(1000.0, True, 1000.0)
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Double:
@@ -57,7 +51,7 @@ def test_a_connection_is_closed_when_it_is_silent_or_idle_for_too_long(
 
 
 async def test_a_sweep_closes_what_is_overdue_and_nothing_else() -> None:
-    clock = Clock()
+    clock = Clock(1000.0)
     table = Connections(clock)
     idle, busy = add(table, "a", Seen(0, True, 1000.0 - IDLE_S)), add(table, "a")
     await table.sweep()
@@ -65,7 +59,7 @@ async def test_a_sweep_closes_what_is_overdue_and_nothing_else() -> None:
 
 
 def test_a_peer_that_has_its_share_is_refused_and_others_are_not() -> None:
-    table = Connections(Clock())
+    table = Connections(Clock(1000.0))
     held = [add(table, "a") for _ in range(MAX_PER_PEER)]
     assert str(MAX_PER_PEER) in table.refusal("a")
     assert table.refusal("b") == ""
@@ -78,7 +72,7 @@ def test_a_peer_that_has_its_share_is_refused_and_others_are_not() -> None:
 
 def test_there_is_a_limit_to_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
-    table = Connections(Clock())
+    table = Connections(Clock(1000.0))
     for peer in "abc":
         add(table, peer)
     assert "3 connections" in table.refusal("d")
@@ -86,7 +80,7 @@ def test_there_is_a_limit_to_all_of_them(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_refusal_is_logged_once_per_peer_and_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_MAX_TOLD", 2)
-    clock = Clock()
+    clock = Clock(1000.0)
     table = Connections(clock)
 
     def told(*peers: str) -> list[Any]:

@@ -6,13 +6,7 @@ import pytest
 
 from mcpd.rpc import failures_by_peer
 from mcpd.rpc.failures_by_peer import MAX_FAILURES, WINDOW_S, Attempts
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture

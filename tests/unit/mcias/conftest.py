@@ -6,7 +6,7 @@ import pytest
 
 from mcpd.identity.mcias import Mcias
 from tests.support import mcias_process
-from tests.support.mcias_client import Clock
+from tests.support.clock import Clock
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def server(process: mcias_process.Mcias) -> mcias_process.Mcias:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

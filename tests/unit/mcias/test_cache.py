@@ -10,7 +10,8 @@ from mcpd.errors import UnauthenticatedError, UnavailableError
 from mcpd.identity import mcias
 from mcpd.identity.mcias import CACHE_S, RENEW_S, Mcias
 from tests.support import mcias_process
-from tests.support.mcias_client import VALIDATE, Clock, now
+from tests.support.clock import Clock
+from tests.support.mcias_client import VALIDATE, now
 
 
 async def test_what_was_asked_is_known_for_the_cache_time_and_no_longer(
@@ -20,11 +21,11 @@ async def test_what_was_asked_is_known_for_the_cache_time_and_no_longer(
     assert asked.known(token, now()) is None
     before = server.requests(VALIDATE)
     caller = await asked.caller(token, now())
-    clock.seconds += CACHE_S - 0.1
+    clock.now += CACHE_S - 0.1
     assert asked.known(token, now()) == caller
     assert await asked.caller(token, now()) == caller
     assert server.requests(VALIDATE) == before + 1
-    clock.seconds += 0.1
+    clock.now += 0.1
     assert asked.known(token, now()) is None
     assert await asked.caller(token, now()) == caller
     assert server.requests(VALIDATE) == before + 2
@@ -40,7 +41,7 @@ async def test_a_revoked_token_stops_working_when_the_cache_time_is_over(
     token = server.token("operator")
     await asked.caller(token, now())
     server.logout(token)
-    clock.seconds += CACHE_S
+    clock.now += CACHE_S
     assert asked.known(token, now()) is None
     with pytest.raises(UnauthenticatedError):
         await asked.caller(token, now())
@@ -52,14 +53,14 @@ async def test_for_a_call_that_goes_on_mcias_is_asked_early(
     token = server.token("operator")
     caller = await asked.caller(token, now())
     before = server.requests(VALIDATE)
-    clock.seconds += RENEW_S - 0.1
+    clock.now += RENEW_S - 0.1
     assert await asked.again(token, now()) == caller
     assert server.requests(VALIDATE) == before
-    clock.seconds += 0.1
+    clock.now += 0.1
     assert await asked.again(token, now()) == caller
     assert server.requests(VALIDATE) == before + 1
     server.logout(token)
-    clock.seconds += RENEW_S
+    clock.now += RENEW_S
     with pytest.raises(UnauthenticatedError):
         await asked.again(token, now())
     # What is known to be revoked is not believed for the rest of the cache time.
@@ -72,9 +73,9 @@ async def test_a_call_goes_on_while_mcias_is_down_and_only_for_the_cache_time(
     token = server.token("operator")
     caller = await asked.caller(token, now())
     server.stop()
-    clock.seconds += CACHE_S - 0.1
+    clock.now += CACHE_S - 0.1
     assert await asked.again(token, now()) == caller
-    clock.seconds += 0.1
+    clock.now += 0.1
     with pytest.raises(UnavailableError):
         await asked.again(token, now())
 
@@ -93,7 +94,7 @@ async def test_an_answer_is_as_old_as_its_question(server: mcias_process.Mcias, 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.caller, token, now())
         await trio.sleep(0.1)
-        clock.seconds += CACHE_S
+        clock.now += CACHE_S
     assert asked.known(token, now()) is None
 
 
@@ -114,7 +115,7 @@ async def test_a_known_token_works_while_mcias_is_down_and_only_for_the_cache_ti
     caller = await asked.caller(token, now())
     server.stop()
     assert asked.known(token, now()) == caller
-    clock.seconds += CACHE_S
+    clock.now += CACHE_S
     with pytest.raises(UnavailableError):
         await asked.caller(token, now())
 
