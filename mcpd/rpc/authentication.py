@@ -10,7 +10,7 @@ from grpclib.server import Stream
 
 from mcpd import errors
 from mcpd.model import Caller
-from mcpd.rpc.failures_by_peer import Attempts
+from mcpd.rpc.failures_by_peer import FailuresByPeer
 from mcpd.rpc.trio_bridge import in_trio
 
 
@@ -30,7 +30,7 @@ class Authentication:
 
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
-        self._attempts = Attempts()
+        self._attempts = FailuresByPeer()
 
     async def caller(self, address: str, token: str) -> Caller:
         """Who holds ``token``, sent from ``address``, which has no port.

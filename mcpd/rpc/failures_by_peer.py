@@ -14,7 +14,7 @@ WINDOW_S = 60.0
 _MAX_PEERS = 4096
 
 
-class Attempts:
+class FailuresByPeer:
     """Failed attempts of each peer. The clock only moves forwards."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcpd.rpc import failures_by_peer
-from mcpd.rpc.failures_by_peer import MAX_FAILURES, WINDOW_S, Attempts
+from mcpd.rpc.failures_by_peer import MAX_FAILURES, WINDOW_S, FailuresByPeer
 from tests.support.clock import Clock
 
 
@@ -15,16 +15,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def table(clock: Clock) -> Attempts:
-    return Attempts(clock)
+def table(clock: Clock) -> FailuresByPeer:
+    return FailuresByPeer(clock)
 
 
-def fail(table: Attempts, peer: str, times: int) -> None:
+def fail(table: FailuresByPeer, peer: str, times: int) -> None:
     for _ in range(times):
         table.failed(peer)
 
 
-def test_a_peer_may_fail_so_often_and_then_waits_for_the_end_of_the_window(table: Attempts, clock: Clock) -> None:
+def test_a_peer_may_fail_so_often_and_then_waits_for_the_end_of_the_window(table: FailuresByPeer, clock: Clock) -> None:
     fail(table, "10.0.0.1", MAX_FAILURES - 1)
     assert table.wait("10.0.0.1") == 0
     clock.now = 10.0
@@ -34,12 +34,12 @@ def test_a_peer_may_fail_so_often_and_then_waits_for_the_end_of_the_window(table
     assert table.wait("10.0.0.1") == 0
 
 
-def test_another_peer_is_not_held_up(table: Attempts) -> None:
+def test_another_peer_is_not_held_up(table: FailuresByPeer) -> None:
     fail(table, "10.0.0.1", MAX_FAILURES)
     assert table.wait("10.0.0.2") == 0
 
 
-def test_the_table_is_bounded_and_the_oldest_gives_way(table: Attempts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_is_bounded_and_the_oldest_gives_way(table: FailuresByPeer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures_by_peer, "_MAX_PEERS", 2)
     for peer in ("a", "b", "c"):
         fail(table, peer, MAX_FAILURES + 5)
