@@ -81,7 +81,7 @@ def test_purge_forgets_only_what_nothing_wants_and_nothing_runs(node: Node) -> N
     (node.folder / "services/gone.toml").unlink()
     node.mcpctl("sync")
     refused = node.mcpctl("purge", "gone", status=1)
-    assert "it runs; `mcpctl undeploy gone/gone --node n1` stops and removes it" in refused.stdout
+    assert "it is not stopped; `mcpctl undeploy gone/gone --node n1` stops and removes it" in refused.stdout
     node.podman("rm", "--force", "--time", "0", "gone")
     assert "forgotten" in node.mcpctl("purge", "--dry-run").stdout
     assert {each["name"] for each in node.json("list")} == {"demo", "gone"}
