@@ -84,7 +84,7 @@ def test_a_registry_that_does_not_answer_changes_nothing(pulling: Node, registry
 def test_a_local_image_that_is_missing_is_not_looked_for_in_a_registry(pulling: Node) -> None:
     pulling.define("pulled", IMAGE.replace("REGISTRY/team/demo:TAG", "localhost/nowhere:v1"))
     failed = pulling.mcpctl("deploy", "pulled", status=1)
-    assert "localhost/nowhere:v1 is not on this node, and localhost/ is no registry" in failed.stderr
+    assert "localhost/nowhere:v1 is not on this node, and localhost/ is not an image registry" in failed.stderr
     Path(pulling.folder / "services/pulled.toml").unlink()
 
 
