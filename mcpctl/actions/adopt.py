@@ -14,7 +14,7 @@ from mcpctl.errors import DONE, FAILED, UnreachableError, UsageError
 from mcpctl.nodes import client
 from mcpctl.nodes.fanout import Answers, Said, ask_each, changeable, settled
 from mcpctl.ui import render
-from mcpctl.ui.output import How, put
+from mcpctl.ui.output import put
 from mcpctl.ui.rows.changes import OutcomeRow, outcome_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
@@ -36,9 +36,10 @@ class AdoptionRow(msgspec.Struct, frozen=True):
         return any(each.result == _ADOPTED for each in self.outcomes)
 
 
-def adopt(settings: Settings, service: str, node: str, how: How, *, dry_run: bool) -> int:
-    """Raises CliError."""
-    name = Query(service).service()
+def adopt(query: Query, node: str, *, dry_run: bool) -> int:
+    """``node`` "": the definition's, or the one that has such containers. Raises CliError."""
+    name = query.service()
+    settings, how = query.settings(), query.how
     others = [each for each in definition.defined(settings) if each != name] if settings.services_dir.is_dir() else []
     asking = v1.AdoptRequest(service=name, dry_run=True, defined=others)
     telling = v1.AdoptRequest(service=name, defined=others)

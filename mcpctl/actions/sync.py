@@ -49,9 +49,10 @@ def sync(settings: Settings, names: tuple[str, ...], how: How, *, dry_run: bool)
     return FAILED if _has(rows, BAD) else answers.status
 
 
-def purge(settings: Settings, target: str, names: tuple[str, ...], how: How, *, dry_run: bool) -> int:
+def purge(query: Query, *, dry_run: bool) -> int:
     """Raises CliError."""
-    service, component = Query(target).service_and_component()
+    service, component = query.service_and_component()
+    settings, how = query.settings(), query.how
     request = v1.PurgeRequest(
         service=service, component=component, dry_run=dry_run, defined=definition.defined(settings)
     )
@@ -60,17 +61,18 @@ def purge(settings: Settings, target: str, names: tuple[str, ...], how: How, *, 
         return [service_outcome_row(node.name, each) for each in (await stub.purge(request)).services]
 
     answers = settled(
-        asyncio.run(ask_each(settings, changeable(settings, names), question, deadline=CHANGE_DEADLINE_S))
+        asyncio.run(ask_each(settings, changeable(settings, query.nodes), question, deadline=CHANGE_DEADLINE_S))
     )
     rows = _print_services(answers, how)
     # Who names something wants it gone; without a name, what cannot go is as it should be.
-    return FAILED if _has(rows, (*BAD, "skipped") if target else BAD) else answers.status
+    return FAILED if _has(rows, (*BAD, "skipped") if query.target else BAD) else answers.status
 
 
-def recover(settings: Settings, service: str, names: tuple[str, ...], how: How, *, dry_run: bool) -> int:
+def recover(query: Query, *, dry_run: bool) -> int:
     """Raises CliError."""
-    request = v1.RecoverRequest(dry_run=dry_run, service=Query(service).service())
-    nodes = changeable(settings, names)
+    request = v1.RecoverRequest(dry_run=dry_run, service=query.service())
+    settings, how = query.settings(), query.how
+    nodes = changeable(settings, query.nodes)
     rows: list[ReportRow] = []
     try:
         answers = settled(asyncio.run(_recover(settings, nodes, request, rows, how)))

@@ -28,4 +28,4 @@ def adopt(
 
     For example: `mcpctl adopt web --dry-run`
     """
-    return action.adopt(common.settings(), service, node, common.how, dry_run=dry_run)
+    return action.adopt(common.query(service), node, dry_run=dry_run)

@@ -38,7 +38,7 @@ def purge(
 
     For example: `mcpctl purge web/old --dry-run`
     """
-    return action.purge(common.settings(), target, node, common.how, dry_run=dry_run)
+    return action.purge(common.query(target, node), dry_run=dry_run)
 
 
 def recover(
@@ -55,4 +55,4 @@ def recover(
 
     For example: `mcpctl recover --node rift --dry-run`
     """
-    return action.recover(common.settings(), service, node, common.how, dry_run=dry_run)
+    return action.recover(common.query(service, node), dry_run=dry_run)
