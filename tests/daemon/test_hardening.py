@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from mcpd.rpc.connections import MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PER_PEER, MAX_STREAMS
+from mcpd.rpc.listener import HANDSHAKE_S
 from tests.support.h2_client import PING, SETTINGS, Flood, Raw, connected, frame, resets, rss, sockets, tls_context
 from tests.support.waiting import free_port, until
 
@@ -25,7 +26,8 @@ WHO_AM_I = "/mcp.v1.AgentService/WhoAmI"
 HEALTH = "/grpc.health.v1.Health/"
 CALL_S = 20.0
 # What an operator may have to wait while strangers are at the door.
-SOON_S = 2.0
+# An operator who waited for an idler would wait as long as a handshake may take.
+SOON_S = 0.8 * HANDSHAKE_S
 FLOOD = 500
 FLOOD_CONNECTIONS = int(os.environ.get("MCP_FLOOD_CONNECTIONS", "3"))
 FLOOD_SECONDS = float(os.environ.get("MCP_FLOOD_SECONDS", "3"))

@@ -18,6 +18,7 @@ from grpclib.exceptions import GRPCError
 from textual.pilot import Pilot
 
 from mcpctl.actions.dash.app import Dash
+from mcpctl.actions.dash.service_screen import ServiceScreen
 from mcpctl.config import load
 from mcpctl.errors import CliError
 from protos.mcp import v1
@@ -94,6 +95,18 @@ def test_what_is_silenced_is_marked_and_counted_apart(play: Play, live: LiveAgen
         await sees(pilot, "2 open alerts (1 silenced)", "2 (1 silenced)", "silenced until ")
 
     play(keyboard)
+
+
+def test_news_that_come_while_a_screen_is_being_made_end_nothing(play: Play) -> None:
+    async def keyboard(pilot: Pilot[int]) -> None:
+        await sees(pilot, "rift", "web")
+        app = pilot.app
+        assert isinstance(app, Dash)
+        app.push_screen(ServiceScreen("rift", "web"))
+        app.show_news()
+        await sees(pilot, "web on rift", "api", "worker")
+
+    assert play(keyboard).failure is None
 
 
 def test_a_service_is_looked_into_and_left_again(play: Play, live: LiveAgent, rift: Node) -> None:

@@ -65,14 +65,19 @@ class Dash(App[int]):
         news = self.fleet.news
         while True:
             news.clear()
-            if isinstance(self.screen, LiveScreen):
-                self.screen.show(self.views)
+            self.show_news()
             try:
                 async with asyncio.timeout(_TICK_S):
                     await news.wait()
                 await asyncio.sleep(_BREATH_S)
             except TimeoutError:
                 continue
+
+    def show_news(self) -> None:
+        """Gives the views to the screen that is shown. One that was just pushed has no widgets yet, and asks itself."""
+        screen = self.screen
+        if isinstance(screen, LiveScreen) and screen.is_mounted:
+            screen.show(self.views)
 
     def action_ask_soon(self) -> None:
         self.fleet.ask_soon()
