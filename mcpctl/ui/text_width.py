@@ -72,7 +72,8 @@ def wrapped(text: str, room: int) -> Iterator[str]:
 
 def _broken(line: str, room: int) -> Iterator[str]:
     body = line.lstrip()
-    indent = line[: min(len(line) - len(body), room // 2)]
+    # Beside an indent there is room for the widest of characters, or there is no indent.
+    indent = line[: min(len(line) - len(body), room // 2, max(0, room - 2))]
     room -= len(indent)
     # A character that is wider than the room is on a line of its own.
     while columns(body) > room and len(body) > 1:

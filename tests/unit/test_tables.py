@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpctl.actions import alerts, audit, events, nodes, operations
@@ -122,6 +122,7 @@ def test_no_line_is_wider_than_the_terminal_whatever_is_in_it(rows: list[tuple[s
 
 
 @given(TEXT, st.integers(1, 100))
+@example(" \u31f0", 2)
 def test_wrapping_loses_nothing_but_blanks(text: str, room: int) -> None:
     lines = list(text_width.wrapped(text, room))
     assert "".join("".join(lines).split()) == "".join("".join(map(text_width.one_line, text.split("\n"))).split())
