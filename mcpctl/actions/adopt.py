@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mcpctl.actions.operation_progress import OUTCOME_HEADERS, outcome_cells
 from mcpctl.actions.query import Query
 from mcpctl.config import Node, Settings
 from mcpctl.definitions import definition
@@ -102,8 +103,8 @@ def _the_node(said: Said[AdoptionRow], service: str) -> tuple[Node, AdoptionRow]
 
 
 def _print(settings: Settings, found: AdoptionRow) -> None:
-    cells = [(found.node, found.service, each.component, each.result, each.message) for each in found.outcomes]
-    render.table(("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL"), cells, whole=True)
+    cells = [outcome_cells(found.node, found.service, each) for each in found.outcomes]
+    render.table(OUTCOME_HEADERS, cells, whole=True)
     for each in found.losses:
         render.note(f"mcpctl: a definition cannot express: {each}")
     if found.losses:

@@ -14,7 +14,7 @@ from mcpctl.nodes import client
 from mcpctl.nodes.fanout import ask
 from mcpctl.ui import render
 from mcpctl.ui.cells import LONG_AGO, full_name
-from mcpctl.ui.output import View, listing, structured, table
+from mcpctl.ui.output import View, listing, put, structured, table
 from mcpctl.ui.rows.alerts import AlertRow, SilenceRow, alert_row, silence_row
 from mcpctl.ui.table_layout import Fit
 from protos.mcp import v1
@@ -61,7 +61,7 @@ def ack(query: Query, node: Node, alert: int, note: str) -> int:
 
     row = alert_row(node.name, asyncio.run(command()).alert)
     if query.json:
-        structured(row, query.how, [row])
+        put(query.how, row)
     elif not query.how.quiet:
         render.say(f"alert {row.id} on {row.node} ({row.kind}, {_what(row)}) acknowledged by {row.acked_by}")
     return DONE
@@ -79,7 +79,7 @@ def silence(query: Query, node: Node, until: datetime, reason: str) -> int:
 
     row = silence_row(node.name, asyncio.run(command()).silence)
     if query.json:
-        structured(row, query.how, [row])
+        put(query.how, row)
     elif not query.how.quiet:
         render.say(f"alerts of {_what(row)} on {row.node} silenced until {render.moment(row.until)}")
     return DONE

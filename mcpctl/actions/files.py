@@ -23,7 +23,7 @@ from mcpctl.nodes.transfer.local import PERMISSIONS, Landing, Printing, Source, 
 from mcpctl.nodes.transfer.remote import Place
 from mcpctl.ui import render
 from mcpctl.ui.meter import Meter
-from mcpctl.ui.output import How, View, listing, structured
+from mcpctl.ui.output import How, View, listing, put
 from mcpctl.ui.rows.files import ComparisonRow, ContentRow, FileRow, MovedRow, TransferRow, file_row, octal
 from protos.mcp import v1
 
@@ -260,7 +260,7 @@ def compare(settings: Settings, node: Node, service: str, path: Path, name: str,
     differs = tuple(each for each in ("size", "sha256", "mode") if getattr(ours, each) != getattr(theirs, each))
     row = ComparisonRow(node.name, service, where, local.readable(path), not differs, differs, ours, theirs)
     if how.structured:
-        structured(row, how, [row])
+        put(how, row)
     elif not how.quiet:
         _print_comparison(row, shown)
     return DONE if row.same else FAILED
@@ -316,7 +316,7 @@ def _transfer_row(
 
 def _conclude(row: TransferRow, what: str, *, how: How) -> None:
     if how.structured:
-        structured(row, how, [row])
+        put(how, row)
     if how.structured or how.quiet:
         return
     count = f"{_count(len(row.files), 'file')}, {_count(row.folders, 'folder')}, " if row.folders else ""

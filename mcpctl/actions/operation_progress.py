@@ -29,6 +29,8 @@ Show = Callable[[ReportRow], None]
 
 # Results that are no success.
 BAD = ("failed", "reverted")
+# Of the table of several services; see `outcome_cells`.
+OUTCOME_HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
 # What a drawing shows changes by itself once a second.
 _TICK_S = 1.0
 
@@ -148,6 +150,11 @@ async def shown(how: How, *, several: bool = False) -> AsyncIterator[Show]:
             screen.finish(told)
     else:
         yield lambda row: _write(row, several)
+
+
+def outcome_cells(node: str, service: str, row: OutcomeRow) -> tuple[str, ...]:
+    """A row under ``OUTCOME_HEADERS``."""
+    return node, service, row.component, row.result, row.message
 
 
 def print_outcomes(rows: Iterable[OutcomeRow], *, quiet: bool = False) -> None:

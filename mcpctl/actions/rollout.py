@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mcpctl.actions.operation_progress import BAD
+from mcpctl.actions.operation_progress import BAD, OUTCOME_HEADERS, outcome_cells
 from mcpctl.actions.plan import Wanted
 from mcpctl.config import Node, NodeState, Settings
 from mcpctl.errors import DONE, FAILED, PARTIAL, CliError, UnreachableError
@@ -29,8 +29,6 @@ T = TypeVar("T")
 
 # Asks a node for a change; each outcome is kept as soon as it is known.
 Do = Callable[[AgentServiceStub, Callable[[OutcomeRow], None]], Awaitable[None]]
-
-_HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -127,14 +125,14 @@ def _print(done: Iterable[Done], *, quiet: bool) -> None:
     cells = []
     for each in done:
         job = each.job
-        named = [(job.node.name, job.service, row.component, row.result, row.message) for row in each.outcomes]
+        named = [outcome_cells(job.node.name, job.service, row) for row in each.outcomes]
         if each.error and not each.outcomes:
             said = headline(str(each.error))
             named = [(job.node.name, job.service, job.component, "failed" if each.is_begun else "skipped", said)]
         cells += [row for row in named if not quiet or row[3] in (*BAD, "skipped")]
     if cells:
         # Why something failed is what one came for: it is never cut.
-        render.table(_HEADERS, cells, whole=True)
+        render.table(OUTCOME_HEADERS, cells, whole=True)
     if not quiet:
         render.say(summary(done))
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from mcpctl.actions import relocation
-from mcpctl.actions.operation_progress import BAD, ended_early, follow, is_seen, shown
+from mcpctl.actions.operation_progress import BAD, OUTCOME_HEADERS, ended_early, follow, is_seen, outcome_cells, shown
 from mcpctl.actions.plan import what_happens
 from mcpctl.actions.query import Query
 from mcpctl.config import Node, Settings
@@ -22,8 +22,6 @@ from mcpctl.ui.rows.changes import OutcomeRow, ReportRow, ServiceOutcomeRow, rec
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 from protos.wire import service_spec
-
-_HEADERS = ("NODE", "SERVICE", "COMPONENT", "RESULT", "DETAIL")
 
 
 def sync(settings: Settings, names: tuple[str, ...], how: How, *, dry_run: bool) -> int:
@@ -83,7 +81,7 @@ def recover(query: Query, *, dry_run: bool) -> int:
     finally:
         outcomes = [(each, each.outcome) for each in rows if each.outcome]
         if outcomes and not how.structured and not is_seen(how):
-            cells = [_cells(row.node, row.service, outcome) for row, outcome in outcomes]
+            cells = [outcome_cells(row.node, row.service, outcome) for row, outcome in outcomes]
             _table(cells, quiet=how.quiet)
     return FAILED if any(outcome.result in BAD for _, outcome in outcomes) else answers.status
 
@@ -117,9 +115,9 @@ def _print_services(answers: Answers[list[ServiceOutcomeRow]], how: How) -> list
     else:
         cells = []
         for row in rows:
-            cells += [_cells(row.node, row.service, outcome) for outcome in row.outcomes]
+            cells += [outcome_cells(row.node, row.service, outcome) for outcome in row.outcomes]
             if row.error:
-                cells.append(_cells(row.node, row.service, OutcomeRow("", "failed", row.error)))
+                cells.append(outcome_cells(row.node, row.service, OutcomeRow("", "failed", row.error)))
         _table(cells, quiet=how.quiet)
     return rows
 
@@ -128,7 +126,7 @@ def _table(cells: Iterable[tuple[str, ...]], *, quiet: bool) -> None:
     """``quiet``: only what went wrong."""
     cells = [each for each in cells if each[3] in BAD or not quiet]
     if cells:
-        render.table(_HEADERS, cells, whole=True)
+        render.table(OUTCOME_HEADERS, cells, whole=True)
     elif not quiet:
         render.note("mcpctl: nothing to do")
 
@@ -148,7 +146,3 @@ def _print_pending(rows: Sequence[ServiceOutcomeRow]) -> None:
 
 def _has(rows: Iterable[ServiceOutcomeRow], results: Sequence[str]) -> bool:
     return any(row.error or any(each.result in results for each in row.outcomes) for row in rows)
-
-
-def _cells(node: str, service: str, outcome: OutcomeRow) -> tuple[str, ...]:
-    return node, service, outcome.component, outcome.result, outcome.message

@@ -13,7 +13,7 @@ from mcpctl.actions.query import Query
 from mcpctl.config import Settings, load
 from mcpctl.definitions import targets
 from mcpctl.errors import UsageError
-from mcpctl.ui.output import How, Output, structured
+from mcpctl.ui.output import How, Output
 from protos import grammar
 
 # SQLite's.
@@ -48,10 +48,6 @@ class Common:
     def json(self) -> bool:
         """Whether a program reads it: JSON, or another form of the same."""
         return self.how.structured
-
-    def put(self, row: object) -> None:
-        """Prints the one row that is the answer, for a program."""
-        structured(row, self.how, [row])
 
     def settings(self) -> Settings:
         return load(self.config)
