@@ -27,4 +27,3 @@ PositiveDuration = Annotated[timedelta, Rule(grammar.positive_duration, (str, ti
 Size = Annotated[int, Rule(grammar.size, (str, int))]
 Argument = Annotated[str, checked(grammar.argument)]
 NetworkAddress = Annotated[str, checked(grammar.host_port)]
-Url = Annotated[str, checked(grammar.http_url)]

@@ -61,7 +61,7 @@ def _component_spec(component: Component) -> v1.ComponentSpec:
 
 def service_values(message: v1.ServiceSpec) -> dict[str, Any]:
     """The values as in a definition file, without unset fields."""
-    return _without_none(
+    return without_none(
         name=message.name,
         node=message.node,
         active=message.active,
@@ -70,7 +70,7 @@ def service_values(message: v1.ServiceSpec) -> dict[str, Any]:
 
 
 def _component_values(message: v1.ComponentSpec) -> dict[str, Any]:
-    return _without_none(
+    return without_none(
         name=message.name,
         image=message.image,
         active=message.active,
@@ -97,7 +97,7 @@ def _component_values(message: v1.ComponentSpec) -> dict[str, Any]:
 
 def _health_values(message: v1.Health) -> dict[str, Any]:
     kind = message.is_set
-    return _without_none(
+    return without_none(
         cmd=message.cmd.argv if kind("cmd") else None,
         http=message.http if kind("http") else None,
         tcp=message.tcp if kind("tcp") else None,
@@ -112,5 +112,6 @@ def _duration(message: Any, field: str) -> timedelta | None:
     return getattr(message, field) if message.is_set(field) else None
 
 
-def _without_none(**values: Any) -> dict[str, Any]:
+def without_none(**values: Any) -> dict[str, Any]:
+    """Those of ``values`` that are set."""
     return {key: value for key, value in values.items() if value is not None}

@@ -24,7 +24,7 @@ from protos import naming
 from protos.mcp import v1 as wire
 from protos.program_output import headline
 from protos.spec import Service, examine_service
-from protos.wire import service_spec, service_values
+from protos.wire import service_spec, service_values, without_none
 
 M = TypeVar("M", bound=Message)
 
@@ -75,10 +75,6 @@ def limit(value: int, default: int) -> int:
 def instant(value: datetime) -> datetime | None:
     """betterproto reads an unset timestamp as 1970."""
     return None if value == _EPOCH else value
-
-
-def _without_none(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 # -- to the wire
@@ -139,9 +135,9 @@ def component_info(view: ComponentView, used: Usage | None = None, *, comparable
             "container_id": container.id,
             "pid": container.pid,
             "exit_code": container.exit_code,
-        } | _without_none(started_at=container.started_at, finished_at=container.finished_at)
+        } | without_none(started_at=container.started_at, finished_at=container.finished_at)
     usage = _usage(used) if used else None
-    return built(wire.ComponentInfo, **fields, **_without_none(observed_at=view.observed_at, usage=usage))
+    return built(wire.ComponentInfo, **fields, **without_none(observed_at=view.observed_at, usage=usage))
 
 
 def _usage(found: Usage) -> wire.Usage:
@@ -201,7 +197,7 @@ def alert_info(record: AlertRecord, silences: Iterable[Silence]) -> wire.AlertIn
         transitions=alert.transitions,
         desired=alert.desired,
         observed=alert.observed,
-        **_without_none(
+        **without_none(
             closed_at=record.closed_at, exit_status=record.exit_status, silenced_until=max(ends, default=None)
         ),
     )
@@ -235,7 +231,7 @@ def adoption(found: Adoption) -> wire.AdoptResponse:
     return wire.AdoptResponse(
         outcomes=[outcome(each) for each in found.outcomes],
         losses=list(found.losses),
-        **_without_none(service=service_spec(found.service) if found.service else None),
+        **without_none(service=service_spec(found.service) if found.service else None),
     )
 
 
@@ -263,7 +259,7 @@ def operation_info(found: OperationRecord) -> wire.OperationInfo:
         step=found.step,
         # The lines behind the first one quote what a container printed.
         message=headline(found.message),
-        **_without_none(ended_at=found.ended_at),
+        **without_none(ended_at=found.ended_at),
     )
 
 
@@ -284,7 +280,7 @@ def audit_info(found: AuditEntry) -> wire.AuditInfo:
 
 def who_am_i(node: str, caller: Caller) -> wire.WhoAmIResponse:
     return wire.WhoAmIResponse(
-        node=node, name=caller.name, role=caller.role.value, **_without_none(expires_at=caller.expires_at)
+        node=node, name=caller.name, role=caller.role.value, **without_none(expires_at=caller.expires_at)
     )
 
 

@@ -19,7 +19,7 @@ from protos.fingerprint import definition_hash
 from protos.mcp import v1 as wire
 from protos.spec import Component
 from tests.support.calls import CALL_S, CONTRACT, LIST_SERVICES, Metadata, status_of
-from tests.support.h2_client import connected
+from tests.support.h2_client import connected, tls_context
 from tests.support.waiting import until
 
 from .conftest import HOST, Daemon, make_daemon
@@ -191,12 +191,6 @@ def test_a_broken_token_file_lets_nobody_in_until_it_is_mended(node: Daemon) -> 
 # ------------------------------------------------------------------------------------------------ TLS
 
 
-def tls(daemon: Daemon) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=daemon.ca)
-    context.set_alpn_protocols(["h2"])
-    return context
-
-
 @pytest.fixture
 def connection(daemon: Daemon) -> Iterator[socket.socket]:
     with socket.create_connection((HOST, daemon.port), timeout=CALL_S) as opened:
@@ -204,13 +198,13 @@ def connection(daemon: Daemon) -> Iterator[socket.socket]:
 
 
 def test_a_client_with_the_ca_gets_tls_1_3_and_http_2(daemon: Daemon, connection: socket.socket) -> None:
-    with tls(daemon).wrap_socket(connection, server_hostname=HOST) as secured:
+    with tls_context(daemon).wrap_socket(connection, server_hostname=HOST) as secured:
         assert secured.version() == "TLSv1.3"
         assert secured.selected_alpn_protocol() == "h2"
 
 
 def test_a_client_that_knows_only_tls_1_2_is_refused(daemon: Daemon, connection: socket.socket) -> None:
-    context = tls(daemon)
+    context = tls_context(daemon)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     # An alert, or a connection that just ends.
     with pytest.raises(OSError) as raised:
@@ -239,7 +233,7 @@ def test_a_client_that_trusts_another_ca_refuses_the_daemon(
     other = make_daemon(tmp_path_factory.mktemp("other") / "node")
     with pytest.raises(ssl.SSLCertVerificationError):
         with socket.create_connection((HOST, daemon.port), timeout=CALL_S) as opened:
-            tls(other).wrap_socket(opened, server_hostname=HOST)
+            tls_context(other).wrap_socket(opened, server_hostname=HOST)
     config = other.folder / "mcp.toml"
     config.write_text(config.read_text().replace(other.address, daemon.address))
     refused = other.mcpctl("list")

@@ -9,25 +9,19 @@ import stat
 import subprocess
 import time
 import tomllib
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from mcpd.identity.mcias import CACHE_S
 from tests.podman.node import DEMO, Node, is_alive, run, running
+from tests.support.demo_service import answer
 from tests.support.mcias_process import Mcias
 from tests.support.waiting import free_port, until
 
 # What a few calls more than the last good one take.
 WATCH_S = 10.0
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
-
-
-def answer(port: int) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as response:
-        text: str = response.read().decode().strip()
-        return text
 
 
 def traces(folder: Path) -> list[str]:

@@ -18,7 +18,6 @@ from hpack import Encoder
 from tests.daemon.conftest import Daemon
 
 ANSWER_S = 20.0
-_Headers = list[tuple[str, str]]
 
 
 def tls_context(daemon: Daemon) -> ssl.SSLContext:

@@ -103,9 +103,6 @@ class Answer(msgspec.Struct, frozen=True):
     body: object = None
 
 
-LIES = Answer(200, {"valid": "yes", "token": 7, "sub": [], "username": 5, "roles": "admin", "expires_at": {}})
-
-
 class Failed(Exception):
     def __init__(self, status: int, error: str) -> None:
         super().__init__(error)
