@@ -12,6 +12,7 @@ from mcpd.identity.mcias import CACHE_S, RENEW_S, Mcias
 from tests.support import mcias_process
 from tests.support.clock import Clock
 from tests.support.mcias_client import VALIDATE, now
+from tests.support.waiting import until
 
 
 async def test_what_was_asked_is_known_for_the_cache_time_and_no_longer(
@@ -91,9 +92,10 @@ async def test_nothing_is_remembered_past_the_tokens_own_end(server: mcias_proce
 async def test_an_answer_is_as_old_as_its_question(server: mcias_process.Mcias, asked: Mcias, clock: Clock) -> None:
     token = server.token("operator")
     server.mood("slow 0.3")
+    before = server.requests(VALIDATE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asked.caller, token, now())
-        await trio.sleep(0.1)
+        await trio.to_thread.run_sync(until, lambda: server.requests(VALIDATE) > before)
         clock.now += CACHE_S
     assert asked.known(token, now()) is None
 

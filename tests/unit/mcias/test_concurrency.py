@@ -83,6 +83,7 @@ async def test_never_are_too_many_requests_under_way(server: mcias_process.Mcias
 
 async def test_who_waits_at_the_shutdown_is_told_so(server: mcias_process.Mcias) -> None:
     server.mood("slow 5")
+    before = server.requests(VALIDATE)
 
     async def ask(connected: Mcias) -> None:
         with pytest.raises(UnavailableError, match="shutting down"):
@@ -91,4 +92,4 @@ async def test_who_waits_at_the_shutdown_is_told_so(server: mcias_process.Mcias)
     async with trio.open_nursery() as outer:
         async with Mcias.connect(server.url, server.ca) as connected:
             outer.start_soon(ask, connected)
-            await trio.sleep(0.1)
+            await trio.to_thread.run_sync(until, lambda: server.requests(VALIDATE) > before)
