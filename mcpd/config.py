@@ -15,7 +15,7 @@ import msgspec
 from mcpd.errors import ConfigError
 from protos import grammar, validation
 from protos.fields import Duration, FilePath, Name, PositiveDuration, Size
-from protos.spec import Heal
+from protos.parts import Heal
 from protos.validation import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).

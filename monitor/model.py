@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
-from protos.spec import Heal
+from protos.parts import Heal
 
 
 class Desired(StrEnum):

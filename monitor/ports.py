@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Sighting, SourceState, Wanted
-from protos.spec import Health
+from protos.parts import Health
 
 
 class OutsideError(Exception):

@@ -11,7 +11,7 @@ import trio
 
 from monitor.ports import Executor
 from protos import grammar, program_output
-from protos.spec import Health
+from protos.parts import Health
 
 # Enough of a probe's output to know what it complained of.
 _MAX_WORDS = 300

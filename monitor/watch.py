@@ -36,7 +36,7 @@ from monitor.sources.resync import Resync
 from monitor.sources.tasks import Tasks
 from monitor.state import Change, Key, State, key_of
 from monitor.writer import Writer
-from protos.spec import Health
+from protos.parts import Health
 
 # More than every container of a node changing at once; a source that meets a full channel waits.
 _CHANNEL_SIZE = 10_000

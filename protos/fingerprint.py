@@ -7,13 +7,26 @@ import hashlib
 
 import msgspec
 
+from protos.parts import Resources
 from protos.spec import Component
 
 # Part of the hash: raise it when the same declaration starts to create a different container.
 _SCHEME = "1"
 
-# Fields that only mcpd uses: changing them never recreates a container.
-_NOT_OF_THE_CONTAINER = ("name", "active", "depends_on", "settle", "heal", "health")
+# Fields that only mcpd, or mcpctl, uses: changing them never recreates a container.
+_NOT_OF_THE_CONTAINER = frozenset(
+    {"name", "active", "oneshot", "depends_on", "settle", "heal", "health", "pull", "build", "env_file"}
+)
+# These are in the hash whatever they are; every later one only when it says something. So the hash of a definition
+# without it stays as it was, and an upgrade recreates nothing.
+_ALWAYS: dict[type[msgspec.Struct], frozenset[str]] = {
+    Component: frozenset(
+        {"image", "network", "user", "restart", "ports", "volumes", "cmd", "env", "secrets", "stop_timeout"}
+        | {"resources"}
+    ),
+    # What has its default, and is the same object, msgspec leaves out.
+    Resources: frozenset({"memory", "cpus", "pids"}),
+}
 
 
 def spec_hash(component: Component) -> str:
@@ -21,10 +34,23 @@ def spec_hash(component: Component) -> str:
 
     Equal when a running container would not differ from what the definition asks for.
     """
-    fields = {
-        name: getattr(component, name) for name in component.__struct_fields__ if name not in _NOT_OF_THE_CONTAINER
-    }
+    fields = _hashed(component)
+    later = _later(component.resources)
+    first = Resources(**{name: getattr(component.resources, name) for name in _ALWAYS[Resources]})
+    fields["resources"] = {**msgspec.to_builtins(first), **later}
     return _short([_SCHEME, fields])
+
+
+def _hashed(component: Component) -> dict[str, object]:
+    fields = {name: getattr(component, name) for name in _ALWAYS[Component]}
+    return {**fields, **_later(component)}
+
+
+def _later(struct: msgspec.Struct) -> dict[str, object]:
+    """What it says in fields that came after the first version of the hash."""
+    of = type(struct)
+    said = _declared(struct)
+    return {name: value for name, value in said.items() if name not in _ALWAYS[of] | _NOT_OF_THE_CONTAINER}
 
 
 def definition_hash(component: Component) -> str:
@@ -38,15 +64,26 @@ def definition_hash(component: Component) -> str:
 
 def _declared(struct: msgspec.Struct) -> dict[str, object]:
     """The fields that differ from their defaults. `omit_defaults` would not do: it compares by identity, not value."""
-    defaults = _defaults(type(struct))
+    of = type(struct)
     values = {name: getattr(struct, name) for name in struct.__struct_fields__}
-    said = {name: value for name, value in values.items() if value != defaults[name]}
-    return {name: _declared(value) if isinstance(value, msgspec.Struct) else value for name, value in said.items()}
+    said = {name: value for name, value in values.items() if value != default_of(of, name)}
+    return {name: _declared_value(value) for name, value in said.items()}
+
+
+def _declared_value(value: object) -> object:
+    if isinstance(value, msgspec.Struct):
+        return _declared(value)
+    return [_declared_value(each) for each in value] if isinstance(value, tuple) else value
+
+
+@functools.cache
+def default_of(of: type[msgspec.Struct], field: str) -> object:
+    """A field's default; of a required field a value that equals nothing."""
+    return _defaults(of)[field]
 
 
 @functools.cache
 def _defaults(of: type[msgspec.Struct]) -> dict[str, object]:
-    """The defaults by field; a required field has a value that equals nothing."""
     return {
         each.name: each.default_factory() if each.default_factory is not msgspec.NODEFAULT else each.default
         for each in msgspec.structs.fields(of)

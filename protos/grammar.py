@@ -22,9 +22,16 @@ VOLUME_OPTIONS = frozenset(
     | {"private", "rprivate", "shared", "rshared", "slave", "rslave", "copy", "nocopy", "idmap"}
 )
 
+_RANGE = r"(?P<{0}>[0-9]{{1,5}})(?:-(?P<{0}_last>[0-9]{{1,5}}))?"
 _PORT = re.compile(
-    r"(?:(?P<ip>\[[^\]]+\]|[0-9.]+):)?(?P<host>[0-9]{1,5}):(?P<container>[0-9]{1,5})(?:/(?P<protocol>tcp|udp))?"
+    r"(?:(?:(?P<ip>\[[^\]]+\]|[0-9.]+):)?(?:"
+    + _RANGE.format("host")
+    + r")?:)?"
+    + _RANGE.format("container")
+    + r"(?:/(?P<protocol>tcp|udp|sctp))?"
 )
+# As many as a range may have: each is a rule of the firewall, or a process that listens.
+MAX_PORT_RANGE = 1000
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _RESTART = re.compile(r"(?P<policy>no|on-failure|unless-stopped|always)(:(?P<tries>[0-9]{1,9}))?")
@@ -44,21 +51,27 @@ _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
 class Port(NamedTuple):
-    """A published port; ``host_ip`` is empty when every address of the node publishes it."""
+    """``length`` published ports, from ``host`` and ``container`` on.
+
+    ``host`` 0: podman chooses one. ``host_ip`` is empty when every address of the node publishes it.
+    """
 
     host_ip: str
     host: int
     container: int
     protocol: str
+    length: int = 1
 
     def overlaps(self, other: Port) -> bool:
         """Whether the two cannot both be published on one node."""
         one_address = self.host_ip == other.host_ip or {self.host_ip, other.host_ip} & _EVERY_ADDRESS
-        return bool(one_address) and (self.host, self.protocol) == (other.host, other.protocol)
+        if not one_address or self.protocol != other.protocol or not self.host or not other.host:
+            return False
+        return self.host < other.host + other.length and other.host < self.host + self.length
 
 
 class Volume(NamedTuple):
-    """A bind mount (``source`` is an absolute path) or a named volume."""
+    """A bind mount (``source`` is an absolute path), a named volume, or an anonymous one (``source`` is empty)."""
 
     source: str
     target: str
@@ -78,76 +91,102 @@ class Restart(NamedTuple):
 
 def name(text: str) -> str:
     if not naming.is_name(text):
-        raise ValueError(f"{_shown(text)} is not a name: {naming.NAME_RULE}")
+        raise ValueError(f"{quoted(text)} is not a name: {naming.NAME_RULE}")
     return text
 
 
 def image(text: str) -> str:
     if not naming.is_image_reference(text):
-        raise ValueError(f"{_shown(text)} is not an image reference: [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]")
+        raise ValueError(f"{quoted(text)} is not an image reference: [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]")
     return text
 
 
 def port(text: str) -> Port:
     match = _PORT.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{_shown(text)} is not a port mapping: [IP:]HOST:CONTAINER[/tcp|/udp]")
-    for number in (match["host"], match["container"]):
+    if match is None or text.startswith(":"):
+        raise ValueError(f"{quoted(text)} is not a port mapping: [[IP:][HOST]:]CONTAINER[/tcp|/udp|/sctp], or ranges")
+    for number in filter(None, match.group("host", "host_last", "container", "container_last")):
         if not 1 <= int(number) <= MAX_PORT:
-            raise ValueError(f"{_shown(text)} has port {number}; a port is 1 to {MAX_PORT}")
+            raise ValueError(f"{quoted(text)} has port {number}; a port is 1 to {MAX_PORT}")
     host_ip = (match["ip"] or "").strip("[]")
     if host_ip:
         try:
             ipaddress.ip_address(host_ip)
         except ValueError:
-            raise ValueError(f"{_shown(text)} publishes on {host_ip!r}, which is not an IP address") from None
-    return Port(host_ip, int(match["host"]), int(match["container"]), match["protocol"] or "tcp")
+            raise ValueError(f"{quoted(text)} publishes on {host_ip!r}, which is not an IP address") from None
+    count = _length(match, "container", text)
+    if match["host"] and _length(match, "host", text) != count:
+        raise ValueError(f"{quoted(text)} maps ranges of ports of different lengths")
+    return Port(host_ip, int(match["host"] or 0), int(match["container"]), match["protocol"] or "tcp", count)
+
+
+def _length(match: re.Match[str], part: str, text: str) -> int:
+    count = int(match[f"{part}_last"] or match[part]) - int(match[part]) + 1
+    if not 1 <= count <= MAX_PORT_RANGE:
+        raise ValueError(f"{quoted(text)} has a range of {count} ports; a range has 1 to {MAX_PORT_RANGE}")
+    return count
 
 
 def volume(text: str) -> Volume:
+    """``SOURCE:TARGET[:OPTIONS]``, or ``TARGET`` alone for an anonymous volume."""
     source, *rest = text.split(":")
-    if not 1 <= len(rest) <= 2 or "\0" in text:
-        raise ValueError(f"{_shown(text)} is not a volume: SOURCE:TARGET[:OPTIONS], say /srv/web:/data:ro")
+    if len(rest) > 2 or "\0" in text:
+        raise ValueError(f"{quoted(text)} is not a volume: SOURCE:TARGET[:OPTIONS], say /srv/web:/data:ro")
+    if not rest:
+        source, rest = "", [source]
     target = rest[0]
     if not target.startswith("/"):
-        raise ValueError(f"{_shown(text)} mounts at {target!r}, which is not an absolute path")
-    if not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
-        raise ValueError(f"{_shown(text)} mounts {source!r}, neither an absolute path nor a volume's name")
+        raise ValueError(f"{quoted(text)} mounts at {quoted(target)}, which is not an absolute path")
+    if rest != [text] and not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
+        raise ValueError(f"{quoted(text)} mounts {quoted(source)}, neither an absolute path nor a volume's name")
     options = tuple(rest[1].split(",")) if len(rest) == 2 else ()
     for option in options:
         if option not in VOLUME_OPTIONS:
-            raise ValueError(f"{_shown(text)} has option {option!r}; known are {' '.join(sorted(VOLUME_OPTIONS))}")
+            raise ValueError(f"{quoted(text)} has option {option!r}; known are {' '.join(sorted(VOLUME_OPTIONS))}")
     return Volume(source, target, options)
+
+
+def volume_option(text: str) -> str:
+    if text not in VOLUME_OPTIONS:
+        raise ValueError(f"{quoted(text)} is not a volume's option; known are {' '.join(sorted(VOLUME_OPTIONS))}")
+    return text
+
+
+def volume_source(text: str) -> str:
+    if not text.startswith("/") and not _VOLUME_NAME.fullmatch(text):
+        raise ValueError(f"{quoted(text)} is neither an absolute path nor a volume's name")
+    return text
 
 
 def user(text: str) -> str:
     if not _USER.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not a user: USER[:GROUP], names or numbers")
+        raise ValueError(f"{quoted(text)} is not a user: USER[:GROUP], names or numbers")
     return text
 
 
 def restart(text: str) -> Restart:
     match = _RESTART.fullmatch(text)
     if match is None or (match["tries"] and match["policy"] != "on-failure"):
-        raise ValueError(f"{_shown(text)} is not a restart policy: no, on-failure[:N], unless-stopped or always")
+        raise ValueError(f"{quoted(text)} is not a restart policy: no, on-failure[:N], unless-stopped or always")
     return Restart(match["policy"], int(match["tries"] or 0))
-
-
-def network(text: str) -> str:
-    if not _VOLUME_NAME.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not a network: a podman network's name, host or none")
-    return text
 
 
 def secret(text: str) -> str:
     if not _VOLUME_NAME.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not a podman secret's name")
+        raise ValueError(f"{quoted(text)} is not a podman secret's name")
+    return text
+
+
+def path_or_name(text: str) -> str:
+    """An absolute path, or a file's bare name."""
+    if not text or "\0" in text or (not text.startswith("/") and "/" in text) or text in (".", ".."):
+        raise ValueError(f"{quoted(text)} is neither an absolute path nor a file's name")
     return text
 
 
 def env_name(text: str) -> str:
     if not text or "=" in text or "\0" in text or text != text.strip():
-        raise ValueError(f"{_shown(text)} is not the name of an environment variable")
+        raise ValueError(f"{quoted(text)} is not the name of an environment variable")
     return text
 
 
@@ -156,6 +195,13 @@ def argument(text: str) -> str:
     if "\0" in text:
         raise ValueError("holds a NUL character, which cannot be passed to a program")
     return text
+
+
+def word(text: str) -> str:
+    """An argument that is not empty."""
+    if not text:
+        raise ValueError("is empty")
+    return argument(text)
 
 
 def duration(value: str | timedelta) -> timedelta:
@@ -167,16 +213,16 @@ def duration(value: str | timedelta) -> timedelta:
         seconds = math.fsum(float(number) * _SECONDS[unit] for number, unit in parts)
         total = timedelta(seconds=min(seconds, _LONGEST.total_seconds() + 1))
     else:
-        raise ValueError(f"{_shown(value)} is not a duration: a number and ms, s, m, h or d, say 30s or 1m30s")
+        raise ValueError(f"{quoted(value)} is not a duration: a number and ms, s, m, h or d, say 30s or 1m30s")
     if not timedelta(0) <= total <= _LONGEST:
-        raise ValueError(f"{_shown(str(value))} is out of range: a duration is 0 to {_LONGEST.days} days")
+        raise ValueError(f"{quoted(str(value))} is out of range: a duration is 0 to {_LONGEST.days} days")
     return total
 
 
 def positive_duration(value: str | timedelta) -> timedelta:
     total = duration(value)
     if not total:
-        raise ValueError(f"{_shown(str(value))} must be longer than zero")
+        raise ValueError(f"{quoted(str(value))} must be longer than zero")
     return total
 
 
@@ -187,15 +233,15 @@ def size(value: str | int) -> int:
     elif match := _SIZE.fullmatch(value):
         total = int(min(float(match[1]) * _BYTES[match[2]], 2.0**63))
     else:
-        raise ValueError(f"{_shown(value)} is not a size: a number and B, kB, MB, GB, KiB, MiB or GiB, say 256MiB")
+        raise ValueError(f"{quoted(value)} is not a size: a number and B, kB, MB, GB, KiB, MiB or GiB, say 256MiB")
     if not 0 <= total <= _LARGEST:
-        raise ValueError(f"{_shown(str(value))} is out of range for a size")
+        raise ValueError(f"{quoted(str(value))} is out of range for a size")
     return total
 
 
 def http_url(text: str) -> str:
     if not _URL.fullmatch(text):
-        raise ValueError(f"{_shown(text)} is not a URL: http://HOST[:PORT]/PATH")
+        raise ValueError(f"{quoted(text)} is not a URL: http://HOST[:PORT]/PATH")
     return text
 
 
@@ -204,12 +250,12 @@ def host_port(text: str) -> tuple[str, int]:
     host, colon, digits = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if not colon or not bare or (":" in bare and bare == host) or any(c.isspace() for c in text):
-        raise ValueError(f"{_shown(text)} is not an address: HOST:PORT, or [IPv6]:PORT")
+        raise ValueError(f"{quoted(text)} is not an address: HOST:PORT, or [IPv6]:PORT")
     if not re.fullmatch(r"[0-9]{1,5}", digits) or not 1 <= int(digits) <= MAX_PORT:
-        raise ValueError(f"{_shown(text)} has port {digits[:8]!r}; a port is 1 to {MAX_PORT}")
+        raise ValueError(f"{quoted(text)} has port {digits[:8]!r}; a port is 1 to {MAX_PORT}")
     return bare, int(digits)
 
 
-def _shown(text: str) -> str:
+def quoted(text: str) -> str:
     """``text`` quoted for an error message, cut where it is longer than a line."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -10,6 +10,11 @@ NAME_RULE = "lower-case letters, digits and inner hyphens, 63 characters at most
 # A DNS label (RFC 1123), so that a name can become a host name in a podman network.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
+# podman-run(1), --network: modes, and the name of its default network.
+_TAKEN_BY_PODMAN = frozenset(
+    {"bridge", "container", "default", "host", "none", "ns", "pasta", "podman", "private", "slirp4netns"}
+)
+
 # The grammar of the distribution project's reference package, which podman follows.
 _HOST_PART = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = rf"(?:\[[0-9a-fA-F:]+\]|{_HOST_PART}(?:\.{_HOST_PART})*)(?::[0-9]{{1,5}})?"
@@ -39,6 +44,11 @@ def container_name(service: str, component: str, components: Collection[str]) ->
     if component == service and len(components) == 1:
         return service
     return f"{service}-{component}"
+
+
+def own_network(service: str) -> str:
+    """The podman network of a service's own: called like the service, unless that word means something to podman."""
+    return f"{service}-net" if service in _TAKEN_BY_PODMAN else service
 
 
 def is_image_reference(text: str) -> bool:

@@ -1,54 +1,40 @@
 """The definition of a service: frozen types that both ends share, each field with its rule.
 
 `mcpctl` reads them from definition files, `mcpd` from requests; both check them here, so that neither trusts the
-other. Field order is the order in which a definition file lists them.
+other. Field order is the order in which a definition file lists them. The tables in it are in `protos.parts`; what
+fields of one service may not say together is in `protos.agreement`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-from protos import grammar, naming
-from protos.fields import Argument, Duration, Image, Name, PositiveDuration, Size
+from protos import agreement, grammar, naming, podman_notation
+from protos.fields import Argument, Duration, Image, InsidePath, Labels, Name, Resource, Size, pairs
+from protos.parts import (
+    Build,
+    ConfigFile,
+    Heal,
+    Health,
+    Log,
+    Mount,
+    Network,
+    NetworkDeclaration,
+    Pull,
+    Resources,
+    Secret,
+    Volume,
+)
 from protos.validation import Problem, Rule, checked, examine
 
 # As in podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
 # A deploy locks its service while it watches it, so it must end.
 MAX_SETTLE = timedelta(minutes=10)
-# More components than any hand-written service has; bounds the work that one request can ask for.
-MAX_COMPONENTS = 200
-
-
-class Heal(StrEnum):
-    """What mcpd does on its own about a component that should run but is down or unhealthy."""
-
-    ALERT = "alert"
-    RESTART = "restart"
-
-
-def _count(value: int) -> int:
-    if not 0 <= value <= 2**31 - 1:
-        raise ValueError(f"{value} is out of range: 0 to {2**31 - 1}")
-    return value
-
-
-def _cpus(value: float) -> float:
-    # Below a hundredth of a CPU the kernel's quota would round to zero.
-    if value and not 0.01 <= value <= 4096:
-        raise ValueError(f"{value} is out of range: a number of CPUs, 0.01 to 4096, or 0 for no limit")
-    return float(value)
-
-
-def _retries(value: int) -> int:
-    if not 1 <= value <= 1000:
-        raise ValueError(f"{value} is out of range: 1 to 1000")
-    return value
 
 
 def _settle(value: str | timedelta) -> timedelta:
@@ -58,42 +44,11 @@ def _settle(value: str | timedelta) -> timedelta:
     return total
 
 
-class Resources(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Limits; 0 means none.
-
-    ``memory``: the most that all processes of the container may use together; above that, the kernel kills one.
-    ``cpus``: how many of the node's CPUs it may use, 0.01 to 4096.
-    ``pids``: how many processes and threads it may have.
-    """
-
-    memory: Size = 0
-    cpus: Annotated[float, Rule(_cpus, (float, int))] = 0.0
-    pids: Annotated[int, Rule(_count, (int,))] = 0
-
-
-class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A probe: exactly one of cmd, http and tcp. Without a probe, a running container is healthy.
-
-    ``cmd``: a program that podman runs inside the container; exit status 0 is healthy.
-    ``http``: the URL that mcpd requests from the node; a status below 400 is healthy.
-    ``tcp``: the address that mcpd dials from the node; a connection is healthy.
-    ``interval``: the time from one probe to the next.
-    ``timeout``: how long one probe may take.
-    ``retries``: how many consecutive failures make the container unhealthy, 1 to 1000.
-    ``start_period``: how long failures do not count after a start.
-    """
-
-    cmd: tuple[Argument, ...] = ()
-    http: Annotated[str, checked(grammar.http_url)] | None = None
-    tcp: Annotated[str, checked(grammar.host_port)] | None = None
-    interval: PositiveDuration = timedelta(seconds=30)
-    timeout: PositiveDuration = timedelta(seconds=5)
-    retries: Annotated[int, Rule(_retries, (int,))] = 3
-    start_period: Duration = timedelta(0)
-
-
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One container, as declared. Strings have podman's own notation, checked by `protos.grammar`.
+    """One container, as declared. Keys are podman-run(1)'s long options, in the plural where they are lists or tables.
+
+    Components of a service find each other by their names: one that names no network joins the service's own, which is
+    called like the service.
 
     `heal = "restart"` makes mcpd start a container that should run and has ended, and restart one that is unhealthy:
     its probe has failed `retries` times after the start period, and still fails after the node's `drift_grace`. mcpd
@@ -105,46 +60,158 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     container with a probe is up when it is healthy; one without a probe must stay up for 0.5s, or for 20ms if there was
     no container before.
 
+    `oneshot = true` is for a program that does its work and ends, say a migration. Components that depend on it wait
+    until it has exited with status 0; any other status fails the deploy. It runs again in every deploy that changes
+    something of its service, and never by itself.
+
     ``name``: the container is called SERVICE-NAME, or just SERVICE if the only component has the service's name.
     ``image``: the image that it runs. The tag is the component's version.
+    ``pull``: when the image is pulled for a new container: `missing`, `newer`, `always` or `never`.
+    ``platform``: the image's platform, ``linux/arm64``. Default: the node's.
     ``active``: whether it should run when its service should.
-    ``network``: a podman network, `host` or `none`. Default: podman's.
-    ``user``: the user that it runs as, in the container's own ids. Default: the image's.
-    ``restart``: podman's restart policy, which podman applies by itself when the container ends.
-    ``ports``: the ports that it publishes on the node.
-    ``volumes``: the folders of the node and the named volumes that it mounts.
+    ``oneshot``: true: it runs to its end.
+    ``entrypoint``: the program that the container starts; an empty list for none. Default: the image's.
     ``cmd``: its arguments. Default: the image's.
+    ``workdir``: the folder in the container that it starts in. Default: the image's.
+    ``user``: the user that it runs as, in the container's own ids. Default: the image's.
+    ``group_add``: more groups of that user; `keep-groups` for those of mcpd's user.
     ``env``: environment variables, in addition to the image's.
-    ``secrets``: the names of podman secrets; their values never pass through mcp.
-    ``depends_on``: components of this service that must be started and healthy before it.
-    ``stop_timeout``: the time from SIGTERM to SIGKILL.
+    ``env_file``: files with environment variables beside the definition, in Docker Compose's notation; `env` wins.
+    ``secrets``: podman secrets, each a file in /run/secrets unless more is said.
+    ``configs``: text files that are part of the definition.
+    ``hostname``: the container's own host name. Default: podman's, the start of its id.
+    ``network``: the network that it joins: a podman network, `host`, `none` or `component:NAME`.
+    ``networks``: several networks, or one with more than its name. Default: the service's own.
+    ``ports``: the ports that it publishes on the node.
+    ``add_hosts``: more lines of its /etc/hosts, ``NAME:IP``; `host-gateway` stands for the node's address.
+    ``dns``: the name servers that it asks. Default: podman's.
+    ``dns_search``: the domains that it searches.
+    ``dns_options``: options of its resolv.conf(5).
+    ``volumes``: the folders of the node and the volumes that it mounts.
+    ``tmpfs``: file systems in memory that it mounts.
+    ``read_only``: true: its root file system is read-only; /run, /tmp and /var/tmp are in memory.
+    ``shm_size``: the size of its /dev/shm. Default: podman's, 65536kB.
+    ``devices``: devices of the node, and those of the Container Device Interface: ``nvidia.com/gpu=all``.
+    ``init``: true: podman's init is its first process, forwards signals and reaps processes.
+    ``tty``: true: it has a terminal.
+    ``interactive``: true: its standard input stays open.
+    ``stop_signal``: the signal that ends it. Default: the image's, or SIGTERM.
+    ``stop_timeout``: the time from that signal to SIGKILL.
+    ``restart``: podman's restart policy, which podman applies by itself when the container ends.
+    ``labels``: labels of the container; those that begin with `mcp.` are mcp's own.
+    ``annotations``: annotations of the container, for its runtime.
+    ``userns``: its user namespace: `host`, `keep-id`, `auto` or `nomap`. Default: podman's.
+    ``pid``: its PID namespace: `host`, `private` or `component:NAME`. Default: private.
+    ``ipc``: its IPC namespace: `host`, `none`, `private`, `shareable` or `component:NAME`. Default: podman's.
+    ``cap_add``: capabilities that it has besides podman's default ones, ``NET_ADMIN``.
+    ``cap_drop``: capabilities that it does not have, ``ALL``.
+    ``privileged``: true: it has every capability and device, and no confinement.
+    ``security_opt``: options of its confinement, ``no-new-privileges``, ``seccomp=unconfined``.
+    ``ulimits``: limits of its processes (setrlimit(2)), ``nofile = "4096:8192"``.
+    ``sysctls``: kernel settings of its namespaces, ``"net.core.somaxconn" = "1024"``.
+    ``depends_on``: components of this service that must be up before it: started, healthy, or done if oneshot.
     ``settle``: how long it must stay up to count as started, 10m at most; with a probe it must also be healthy.
     ``heal``: what mcpd does when it should run but has ended or is unhealthy. Default: the node's `heal`.
+    ``build``: how its image is built.
     ``health``: its probe.
     ``resources``: its limits.
+    ``log``: where what it prints goes.
     """
 
     name: Name
     image: Image
+    pull: Pull = Pull.MISSING
+    platform: Annotated[str, checked(podman_notation.platform)] | None = None
     active: bool = True
-    network: Annotated[str, checked(grammar.network)] | None = None
-    user: Annotated[str, checked(grammar.user)] | None = None
-    restart: Annotated[str, checked(grammar.restart)] = "no"
-    ports: tuple[Annotated[str, checked(grammar.port)], ...] = ()
-    volumes: tuple[Annotated[str, checked(grammar.volume)], ...] = ()
+    oneshot: bool = False
+    entrypoint: tuple[Argument, ...] | None = None
     cmd: tuple[Argument, ...] = ()
+    workdir: InsidePath | None = None
+    user: Annotated[str, checked(grammar.user)] | None = None
+    group_add: tuple[Annotated[str, checked(podman_notation.group)], ...] = ()
     env: Mapping[Annotated[str, checked(grammar.env_name)], Argument] = {}
-    secrets: tuple[Annotated[str, checked(grammar.secret)], ...] = ()
-    depends_on: tuple[Name, ...] = ()
+    env_file: tuple[Argument, ...] = ()
+    secrets: tuple[Annotated[str, checked(grammar.secret)] | Secret, ...] = ()
+    configs: tuple[ConfigFile, ...] = ()
+    hostname: Annotated[str, checked(podman_notation.host_name)] | None = None
+    network: Annotated[str, checked(podman_notation.network_of_component)] | None = None
+    networks: tuple[Resource | Network, ...] = ()
+    ports: tuple[Annotated[str, checked(grammar.port)], ...] = ()
+    add_hosts: tuple[Annotated[str, checked(podman_notation.added_host)], ...] = ()
+    dns: tuple[Annotated[str, checked(podman_notation.dns_server)], ...] = ()
+    dns_search: tuple[Annotated[str, checked(podman_notation.dns_domain)], ...] = ()
+    dns_options: tuple[Annotated[str, checked(podman_notation.dns_option)], ...] = ()
+    volumes: tuple[Annotated[str, checked(grammar.volume)] | Mount, ...] = ()
+    tmpfs: tuple[Annotated[str, checked(podman_notation.tmpfs)], ...] = ()
+    read_only: bool = False
+    shm_size: Size = 0
+    devices: tuple[Annotated[str, checked(podman_notation.device)], ...] = ()
+    init: bool = False
+    tty: bool = False
+    interactive: bool = False
+    stop_signal: Annotated[str, checked(podman_notation.signal)] | None = None
     stop_timeout: Duration = DEFAULT_STOP_TIMEOUT
+    restart: Annotated[str, checked(grammar.restart)] = "no"
+    labels: Labels = {}
+    annotations: Labels = {}
+    userns: Annotated[str, checked(podman_notation.user_namespace)] | None = None
+    pid: Annotated[str, checked(podman_notation.process_namespace)] | None = None
+    ipc: Annotated[str, checked(podman_notation.ipc_namespace)] | None = None
+    cap_add: tuple[Annotated[str, checked(podman_notation.capability)], ...] = ()
+    cap_drop: tuple[Annotated[str, checked(podman_notation.capability)], ...] = ()
+    privileged: bool = False
+    security_opt: tuple[Annotated[str, checked(podman_notation.security_option)], ...] = ()
+    ulimits: Annotated[Mapping[str, str], pairs(podman_notation.ulimit_name, podman_notation.ulimit)] = {}
+    sysctls: Annotated[Mapping[str, str], pairs(podman_notation.sysctl_name, grammar.argument)] = {}
+    depends_on: tuple[Name, ...] = ()
     settle: Annotated[timedelta, Rule(_settle, (str, timedelta))] | None = None
     heal: Heal | None = None
+    build: Build | None = None
     health: Health | None = None
     resources: Resources = Resources()
+    log: Log = Log()
 
     @property
     def version(self) -> str:
         return naming.version(self.image)
+
+    @property
+    def probe(self) -> Health | None:
+        """The probe that it declares; an image's own is not known here."""
+        return None if self.health is None or self.health.disable or self.oneshot else self.health
+
+    @property
+    def mounts(self) -> tuple[Mount, ...]:
+        return tuple(map(Mount.of, self.volumes))
+
+    @property
+    def secret_list(self) -> tuple[Secret, ...]:
+        return tuple(map(Secret.of, self.secrets))
+
+    @property
+    def shares_with(self) -> frozenset[str]:
+        """The components whose namespaces it joins."""
+        named = map(podman_notation.named_component, (self.network, self.pid, self.ipc))
+        return frozenset(filter(None, named))
+
+    @property
+    def waits_for(self) -> frozenset[str]:
+        """The components that must be up before it."""
+        return self.shares_with | frozenset(self.depends_on)
+
+    @property
+    def network_mode(self) -> str:
+        """``host``, ``none``, ``component:NAME`` or another mode; "" when it joins networks."""
+        is_mode = self.network in podman_notation.NETWORK_MODES or podman_notation.named_component(self.network)
+        return self.network or "" if is_mode else ""
+
+    def joins(self, service: str) -> tuple[Network, ...]:
+        """The podman networks that it joins, as a component of ``service``; none when it has a `network_mode`."""
+        if self.networks:
+            return tuple(map(Network.of, self.networks))
+        if self.network_mode:
+            return ()
+        return (Network(self.network or naming.own_network(service)),)
 
 
 class Service(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -154,12 +221,16 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True):
     ``node``: the node that it runs on.
     ``components``: its containers.
     ``active``: the authoritative desired state (audit E3): whether it should run.
+    ``volumes``: more about volumes that components mount, by name.
+    ``networks``: more about networks that components join, by name.
     """
 
     name: Name
     node: Name
     components: tuple[Component, ...]
     active: bool = True
+    volumes: Mapping[Resource, Volume] = {}
+    networks: Mapping[Resource, NetworkDeclaration] = {}
 
     @property
     def component_names(self) -> tuple[str, ...]:
@@ -174,97 +245,15 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True):
     def wants_running(self, component: Component) -> bool:
         return self.active and component.active
 
+    def joined_networks(self) -> Iterator[str]:
+        """The podman networks that its components join, each once."""
+        yield from dict.fromkeys(each.name for component in self.components for each in component.joins(self.name))
+
 
 def examine_service(data: Any) -> tuple[Service | None, list[Problem]]:
     """A service from plain values, or all problems: of each field, and between fields."""
     service, problems = examine(data, Service)
     components = data.get("components") if isinstance(data, dict) else None
     if isinstance(components, (list, tuple)):
-        problems += _disagreements([each if isinstance(each, dict) else {} for each in components])
+        problems += agreement.disagreements([each if isinstance(each, dict) else {} for each in components])
     return (None if problems else service), problems
-
-
-def _disagreements(components: list[dict[str, Any]]) -> list[Problem]:
-    """Problems between fields. Works on the raw values, so it finds them even when single fields have problems."""
-    problems: list[Problem] = []
-    if not components:
-        problems.append(Problem("components", "is empty; a service has at least one component"))
-    if len(components) > MAX_COMPONENTS:
-        problems.append(Problem("components", f"has {len(components)} entries; at most {MAX_COMPONENTS} are allowed"))
-    names = [each.get("name") for each in components]
-    published: list[tuple[grammar.Port, str]] = []
-    for index, each in enumerate(components):
-        path = f"components[{index}]"
-        first = names.index(names[index])
-        if first != index and names[index] is not None:
-            problems.append(
-                Problem(f"{path}.name", f"duplicate component {names[index]!r}, already at components[{first}]")
-            )
-        problems += _dependency_problems(each, names, path)
-        problems += _health_problems(each.get("health"), f"{path}.health")
-        problems += _port_problems(each, path, published)
-    known = {name: _depends_on(each) for name, each in zip(names, components, strict=True) if isinstance(name, str)}
-    if not problems and (cycle := find_cycle(known)):
-        problems.append(Problem("components", f"depends_on has a cycle: {' -> '.join(cycle)}"))
-    return problems
-
-
-def _depends_on(component: dict[str, Any]) -> list[str]:
-    found = component.get("depends_on")
-    return [each for each in found if isinstance(each, str)] if isinstance(found, (list, tuple)) else []
-
-
-def _dependency_problems(component: dict[str, Any], names: list[Any], path: str) -> list[Problem]:
-    return [
-        Problem(f"{path}.depends_on", f"names {wanted!r}, which is not a component of this service")
-        for wanted in _depends_on(component)
-        if wanted not in names
-    ]
-
-
-def _health_problems(health: Any, path: str) -> list[Problem]:
-    if not isinstance(health, dict):
-        return []
-    probes = [kind for kind in ("cmd", "http", "tcp") if health.get(kind)]
-    if len(probes) == 1:
-        return []
-    found = " and ".join(probes) or "none"
-    return [Problem(path, f"needs exactly one of cmd, http and tcp; found {found}")]
-
-
-def _port_problems(component: dict[str, Any], path: str, published: list[tuple[grammar.Port, str]]) -> list[Problem]:
-    """Two components cannot publish one port of the node."""
-    problems = []
-    ports = component.get("ports")
-    for index, text in enumerate(ports if isinstance(ports, (list, tuple)) else []):
-        here = f"{path}.ports[{index}]"
-        try:
-            port = grammar.port(text)
-        except (ValueError, TypeError):
-            continue  # already reported as the field's own problem
-        taken = next((where for other, where in published if port.overlaps(other)), "")
-        if taken:
-            problems.append(Problem(here, f"publishes {text!r}, which {taken} already publishes"))
-        published.append((port, here))
-    return problems
-
-
-def find_cycle(depends_on: Mapping[str, list[str]]) -> list[str]:
-    """A cycle in the dependencies, its first name repeated at the end; empty when there is none."""
-    done: set[str] = set()
-
-    def visit(name: str, trail: list[str]) -> list[str]:
-        if name in trail:
-            return [*trail[trail.index(name) :], name]
-        if name in done:
-            return []
-        for wanted in depends_on.get(name, []):
-            if cycle := visit(wanted, [*trail, name]):
-                return cycle
-        done.add(name)
-        return []
-
-    for name in depends_on:
-        if cycle := visit(name, []):
-            return cycle
-    return []

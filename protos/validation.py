@@ -101,6 +101,23 @@ def examine(value: object, to: type[T]) -> tuple[T | None, list[Problem]]:
     return (None if problems else result), problems
 
 
+def plain(struct: msgspec.Struct) -> dict[str, Any]:
+    """A struct as the plain values that `examine` makes the same of; fields that are None are left out."""
+    return {
+        field.encode_name: _plain_value(value)
+        for field in msgspec.structs.fields(type(struct))
+        if (value := getattr(struct, field.name)) is not None
+    }
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {key: _plain_value(each) for key, each in value.items()}
+    return [_plain_value(each) for each in value] if isinstance(value, tuple) else value
+
+
 def _walk(value: object, to: Any, path: str, problems: list[Problem]) -> Any:
     origin = get_origin(to)
     if origin is Annotated:
@@ -108,8 +125,7 @@ def _walk(value: object, to: Any, path: str, problems: list[Problem]) -> Any:
         rule = next((extra for extra in extras if isinstance(extra, Rule)), None)
         return _walk(value, base, path, problems) if rule is None else _apply(value, rule, path, problems)
     if origin in (Union, types.UnionType):
-        (inner,) = (arg for arg in get_args(to) if arg is not type(None))
-        return None if value is None else _walk(value, inner, path, problems)
+        return _walk_union(value, [arg for arg in get_args(to) if arg is not type(None)], path, problems)
     if origin is tuple:
         return _walk_list(value, get_args(to)[0], path, problems)
     if origin in (dict, Mapping):
@@ -142,10 +158,29 @@ def _fields(of: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]
     return {field.encode_name: field for field in msgspec.structs.fields(of)}
 
 
+def _walk_union(value: object, kinds: list[Any], path: str, problems: list[Problem]) -> Any:
+    """Something or nothing; or a string or a table, which becomes a string where that says the same."""
+    if len(kinds) == 1:
+        return None if value is None else _walk(value, kinds[0], path, problems)
+    text, table = kinds
+    if not isinstance(value, (str, dict)):
+        return _wrong_type(value, "a string or a table", path, problems)
+    found = _walk(value, table if isinstance(value, dict) else text, path, problems)
+    short = found.short() if isinstance(value, dict) and found is not _BAD else None
+    return found if short is None else short
+
+
 def _walk_list(value: object, item: Any, path: str, problems: list[Problem]) -> Any:
     if not isinstance(value, (list, tuple)):
         return _wrong_type(value, "a list", path, problems)
-    return tuple(_walk(each, item, f"{path}[{index}]", problems) for index, each in enumerate(value))
+    found = tuple(_walk(each, item, f"{path}[{index}]", problems) for index, each in enumerate(value))
+    # Strings come before tables, whatever way they came: a message has them in two fields.
+    return tuple(sorted(found, key=lambda each: isinstance(each, msgspec.Struct))) if is_mixed(item) else found
+
+
+def is_mixed(kind: Any) -> bool:
+    """Whether a type is a string or a table."""
+    return get_origin(kind) in (Union, types.UnionType) and type(None) not in get_args(kind)
 
 
 def _walk_table(value: object, pair: tuple[Any, ...], path: str, problems: list[Problem]) -> Any:

@@ -1,115 +1,174 @@
 """A service on the wire and off it: the one place where a definition becomes a message, and a message plain values.
 
-What comes off the wire is checked by `protos.spec.examine_service` before anybody believes it.
+A field of `protos.spec` goes into the message's field of the same name, and what has its default is not sent, so that
+a new key needs nothing here. What comes off the wire is checked by `protos.spec.examine_service` before anybody
+believes it.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+import functools
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
+import betterproto
+import msgspec
+
+from protos.fingerprint import default_of
 from protos.mcp import v1
+from protos.parts import Build, ConfigFile, Health, Log, Mount, Network, NetworkDeclaration, Resources, Secret, Volume
 from protos.spec import Component, Service
+from protos.validation import Invalid, Problem
+
+_MESSAGES: dict[type[msgspec.Struct], type[betterproto.Message]] = {
+    Build: v1.Build,
+    Component: v1.ComponentSpec,
+    ConfigFile: v1.ConfigFile,
+    Health: v1.Health,
+    Log: v1.Log,
+    Mount: v1.Mount,
+    Network: v1.NetworkJoin,
+    NetworkDeclaration: v1.NetworkDeclaration,
+    Resources: v1.Resources,
+    Secret: v1.Secret,
+    Volume: v1.VolumeDeclaration,
+}
+# Fields that the message calls otherwise.
+_CALLED: dict[type[msgspec.Struct], dict[str, str]] = {Resources: {"memory": "memory_bytes"}}
+# Lists that can be empty and set, which a repeated field cannot.
+_COMMANDS: dict[type[msgspec.Struct], frozenset[str]] = {
+    Component: frozenset({"entrypoint"}),
+    Health: frozenset({"cmd"}),
+}
+# Lists of strings and tables: the tables have a field of their own, behind the strings.
+_TABLES: dict[type[msgspec.Struct], dict[str, str]] = {
+    Component: {"secrets": "secret_tables", "volumes": "volume_tables"}
+}
+# What mcpctl reads, and puts elsewhere before it sends anything.
+_NEVER_SENT: dict[type[msgspec.Struct], frozenset[str]] = {
+    Component: frozenset({"env_file"}),
+    ConfigFile: frozenset({"source"}),
+}
+# The highest number of a field that an mcpd before 0.2 knows.
+_LAST_FIRST_FIELD: dict[type[msgspec.Struct], int] = {Component: 17, Health: 7, Resources: 3}
 
 
 def service_spec(service: Service) -> v1.ServiceSpec:
-    return v1.ServiceSpec(
-        name=service.name,
-        node=service.node,
-        active=service.active,
-        components=[_component_spec(each) for each in service.components],
-    )
-
-
-def _component_spec(component: Component) -> v1.ComponentSpec:
-    message = v1.ComponentSpec(
-        name=component.name,
-        image=component.image,
-        active=component.active,
-        network=component.network or "",
-        user=component.user or "",
-        restart=component.restart,
-        ports=list(component.ports),
-        volumes=list(component.volumes),
-        cmd=list(component.cmd),
-        env=dict(component.env),
-        secrets=list(component.secrets),
-        depends_on=list(component.depends_on),
-        stop_timeout=component.stop_timeout,
-        heal=component.heal or "",
-        resources=v1.Resources(
-            memory_bytes=component.resources.memory, cpus=component.resources.cpus, pids=component.resources.pids
-        ),
-    )
-    if component.settle is not None:
-        message.settle = component.settle
-    if health := component.health:
-        message.health = v1.Health(
-            interval=health.interval,
-            timeout=health.timeout,
-            retries=health.retries,
-            start_period=health.start_period,
-        )
-        if health.cmd:
-            message.health.cmd = v1.Command(argv=list(health.cmd))
-        elif health.http:
-            message.health.http = health.http
-        elif health.tcp:
-            message.health.tcp = health.tcp
+    components = [_message(each) for each in service.components]
+    message = v1.ServiceSpec(name=service.name, node=service.node, active=service.active)
+    if service.volumes:
+        message.volumes = {name: _message(each) for name, each in service.volumes.items()}
+    if service.networks:
+        message.networks = {name: _message(each) for name, each in service.networks.items()}
+    if service.volumes or service.networks or any(map(_says_more, components)):
+        message.extended_components = components
+    else:
+        message.components = components
     return message
 
 
+def _message(struct: msgspec.Struct) -> Any:
+    of: type[msgspec.Struct] = type(struct)
+    made: dict[str, Any] = {}
+    for field in _fields(of):
+        value = getattr(struct, field)
+        if value == default_of(of, field):
+            continue
+        if field in _COMMANDS.get(of, ()):
+            made[field] = v1.Command(argv=list(value))
+        elif field in _TABLES.get(of, {}):
+            made[field] = [each for each in value if isinstance(each, str)]
+            made[_TABLES[of][field]] = [_message(each) for each in value if not isinstance(each, str)]
+        else:
+            made[_CALLED.get(of, {}).get(field, field)] = _sent(of, field, value)
+    return _MESSAGES[of](**made)
+
+
+def _sent(of: type[msgspec.Struct], field: str, value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return _message(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        if (of, field) == (Component, "networks"):
+            value = tuple(map(Network.of, value))
+        return [_message(each) if isinstance(each, msgspec.Struct) else each for each in value]
+    return value
+
+
 def service_values(message: v1.ServiceSpec) -> dict[str, Any]:
-    """The values as in a definition file, without unset fields."""
-    return without_none(
-        name=message.name,
-        node=message.node,
-        active=message.active,
-        components=[_component_values(each) for each in message.components],
+    """The values as in a definition file, without unset fields.
+
+    Raises Invalid for a message of a newer mcpctl, with fields that are not known here: to leave them out would deploy
+    something else than was declared.
+    """
+    components = message.extended_components or message.components
+    values: dict[str, Any] = {"name": message.name, "node": message.node, "active": message.active}
+    values["components"] = [_values(each, Component) for each in components]
+    for field, of in (("volumes", Volume), ("networks", NetworkDeclaration)):
+        if declared := getattr(message, field):
+            values[field] = {name: _values(each, of) for name, each in declared.items()}
+    _check_known(message)
+    return without_none(**values)
+
+
+def _values(message: Any, of: type[msgspec.Struct]) -> dict[str, Any]:
+    """What is set in a message, by the fields of the struct that it stands for."""
+    _check_known(message)
+    found: dict[str, Any] = {}
+    for field in _fields(of):
+        name = _CALLED.get(of, {}).get(field, field)
+        value = _received(getattr(message, name), of, field) if message.is_set(name) else None
+        tables = _TABLES.get(of, {}).get(field)
+        if tables and message.is_set(tables):
+            value = [*(value or ()), *_received(getattr(message, tables), of, field)]
+        # What cannot be unset on the wire counts as unset when it is empty.
+        if value not in (None, "") or (value == "" and name in _optional(message)):
+            found[field] = value
+    return found
+
+
+def _received(value: Any, of: type[msgspec.Struct], field: str) -> Any:
+    if isinstance(value, v1.Command):
+        return list(value.argv)
+    if isinstance(value, betterproto.Message):
+        return _values(value, _STRUCTS[type(value)])
+    if isinstance(value, list):
+        return [_received(each, of, field) for each in value]
+    return value
+
+
+_STRUCTS = {message: struct for struct, message in _MESSAGES.items()}
+
+
+@functools.cache
+def _fields(of: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(each for each in of.__struct_fields__ if each not in _NEVER_SENT.get(of, ()))
+
+
+def _optional(message: Any) -> frozenset[str]:
+    return frozenset(name for name, meta in message._betterproto.meta_by_field_name.items() if meta.optional)
+
+
+def _check_known(message: Any) -> None:
+    if message._unknown_fields:
+        words = "says something that this version does not know: update the older one of mcpctl and mcpd"
+        problem = Problem("", words)
+        raise Invalid("the definition", [problem])
+
+
+def _says_more(component: v1.ComponentSpec) -> bool:
+    """Whether it has what an mcpd before 0.2 does not know."""
+    parts: list[Any] = [component, *([component.health] if component.is_set("health") else [])]
+    parts += [component.resources] if component.is_set("resources") else []
+    return any(
+        message.is_set(name) and meta.number > _LAST_FIRST_FIELD[_STRUCTS[type(message)]]
+        for message in parts
+        for name, meta in message._betterproto.meta_by_field_name.items()
     )
-
-
-def _component_values(message: v1.ComponentSpec) -> dict[str, Any]:
-    return without_none(
-        name=message.name,
-        image=message.image,
-        active=message.active,
-        network=message.network or None,
-        user=message.user or None,
-        restart=message.restart or None,
-        ports=message.ports,
-        volumes=message.volumes,
-        cmd=message.cmd,
-        env=message.env,
-        secrets=message.secrets,
-        depends_on=message.depends_on,
-        stop_timeout=_duration(message, "stop_timeout"),
-        settle=_duration(message, "settle"),
-        heal=message.heal or None,
-        health=_health_values(message.health) if message.is_set("health") else None,
-        resources={
-            "memory": message.resources.memory_bytes,
-            "cpus": message.resources.cpus,
-            "pids": message.resources.pids,
-        },
-    )
-
-
-def _health_values(message: v1.Health) -> dict[str, Any]:
-    kind = message.is_set
-    return without_none(
-        cmd=message.cmd.argv if kind("cmd") else None,
-        http=message.http if kind("http") else None,
-        tcp=message.tcp if kind("tcp") else None,
-        interval=_duration(message, "interval"),
-        timeout=_duration(message, "timeout"),
-        retries=message.retries,
-        start_period=_duration(message, "start_period"),
-    )
-
-
-def _duration(message: Any, field: str) -> timedelta | None:
-    return getattr(message, field) if message.is_set(field) else None
 
 
 def without_none(**values: Any) -> dict[str, Any]:

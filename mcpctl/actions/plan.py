@@ -33,6 +33,7 @@ _ACTION_COLOUR = {
     "none": "grey",
     "ignore": "grey",
 }
+_DIFF_COLOUR = {"+": "green", "-": "red", "@": "grey"}
 # Actions that do nothing; what a newer agent does is "to" be done, too.
 _SUMMARY = {"none": "unchanged", "ignore": "left alone"}
 # How a reason without a subject begins.
@@ -245,6 +246,8 @@ def _print_components(row: PlanRow) -> None:
         render.say(f"{name}: ", (word, _ACTION_COLOUR.get(each.action, "")), reason)
         for change in each.changes:
             render.say(f"    {_change(change)}")
+            for line in change.diff.splitlines():
+                render.say("      ", (line, _DIFF_COLOUR.get(line[:1], "")))
 
 
 def _print_losses(row: PlanRow) -> None:

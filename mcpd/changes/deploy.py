@@ -26,7 +26,7 @@ from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import container_spec, own_network
+from mcpd.runtime.create import Surroundings, container_spec, own_network
 from protos.program_output import headline, with_sequel
 from protos.spec import Component, Service
 
@@ -211,7 +211,9 @@ class Deploy:
 
     async def _create(self, plan: ComponentPlan, name: str) -> None:
         component = plan.component
-        spec = container_spec(name, self._node.name, self._operation.target.service, component, plan.spec_hash)
+        spec = container_spec(
+            name, self._node.name, self._operation.target.service, component, plan.spec_hash, Surroundings()
+        )
         async with self._step(plan, Step.CREATE, f"creating {name} from {component.image}"):
             await self._podman.create(spec)
 

@@ -13,7 +13,7 @@ from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
-from protos.spec import Heal
+from protos.parts import Heal
 
 log = structlog.get_logger()
 

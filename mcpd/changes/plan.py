@@ -14,7 +14,8 @@ from mcpd.errors import BusyError
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
 from monitor.model import Desired
 from protos.fingerprint import spec_hash
-from protos.spec import Component, Heal, Service
+from protos.parts import Heal
+from protos.spec import Component, Service
 
 
 class Action(StrEnum):

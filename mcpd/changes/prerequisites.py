@@ -10,7 +10,6 @@ import trio
 
 from mcpd.changes.plan import ComponentPlan
 from mcpd.model import Container
-from protos import grammar
 from protos.spec import Component
 
 # A path on a file system that hangs is no reason to refuse: podman will say what it thinks of it.
@@ -20,18 +19,19 @@ _LOOK_S = 2.0
 def missing_secrets(service: str, components: Iterable[Component], here: Collection[str]) -> tuple[str, ...]:
     """A sentence for each secret that ``components`` need and that is not among those ``here``."""
     return tuple(
-        f"{service}/{each.name} needs the secret {secret}, which this node does not have; "
-        f"`podman secret create {secret} FILE` there creates it"
+        f"{service}/{each.name} needs the secret {secret.name}, which this node does not have; "
+        f"`podman secret create {secret.name} FILE` there creates it"
         for each in components
-        for secret in each.secrets
-        if secret not in here
+        for secret in each.secret_list
+        if secret.name not in here
     )
 
 
 def changed_secrets(plan: ComponentPlan, current: Container, here: Mapping[str, datetime]) -> tuple[str, ...]:
     """The component's secrets that were set again after its container was made: it keeps the values from before."""
     made = current.created_at
-    return tuple(each for each in plan.component.secrets if made and each in here and here[each] > made)
+    names = [each.name for each in plan.component.secret_list]
+    return tuple(each for each in names if made and each in here and here[each] > made)
 
 
 def missing_folders(service: str, components: Iterable[Component], missing: Collection[str]) -> tuple[str, ...]:
@@ -67,4 +67,4 @@ def _is_lacking(path: str) -> bool:
 
 
 def _sources(component: Component) -> list[str]:
-    return [each.source for each in map(grammar.volume, component.volumes) if each.is_bind]
+    return [each.folder for each in component.mounts if each.folder]

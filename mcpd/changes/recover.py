@@ -10,7 +10,7 @@ from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import container_spec, own_network
+from mcpd.runtime.create import Surroundings, container_spec, own_network
 from monitor.model import Desired, Observed
 from protos.program_output import headline
 
@@ -96,7 +96,7 @@ class Recover:
             await self._operation.take(spec.name, Step.NETWORK, f"creating network {network}, unless it is there")
             await self._node.podman.create_network(network, {LABEL_NODE: self._node.name})
         await self._operation.take(spec.name, Step.CREATE, f"creating {name} from {spec.image}")
-        body = container_spec(name, self._node.name, component.service, spec, component.spec_hash)
+        body = container_spec(name, self._node.name, component.service, spec, component.spec_hash, Surroundings())
         await self._node.podman.create(body)
 
     async def _start(self, component: RecordedComponent) -> None:

@@ -17,7 +17,8 @@ from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
 from protos import program_output
-from protos.spec import Component, Health
+from protos.parts import Health
+from protos.spec import Component
 
 # How long a container without a probe must stay up to count as started, where its component does not say. A program
 # that cannot start (bad argument, missing file) ends within milliseconds; a predecessor to go back to is worth a

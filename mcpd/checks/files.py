@@ -11,7 +11,6 @@ from typing import NamedTuple
 from mcpd.checks.database import Declared
 from mcpd.checks.finding import Finding, failure, ok, warning
 from mcpd.checks.user import Owner
-from protos import grammar
 
 ROOT = "files root"
 
@@ -77,16 +76,15 @@ def look_folders(root: Path, every: tuple[Declared, ...], who: Owner) -> list[Fi
 
 def mounts_of(each: Declared, root: Path) -> list[Mount]:
     component = each.component
-    volumes = map(grammar.volume, component.volumes)
     return [
         Mount(
-            os.path.normpath(volume.source),
+            os.path.normpath(mount.folder),
             f"{each.service}/{component.name}",
             numeric_ids(component.user),
-            "ro" not in volume.options,
+            "ro" not in mount.options,
         )
-        for volume in volumes
-        if volume.is_bind and Path(os.path.normpath(volume.source)).is_relative_to(root)
+        for mount in component.mounts
+        if mount.folder and Path(os.path.normpath(mount.folder)).is_relative_to(root)
     ]
 
 

@@ -24,6 +24,7 @@ from protos import naming
 from protos.mcp import v1 as wire
 from protos.program_output import headline
 from protos.spec import Service, examine_service
+from protos.validation import Invalid
 from protos.wire import service_spec, service_values, without_none
 
 M = TypeVar("M", bound=Message)
@@ -42,7 +43,10 @@ _RESULT = {each: wire.Result.from_string(each.name) for each in Result}
 
 def service(message: wire.ServiceSpec, node: str) -> Service:
     """A service that this ``node`` can hold. Raises InvalidRequestError with every problem."""
-    found, problems = examine_service(service_values(message))
+    try:
+        found, problems = examine_service(service_values(message))
+    except Invalid as error:
+        raise InvalidRequestError(str(error)) from None
     if found is None:
         name = message.name if naming.is_name(message.name) else "service"
         raise InvalidRequestError("\n".join(f"{name}: {problem}" for problem in problems))
@@ -241,7 +245,9 @@ def component_plan(found: ComponentPlan) -> wire.ComponentPlan:
         action=found.action.value,
         reason=found.reason,
         changes=[
-            wire.FieldChange(field=each.field, before=each.before, after=each.after, source=each.source.value)
+            wire.FieldChange(
+                field=each.field, before=each.before, after=each.after, source=each.source.value, diff=each.diff
+            )
             for each in found.changes
         ],
     )

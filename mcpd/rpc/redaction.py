@@ -23,7 +23,8 @@ SENTENCES = frozenset({"message", "drift", "reason", "detail", "warning", "warni
 # The first line is ours, and says how the alert command ended; what it printed follows.
 FIRST_LINE = frozenset({"output_tail"})
 # Made of all that is declared, values of environment variables included, and with no salt.
-HASHES = frozenset({"spec_hash", "definition_hash", "plan_id"})
+# And the text of configs, which may hold what an environment does.
+HASHES = frozenset({"spec_hash", "definition_hash", "plan_id", "diff"})
 # Names, notes of operators, and what a definition says beside the values of environment variables.
 PLAIN = frozenset(
     {

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import msgspec
 
 from mcpd.model import LABEL_COMPONENT, LABEL_NODE, LABEL_SERVICE, LABEL_SPEC_HASH
 from protos import grammar
+from protos.parts import Mount
 from protos.spec import Component
 
 # Docker's and podman's own period for a CPU quota, in microseconds.
@@ -23,7 +27,21 @@ def own_network(component: Component) -> str:
     return "" if network in _NETWORK_MODES else network
 
 
-def container_spec(name: str, node: str, service: str, component: Component, spec_hash: str) -> dict[str, Any]:
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a container is created among.
+
+    ``containers``: what the containers of the service's components are called. ``own_networks``: those that nobody
+    but the service uses, where its components have their names. ``configs``: files on the node, by their targets.
+    """
+
+    containers: Mapping[str, str] = {}
+    own_networks: frozenset[str] = frozenset()
+    configs: Mapping[str, str] = {}
+
+
+def container_spec(
+    name: str, node: str, service: str, component: Component, spec_hash: str, among: Surroundings
+) -> dict[str, Any]:
     """The request body that creates ``component`` as a container called ``name``."""
     spec: dict[str, Any] = {
         "name": name,
@@ -39,11 +57,11 @@ def container_spec(name: str, node: str, service: str, component: Component, spe
         "stop_timeout": math.ceil(component.stop_timeout.total_seconds()),
         "log_configuration": {"driver": "k8s-file", "size": LOG_SIZE_LIMIT},
         "portmappings": [_port_mapping(grammar.port(text)) for text in component.ports],
-        "secrets": [{"Source": secret, "Target": secret} for secret in component.secrets],
+        "secrets": [{"Source": each.name, "Target": each.name} for each in component.secret_list],
         "resource_limits": _limits(component),
     }
     spec |= _restart_policy(grammar.restart(component.restart))
-    spec |= _mounts([grammar.volume(text) for text in component.volumes])
+    spec |= _mounts(component.mounts)
     spec |= _network(component.network)
     if component.cmd:
         spec["command"] = list(component.cmd)
@@ -68,17 +86,17 @@ def _restart_policy(restart: grammar.Restart) -> dict[str, Any]:
     return policy
 
 
-def _mounts(volumes: list[grammar.Volume]) -> dict[str, Any]:
+def _mounts(mounts: Iterable[Mount]) -> dict[str, Any]:
     return {
         "mounts": [
-            {"type": "bind", "source": each.source, "destination": each.target, "options": ["rbind", *each.options]}
-            for each in volumes
-            if each.is_bind
+            {"type": "bind", "source": each.folder, "destination": each.target, "options": ["rbind", *each.options]}
+            for each in mounts
+            if each.folder
         ],
         "volumes": [
-            {"Name": each.source, "Dest": each.target, "Options": list(each.options)}
-            for each in volumes
-            if not each.is_bind
+            {"Name": each.volume, "Dest": each.target, "Options": list(each.options)}
+            for each in mounts
+            if not each.folder
         ],
     }
 

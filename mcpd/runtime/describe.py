@@ -15,10 +15,12 @@ from typing import TypeVar
 import msgspec
 
 from mcpd.model import LABEL_SPEC_HASH
-from mcpd.runtime.inspected import Details, Host, ImageDefaults, Mount, Policy, Probe
+from mcpd.runtime.healthcheck import probe_of
+from mcpd.runtime.inspected import Details, Host, ImageDefaults, Mount, Policy
 from mcpd.runtime.unsupported_options import clipped, unsupported
 from protos import grammar, naming
-from protos.spec import Component, Health, Resources
+from protos.parts import Resources
+from protos.spec import Component
 
 T = TypeVar("T")
 
@@ -65,7 +67,7 @@ def describe(name: str, details: Details, image: ImageDefaults, depends_on: Sequ
         secrets=tuple(_secrets(details, losses)),
         depends_on=tuple(depends_on),
         stop_timeout=timedelta(seconds=max(config.stop_timeout, 0)),
-        health=_health(config.healthcheck),
+        health=probe_of(config.healthcheck),
         resources=_resources(details, losses),
     )
     losses += _unmet(details, depends_on)
@@ -204,24 +206,6 @@ def _secrets(details: Details, losses: list[str]) -> Iterator[str]:
     for name, options in asked.items():
         if set(filter(None, options.split(","))) - {"type=mount", f"target={name}"}:
             losses.append(clipped(f"--secret {name},{options}"))
-
-
-def _health(probe: Probe | None) -> Health | None:
-    kind, *words = (probe.test if probe else None) or ["NONE"]
-    if probe is None or kind == "NONE" or not words:
-        return None
-    default = Health()
-    return Health(
-        cmd=tuple(words) if kind == "CMD" else ("/bin/sh", "-c", " ".join(words)),
-        interval=_nanoseconds(probe.interval) or default.interval,
-        timeout=_nanoseconds(probe.timeout) or default.timeout,
-        retries=probe.retries or default.retries,
-        start_period=_nanoseconds(probe.start_period),
-    )
-
-
-def _nanoseconds(count: int) -> timedelta:
-    return timedelta(microseconds=max(count, 0) // 1000)
 
 
 def _resources(details: Details, losses: list[str]) -> Resources:

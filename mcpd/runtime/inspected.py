@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from mcpd.runtime.healthcheck import Probe
 from mcpd.runtime.original_command import CreateCommand, parse
 
 SIGTERM = 15
@@ -23,16 +24,6 @@ class Binding(msgspec.Struct, frozen=True, rename="pascal"):
 class Policy(msgspec.Struct, frozen=True, rename="pascal"):
     name: str = ""
     maximum_retry_count: int = 0
-
-
-class Probe(msgspec.Struct, frozen=True, rename="pascal"):
-    """Times in nanoseconds."""
-
-    test: list[str] | None = None
-    interval: int = 0
-    timeout: int = 0
-    retries: int = 0
-    start_period: int = 0
 
 
 class Secret(msgspec.Struct, frozen=True, rename="pascal"):

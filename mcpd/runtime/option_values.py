@@ -9,7 +9,8 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from mcpd.runtime.inspected import Config, Details, Host, ImageDefaults, Probe, Rate
+from mcpd.runtime.healthcheck import Probe
+from mcpd.runtime.inspected import Config, Details, Host, ImageDefaults, Rate
 from mcpd.runtime.original_command import CreateCommand
 
 # The labels by which a tool finds its containers: not settings of the container.

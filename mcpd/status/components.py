@@ -11,7 +11,7 @@ from mcpd.model import Container, Event, RecordedComponent, RecordedService
 from monitor.drift import drift
 from monitor.model import MISSING, Desired, Known, Observed, Seen, Wanted
 from protos import grammar
-from protos.spec import Heal
+from protos.parts import Heal
 
 
 class ComponentView(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from monitor import probes
 from monitor.model import Observation, Observed, Probed
 from monitor.ports import Executor, OutsideError
 from monitor.sources.inspector import Inspector
-from protos.spec import Health
+from protos.parts import Health
 
 
 class Patient(NamedTuple):

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from mcpctl.definitions.exporting import toml
-from protos.spec import Component, Health, Service
+from protos.parts import Health
+from protos.spec import Component, Service
 from tests.podman.node import Node, run
 from tests.support.waiting import free_port
 

@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from monitor.model import Desired
-from protos.spec import Heal
+from protos.parts import Heal
 
 from .node import PROBES, Key, Node
 

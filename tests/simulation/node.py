@@ -11,7 +11,7 @@ import trio
 
 from monitor.model import Desired, Observed, Seen, Sighting, Wanted
 from monitor.ports import Target
-from protos.spec import Heal, Health
+from protos.parts import Heal, Health
 
 from .clocks import Draws
 from .runtime import Container, FakeRuntime, Quality

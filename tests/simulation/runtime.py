@@ -12,7 +12,7 @@ import trio
 
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening, OutsideError, Ran, Target
-from protos.spec import Health
+from protos.parts import Health
 
 from .clocks import Draws, wall
 

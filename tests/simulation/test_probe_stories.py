@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from monitor.model import AlertKind, Observed
-from protos.spec import Heal
+from protos.parts import Heal
 
 from .history import RECOVERED, play
 from .invariants import INVARIANTS

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from mcpctl.definitions.exporting.formats import Exported
-from protos.spec import Heal, Health, Resources
+from protos.parts import Heal, Health, Resources
 from tests.support.builders import component, service
 
 HOSTILE = (

@@ -1,5 +1,6 @@
 """Hypothesis strategies: plain values as a file may hold them, and valid services."""
 
+import posixpath
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,23 @@ from hypothesis import strategies as st
 
 from mcpd.config import Config
 from protos.grammar import VOLUME_OPTIONS
-from protos.spec import Component, Heal, Health, Resources, Service
+from protos.parts import (
+    Build,
+    ConfigFile,
+    Heal,
+    Health,
+    Log,
+    LogDriver,
+    Mount,
+    Network,
+    NetworkDeclaration,
+    Pull,
+    Resources,
+    Secret,
+    Volume,
+)
+from protos.podman_notation import ULIMITS
+from protos.spec import Component, Service
 
 names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 # Anything that TOML and protobuf can hold and execve(2) can pass.
@@ -47,44 +64,170 @@ def healths(draw: st.DrawFn) -> Health:
         timeout=draw(positive_durations),
         retries=draw(st.integers(1, 1000)),
         start_period=draw(durations),
+        start_interval=draw(st.none() | positive_durations),
     )
+
+
+labels = st.dictionaries(env_names.filter(lambda text: not text.startswith("mcp.")), arguments, max_size=2)
+_words = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
+_modes = st.integers(0, 0o777)
+_ids = st.integers(0, 2**32 - 2)
+
+
+def _some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(strategy, max_size=2, unique_by=repr).map(tuple)
+
+
+def _of(*texts: str) -> st.SearchStrategy[tuple[str, ...]]:
+    return _some(st.sampled_from(texts))
+
+
+def _mixed(strategy: st.SearchStrategy[Any], table: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    """As `protos.validation` leaves a list of strings and tables: in short where that is possible, strings first."""
+    both = st.lists(strategy | table, max_size=3)
+    short = both.map(lambda found: [each if isinstance(each, str) else each.short() or each for each in found])
+    return short.map(lambda found: tuple(sorted(found, key=lambda each: not isinstance(each, str))))
+
+
+_secrets = st.builds(Secret, names, target=st.none() | _folders | names, uid=_ids, gid=_ids, mode=_modes)
+_variables = st.builds(Secret, names, env=env_names)
+_mounts = st.builds(Mount, _folders | st.just("/with:colon"), source=st.none() | _folders | names, create=st.booleans())
+_networks = st.builds(Network, names, aliases=_some(_words), ip=st.none() | st.just("10.9.8.7"))
+_configs = st.builds(ConfigFile, _folders, content=arguments, mode=_modes, uid=_ids, gid=_ids)
+_builds = st.builds(
+    Build, _words, st.none() | _words, args=st.dictionaries(env_names, arguments, max_size=2), ssh=_of("default")
+)
+
+
+def _apart(component: Component) -> Component:
+    """With nothing mounted where something else is."""
+    taken: set[str] = set()
+
+    def free(entries: tuple[Any, ...], target: Any) -> tuple[Any, ...]:
+        kept = []
+        for each in entries:
+            place = posixpath.normpath(target(each))
+            if place not in taken:
+                taken.add(place)
+                kept.append(each)
+        return tuple(kept)
+
+    return msgspec.structs.replace(
+        component,
+        volumes=free(component.volumes, lambda each: Mount.of(each).target),
+        tmpfs=free(component.tmpfs, lambda each: each.partition(":")[0]),
+        configs=free(component.configs, lambda each: each.target),
+    )
+
+
+_resources = st.builds(
+    Resources,
+    sizes,
+    st.just(0.0) | st.floats(0.01, 4096),
+    st.integers(0, 2**31 - 1),
+    memory_reservation=sizes,
+    memory_swap=sizes | st.just(-1),
+    cpu_shares=st.integers(0, 262_144),
+    cpuset=st.none() | st.just("0-3,6"),
+    oom_score_adj=st.integers(-1000, 1000),
+)
+
+# What a component may say besides its name and image; each of these few at a time, or an example would take long.
+_OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
+    "pull": st.sampled_from(Pull),
+    "platform": st.just("linux/arm64"),
+    "active": st.booleans(),
+    "oneshot": st.booleans(),
+    "entrypoint": st.lists(arguments, max_size=2).map(tuple),
+    "cmd": st.lists(arguments, max_size=3).map(tuple),
+    "workdir": _folders,
+    "user": st.sampled_from(["0:0", "app", "1000"]),
+    "group_add": _of("audio", "44", "keep-groups"),
+    "env": st.dictionaries(env_names, arguments, max_size=3),
+    "secrets": _mixed(names, _secrets | _variables),
+    "configs": _some(_configs),
+    "hostname": st.just("web.example.net"),
+    "network": names | st.sampled_from(["host", "none", "private"]),
+    "networks": _mixed(names, _networks).map(lambda found: tuple({Network.of(e).name: e for e in found}.values())),
+    "add_hosts": _of("a.example.net:10.0.0.1", "gateway:host-gateway", "six:fd00::1"),
+    "dns": _of("9.9.9.9", "fd00::1"),
+    "dns_search": _of("example.net", "."),
+    "dns_options": _of("ndots:1", "rotate"),
+    "volumes": _mixed(volumes | _folders, _mounts),
+    "tmpfs": _of("/run", "/scratch:size=64m,mode=1777"),
+    "read_only": st.booleans(),
+    "shm_size": sizes,
+    "devices": _of("/dev/fuse", "/dev/null:/dev/zero:rw", "nvidia.com/gpu=all"),
+    "init": st.booleans(),
+    "tty": st.booleans(),
+    "interactive": st.booleans(),
+    "stop_signal": st.sampled_from(["SIGINT", "15", "RTMIN+3"]),
+    "stop_timeout": durations,
+    "restart": st.sampled_from(["no", "on-failure", "on-failure:3", "unless-stopped", "always"]),
+    "labels": labels,
+    "annotations": labels,
+    "userns": st.sampled_from(["keep-id:uid=1000,gid=1000", "auto", "host"]),
+    "pid": st.just("host"),
+    "ipc": st.just("shareable"),
+    "cap_add": _of("NET_ADMIN", "cap_sys_time"),
+    "cap_drop": _of("ALL", "chown"),
+    "privileged": st.booleans(),
+    "security_opt": _of("no-new-privileges", "label=disable", "seccomp=unconfined"),
+    "ulimits": st.dictionaries(st.sampled_from(sorted(ULIMITS)), st.sampled_from(["1", "1:2", "-1"]), max_size=2),
+    "sysctls": st.dictionaries(st.just("net.core.somaxconn"), arguments, max_size=1),
+    "settle": st.integers(0, 600_000).map(lambda ms: timedelta(milliseconds=ms)),
+    "heal": st.sampled_from(Heal),
+    "build": _builds,
+    "health": healths() | st.just(Health(disable=True)),
+    "resources": _resources,
+    "log": st.builds(Log, st.sampled_from(LogDriver), sizes, st.none() | _words),
+}
+_MOST_SAID = 6
 
 
 @st.composite
 def components(draw: st.DrawFn, name: str = "api", first_port: int = 8000) -> Component:
-    ports = draw(st.lists(st.tuples(_ips, st.integers(1, 65535), _protocols), max_size=3))
-    return Component(
-        name=name,
-        image=draw(images),
-        active=draw(st.booleans()),
-        network=draw(st.none() | names),
-        user=draw(st.none() | st.sampled_from(["0:0", "app", "1000"])),
-        restart=draw(st.sampled_from(["no", "on-failure", "on-failure:3", "unless-stopped", "always"])),
-        ports=tuple(f"{ip}{first_port + n}:{inside}{how}" for n, (ip, inside, how) in enumerate(ports)),
-        volumes=tuple(draw(st.lists(volumes, max_size=3))),
-        cmd=tuple(draw(st.lists(arguments, max_size=3))),
-        env=draw(st.dictionaries(env_names, arguments, max_size=3)),
-        secrets=tuple(draw(st.lists(names, max_size=2))),
-        stop_timeout=draw(durations),
-        settle=draw(st.none() | st.integers(0, 600_000).map(lambda ms: timedelta(milliseconds=ms))),
-        heal=draw(st.none() | st.sampled_from(Heal)),
-        health=draw(st.none() | healths()),
-        resources=Resources(draw(sizes), draw(st.just(0.0) | st.floats(0.01, 4096)), draw(st.integers(0, 2**31 - 1))),
-    )
+    said = draw(st.lists(st.sampled_from(sorted(_OPTIONAL)), max_size=_MOST_SAID, unique=True))
+    values = {key: draw(_OPTIONAL[key]) for key in said}
+    if values.get("networks"):
+        values.pop("network", None)
+    if values.get("oneshot"):
+        values.pop("health", None)
+        values.pop("restart", None)
+    ports = draw(st.lists(st.tuples(_ips, st.integers(1, 65535), _protocols), max_size=2))
+    texts = tuple(f"{ip}{first_port + n}:{inside}{how}" for n, (ip, inside, how) in enumerate(ports))
+    return _apart(Component(name=name, image=draw(images), ports=texts, **values))
+
+
+_declared_volumes = st.builds(
+    Volume, st.none() | _words, st.dictionaries(arguments, arguments, max_size=1), labels, st.booleans()
+)
+_declared_networks = st.builds(
+    NetworkDeclaration, st.none() | _words, _of("10.9.8.0/24", "fd00::/64"), internal=st.booleans(), labels=labels
+)
 
 
 @st.composite
 def services(draw: st.DrawFn) -> Service:
     found = draw(st.lists(names, min_size=1, max_size=4, unique=True))
     made = tuple(draw(components(name, 8000 + 10 * number)) for number, name in enumerate(found))
-    return Service(name=draw(names), node=draw(names), components=made, active=draw(st.booleans()))
+    return Service(
+        name=draw(names),
+        node=draw(names),
+        components=made,
+        active=draw(st.booleans()),
+        volumes=draw(st.dictionaries(names, _declared_volumes, max_size=2)),
+        networks=draw(st.dictionaries(names, _declared_networks, max_size=2)),
+    )
 
 
 def _keys(*structs: Any) -> list[str]:
     return sorted({name for struct in structs for name in struct.__struct_fields__})
 
 
-_known_keys = st.sampled_from(_keys(Service, Component, Health, Resources))
+_known_keys = st.sampled_from(
+    _keys(Service, Component, Health, Resources, Secret, ConfigFile, Mount, Network, Log, Build, Volume)
+)
 # Real keys with wrong values find more than random keys do.
 _scalars = st.one_of(
     st.none(),

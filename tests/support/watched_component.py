@@ -4,7 +4,7 @@ from typing import Any
 
 from monitor.alerts.policy import Memory, Raised, Rules, Verdict, judge
 from monitor.model import AlertKind, Desired, Observed, Seen, Wanted
-from protos.spec import Heal
+from protos.parts import Heal
 from tests.support.builders import IMAGE
 
 DRIFT, FLAP, RECOVERED = AlertKind.DRIFT, AlertKind.FLAP, AlertKind.RECOVERED

@@ -9,7 +9,8 @@ from mcpctl.definitions.exporting import compose
 from mcpctl.definitions.importing import Source, import_compose
 from mcpctl.definitions.importing.names import full_image
 from protos import grammar
-from protos.spec import Component, Health, Resources, Service
+from protos.parts import Health, Resources
+from protos.spec import Component, Service
 from tests.support.compose import FOLDER, imported, one, read, refused
 from tests.support.strategies import services
 

@@ -7,7 +7,7 @@ import pytest
 
 from mcpd.config import READ_AGAIN, AuthMode, Config, explicit_address, load, needs_restart
 from mcpd.errors import ConfigError
-from protos.spec import Heal
+from protos.parts import Heal
 
 FULL = """
 [node]

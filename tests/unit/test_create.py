@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from mcpd.runtime.create import LOG_SIZE_LIMIT, container_spec, own_network
-from protos.spec import Component, Resources
+from protos.parts import Resources
+from protos.spec import Component
 from tests.support.builders import IMAGE, component
 from tests.support.strategies import components
 

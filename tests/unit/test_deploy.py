@@ -27,7 +27,7 @@ from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from monitor.ports import Ran
 from protos.fingerprint import spec_hash
-from protos.spec import Health
+from protos.parts import Health
 from tests.support.builders import component, container, service
 from tests.support.pretended_podman import PretendedPodman
 

@@ -9,7 +9,8 @@ import pytest
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.unsupported_options import SETTINGS, SUPPORTED, TRANSIENT
-from protos.spec import Component, Health, Resources
+from protos.parts import Health, Resources
+from protos.spec import Component
 
 ID = "0123456789abcdef" * 4
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 
 from mcpd.changes.difference import Source, difference
-from protos.spec import Component, Heal, Health, Resources
+from protos.parts import Heal, Health, Resources
+from protos.spec import Component
 from tests.support.builders import component
 from tests.support.strategies import components
 
@@ -81,9 +82,9 @@ def test_nothing_differs_from_itself_and_what_differs_is_told(one: Component, ot
     differing = {name for name in one.__struct_fields__ if getattr(one, name) != getattr(other, name)}
     # What means the same in other words (no heal, and the node's) is no difference.
     assert fields <= differing
-    assert differing - fields <= {"heal", "health", "resources", "env"}
+    assert differing - fields <= {"heal", "health", "resources"}
 
 
 def test_changes_are_in_the_order_of_a_definition_file() -> None:
     found = changes({}, {"image": "app:v9", "user": "1:1", "cmd": ("a",), "health": Health(tcp="127.0.0.1:1")})
-    assert [field for field, *_ in found][:3] == ["image", "user", "cmd"]
+    assert [field for field, *_ in found][:3] == ["image", "cmd", "user"]

@@ -5,7 +5,8 @@ from typing import Any
 import yaml
 
 from mcpctl.definitions.exporting import compose
-from protos.spec import Health, Service
+from protos.parts import Health
+from protos.spec import Service
 from tests.support.builders import component, service
 from tests.support.exports import FULL, PLAIN, losses
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from mcpctl.definitions.exporting import kube
-from protos.spec import Health, Resources, Service
+from protos.parts import Health, Resources
+from protos.spec import Service
 from tests.support.builders import component, service
 from tests.support.exports import FULL, losses
 

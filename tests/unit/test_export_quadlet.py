@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 
 from mcpctl.definitions.exporting import quadlet
-from protos.spec import Heal, Health, Service
+from protos.parts import Heal, Health
+from protos.spec import Service
 from tests.support.builders import component, service
 from tests.support.exports import FULL, HOSTILE, PLAIN, losses
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protos import grammar
+from protos import grammar, podman_notation
 from protos.grammar import Port, Restart, Volume
 from tests.support.strategies import images, volumes
 
@@ -19,7 +19,7 @@ EVERY_PARSER = [
     grammar.volume,
     grammar.user,
     grammar.restart,
-    grammar.network,
+    podman_notation.network_of_component,
     grammar.secret,
     grammar.env_name,
     grammar.argument,
@@ -56,6 +56,10 @@ def test_any_text_is_parsed_or_refused_with_a_short_sentence(parse: Callable[[st
         ("[::1]:8080:80/udp", Port("::1", 8080, 80, "udp")),
         ("53:53/udp", Port("", 53, 53, "udp")),
         ("1:65535/tcp", Port("", 1, 65535, "tcp")),
+        ("80", Port("", 0, 80, "tcp")),
+        ("127.0.0.1::80", Port("127.0.0.1", 0, 80, "tcp")),
+        ("5000-5009:6000-6009/sctp", Port("", 5000, 6000, "sctp", 10)),
+        ("9000-9001/udp", Port("", 0, 9000, "udp", 2)),
     ],
 )
 def test_a_port_mapping_is_ip_host_container_and_protocol(text: str, port: Port) -> None:
@@ -66,14 +70,13 @@ def test_a_port_mapping_is_ip_host_container_and_protocol(text: str, port: Port)
     "text",
     [
         "",
-        "80",
         "80:",
         ":80",
         "0:80",
         "80:0",
         "65536:80",
         "80:65536",
-        "80:80/sctp",
+        "80:80/icmp",
         "host:80:80",
         "80:80\n",
         "-1:80",
@@ -107,6 +110,7 @@ def test_a_port_that_is_accepted_is_1_to_65535(text: str) -> None:
     ("text", "volume"),
     [
         ("/srv/web:/data", Volume("/srv/web", "/data", ())),
+        ("/data", Volume("", "/data", ())),
         ("/srv/web:/data:ro,Z", Volume("/srv/web", "/data", ("ro", "Z"))),
         ("cache:/var/cache:U", Volume("cache", "/var/cache", ("U",))),
     ],
@@ -124,7 +128,6 @@ def test_an_absolute_source_is_a_bind_mount_and_a_name_is_a_volume() -> None:
     "text",
     [
         "",
-        "/srv/web",
         ":",
         ":/data",
         "/srv:data",

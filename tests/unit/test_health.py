@@ -15,7 +15,7 @@ from monitor.model import Observation, Observed, Probed, Sighting
 from monitor.ports import OutsideError, Ran
 from monitor.sources.health import HealthPoller, Patient
 from monitor.sources.inspector import Inspector
-from protos.spec import Health
+from protos.parts import Health
 from tests.support.idle_node import StillRuntime
 
 STARTED = datetime(2026, 1, 1, tzinfo=UTC)

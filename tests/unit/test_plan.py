@@ -9,7 +9,8 @@ from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, o
 from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Observed
-from protos.spec import Component, Health, Service
+from protos.parts import Health
+from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
 
 DOWN = (Observed.CREATED, Observed.EXITED)

@@ -5,7 +5,7 @@ import pytest
 
 from monitor.alerts.policy import Memory
 from monitor.model import MISSING, AlertKind, Desired, Seen, Wanted
-from protos.spec import Heal
+from protos.parts import Heal
 from tests.support.watched_component import (
     ALWAYS,
     BY_HAND,

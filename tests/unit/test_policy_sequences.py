@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from monitor.alerts.policy import judge
 from monitor.model import MISSING, NOT_SEEN_YET, AlertKind, Desired, Seen, Wanted
-from protos.spec import Heal
+from protos.parts import Heal
 from tests.support.watched_component import (
     BY_HAND,
     CREATED,

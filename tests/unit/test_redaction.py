@@ -26,7 +26,8 @@ from monitor.model import Desired, Observed, Seen, Wanted
 from monitor.ports import Executor, Ran
 from protos import program_output
 from protos.mcp import v1
-from protos.spec import Component, Heal, Health, Service
+from protos.parts import Heal, Health
+from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
 
 VIEWER, ADMIN = Caller("looker", Role.VIEWER), Caller("op", Role.ADMIN)

@@ -67,7 +67,7 @@ def test_all_problems_are_found_at_once_each_with_its_key_path() -> None:
             "count": "3",
             "color": "green",
             "words": ["x", 2],
-            "inners": [{"port": "80:80"}, {"port": "80", "size": "big"}, {}],
+            "inners": [{"port": "80:80"}, {"port": "x", "size": "big"}, {}],
             "table": {"k": "v"},
             "maybe": {"port": 80},
         }

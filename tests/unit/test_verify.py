@@ -23,7 +23,8 @@ from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from monitor.ports import Ran
-from protos.spec import Component, Health
+from protos.parts import Health
+from protos.spec import Component
 from tests.support.builders import component
 
 PROBE = Health(cmd=("ask",), interval=timedelta(seconds=10), retries=3, start_period=timedelta(seconds=60))

@@ -14,7 +14,7 @@ from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Observed, Sighting
 from monitor.ports import Ran, Target
 from monitor.watch import Monitor, Settings
-from protos.spec import Health
+from protos.parts import Health
 from tests.support.idle_node import Late, StillIntent, StillRuntime
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -8,7 +8,8 @@ from mcpctl.definitions.exporting import yamltext
 from mcpctl.definitions.exporting.formats import Exported, File, Losses, cpus, go_duration, seconds
 from mcpctl.definitions.loss import Loss
 from protos import grammar
-from protos.spec import Component, Health, Service
+from protos.parts import Health
+from protos.spec import Component, Service
 
 FILE_NAME = "compose.yaml"
 # The short notation's: the others are podman's own.
@@ -30,10 +31,10 @@ def export(service: Service) -> Exported:
     # With names of their own: compose would put the project's before them.
     if networks := dict.fromkeys(each.network for each in service.components if each.network not in (None, *_MODES)):
         document["networks"] = {name: {"name": name} for name in networks}
-    volumes = [grammar.volume(text) for each in service.components for text in each.volumes]
-    if named := dict.fromkeys(each.source for each in volumes if not each.is_bind):
+    volumes = [mount for each in service.components for mount in each.mounts]
+    if named := dict.fromkeys(each.volume for each in volumes if each.volume):
         document["volumes"] = {name: {"name": name} for name in named}
-    if secrets := dict.fromkeys(name for each in service.components for name in each.secrets):
+    if secrets := dict.fromkeys(name for each in service.components for name in map(str, each.secrets)):
         document["secrets"] = {name: {"external": True} for name in secrets}
     return Exported((File(FILE_NAME, yamltext.document(document)),), tuple(losses))
 
@@ -55,7 +56,7 @@ def _service(service: Service, component: Component, lost: Losses) -> dict[str, 
         "user": component.user,
         "environment": _environment(component),
         "ports": list(component.ports),
-        "volumes": [_volume(text, index, lost) for index, text in enumerate(component.volumes)],
+        "volumes": [_volume(text, index, lost) for index, text in enumerate(map(str, component.volumes))],
         "secrets": list(component.secrets),
         "depends_on": {name: {"condition": _condition(service, name)} for name in component.depends_on},
         "stop_grace_period": f"{seconds(component.stop_timeout)}s",

@@ -15,7 +15,8 @@ from mcpctl.definitions.exporting import yamltext
 from mcpctl.definitions.exporting.formats import Exported, File, Losses, in_dependency_order, seconds
 from mcpctl.definitions.loss import Loss
 from protos import grammar
-from protos.spec import Component, Health, Service
+from protos.parts import Health
+from protos.spec import Component, Service
 
 _POLICIES = {"no": "Never", "on-failure": "OnFailure", "unless-stopped": "Always", "always": "Always"}
 # Kubernetes insists on a size, and podman ignores it.
@@ -132,8 +133,7 @@ def _port(port: grammar.Port) -> dict[str, Any]:
 
 def _volumes(component: Component, lost: Losses) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     mounts, volumes = [], []
-    for index, text in enumerate(component.volumes):
-        volume = grammar.volume(text)
+    for index, volume in enumerate(component.mounts):
         name = f"volume-{index}"
         mount: dict[str, Any] = {"name": name, "mountPath": volume.target}
         for option in volume.options:
@@ -146,16 +146,16 @@ def _volumes(component: Component, lost: Losses) -> tuple[list[dict[str, Any]], 
                     f"volumes[{index}]", f"option {option}; podman takes it as mountPath: {volume.target}:{option}"
                 )
         mounts.append(mount)
-        source = {"hostPath": {"path": volume.source}}
+        source = {"hostPath": {"path": volume.folder}}
         volumes.append(
-            {"name": name, **(source if volume.is_bind else {"persistentVolumeClaim": {"claimName": volume.source}})}
+            {"name": name, **(source if volume.folder else {"persistentVolumeClaim": {"claimName": volume.volume}})}
         )
     return mounts, volumes
 
 
 def _claims(component: Component) -> str:
     """Beside the Pod: podman makes a volume that is missing, and 4.3 refuses a claim whose volume is there."""
-    named = dict.fromkeys(each.source for each in map(grammar.volume, component.volumes) if not each.is_bind)
+    named = dict.fromkeys(each.volume for each in component.mounts if each.volume)
     if not named:
         return ""
     claims = [

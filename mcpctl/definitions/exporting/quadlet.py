@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from mcpctl.definitions.exporting.formats import Exported, File, Losses, cpus, go_duration, seconds
 from mcpctl.definitions.loss import Loss
 from protos import grammar
-from protos.spec import Component, Health, Service
+from protos.parts import Health
+from protos.spec import Component, Service
 
 # A pull is part of the start, for which systemd would wait 90 s.
 _START_TIMEOUT_S = 900
@@ -82,7 +83,7 @@ def _keys(service: Service, component: Component, lost: Losses) -> Iterator[str]
 def _joins(component: Component) -> Iterator[str]:
     """Ports, volumes, user, network."""
     yield from (f"PublishPort={port}" for port in component.ports)
-    for volume in component.volumes:
+    for volume in map(str, component.volumes):
         # Volume= is taken as it stands, without any quoting.
         is_simple = volume.isprintable() and volume == volume.strip() and not volume.endswith("\\")
         yield f"Volume={_expanded(volume)}" if is_simple else f"PodmanArgs={_word('--volume')} {_word(volume)}"

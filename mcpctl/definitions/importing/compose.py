@@ -13,7 +13,7 @@ from mcpctl.definitions.importing.health import health
 from mcpctl.definitions.importing.names import Names, full_image, our_name, project_name
 from mcpctl.definitions.importing.ports import ports
 from mcpctl.definitions.importing.resources import Resources
-from protos.spec import MAX_COMPONENTS
+from protos.agreement import MAX_COMPONENTS
 
 # What else there is at the top is lost.
 _TOP = frozenset({"name", "version", "services", "volumes", "networks", "secrets"})

@@ -24,12 +24,13 @@ class ProgressRow(msgspec.Struct, frozen=True):
 
 
 class FieldChangeRow(msgspec.Struct, frozen=True):
-    """``before`` or ``after`` empty: not set."""
+    """``before`` or ``after`` empty: not set. ``diff``: how a text of many lines differs, which they only name."""
 
     field: str
     before: str
     after: str
     source: str
+    diff: str = ""
 
 
 class ComponentPlanRow(msgspec.Struct, frozen=True):
@@ -96,7 +97,9 @@ def progress_row(progress: v1.Progress) -> ProgressRow:
 
 
 def component_plan_row(plan: v1.ComponentPlan) -> ComponentPlanRow:
-    changes = tuple(FieldChangeRow(each.field, each.before, each.after, each.source) for each in plan.changes)
+    changes = tuple(
+        FieldChangeRow(each.field, each.before, each.after, each.source, each.diff) for each in plan.changes
+    )
     return ComponentPlanRow(plan.component, plan.action, plan.reason, changes)
 
 

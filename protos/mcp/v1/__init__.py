@@ -36,6 +36,9 @@ class DesiredState(betterproto.Enum):
     IGNORE = 3
     """Nobody declared it: listed, never touched."""
 
+    COMPLETED = 4
+    """A oneshot component: to have run, and to have exited with status 0."""
+
 
 class ObservedState(betterproto.Enum):
     UNSPECIFIED = 0
@@ -85,6 +88,22 @@ class ServiceSpec(betterproto.Message):
     """Unset means true."""
 
     components: List["ComponentSpec"] = betterproto.message_field(4)
+    """
+    Empty when any of them says more than an mcpd before 0.2 knows, which would leave that out without a word: it
+     refuses a service without components.
+    """
+
+    extended_components: List["ComponentSpec"] = betterproto.message_field(5)
+    """All of them, then."""
+
+    volumes: Dict[str, "VolumeDeclaration"] = betterproto.map_field(
+        6, betterproto.TYPE_STRING, betterproto.TYPE_MESSAGE
+    )
+    """More about podman volumes and networks, by name."""
+
+    networks: Dict[str, "NetworkDeclaration"] = betterproto.map_field(
+        7, betterproto.TYPE_STRING, betterproto.TYPE_MESSAGE
+    )
 
 
 @dataclass(eq=False, repr=False)
@@ -102,7 +121,7 @@ class ComponentSpec(betterproto.Message):
 
     network: str = betterproto.string_field(4)
     """
-    A podman network, created when missing; or host or none. Empty: podman's default.
+    A podman network, created when missing; or host, none or component:NAME. Empty: the service's own.
     """
 
     user: str = betterproto.string_field(5)
@@ -112,10 +131,10 @@ class ComponentSpec(betterproto.Message):
     """no | on-failure[:N] | unless-stopped | always. Empty: no."""
 
     ports: List[str] = betterproto.string_field(7)
-    """[IP:]HOST:CONTAINER[/tcp|/udp]."""
+    """[[IP:][HOST]:]CONTAINER[/tcp|/udp|/sctp], or ranges."""
 
     volumes: List[str] = betterproto.string_field(8)
-    """SOURCE:TARGET[:OPTIONS]."""
+    """SOURCE:TARGET[:OPTIONS], or TARGET of an anonymous volume."""
 
     cmd: List[str] = betterproto.string_field(9)
     """Replaces the image's command. Empty: the image's."""
@@ -142,6 +161,172 @@ class ComponentSpec(betterproto.Message):
     How long a container without a probe must stay up to count as started. Unset: 0.5 s replaced, 20 ms new.
     """
 
+    pull: str = betterproto.string_field(18)
+    """
+    From here on since 0.2; each as podman-run(1) has it where nothing else is said. Empty: the default.
+     missing | newer | always | never. Empty: missing.
+    """
+
+    platform: str = betterproto.string_field(19)
+    """OS/ARCH[/VARIANT]."""
+
+    oneshot: bool = betterproto.bool_field(20)
+    """Runs to its end; what depends on it waits for exit status 0."""
+
+    entrypoint: "Command" = betterproto.message_field(21)
+    """Set and empty: none, not even the image's."""
+
+    workdir: str = betterproto.string_field(22)
+    group_add: List[str] = betterproto.string_field(23)
+    secret_tables: List["Secret"] = betterproto.message_field(24)
+    """Secrets that are more than a name; after those in `secrets`."""
+
+    configs: List["ConfigFile"] = betterproto.message_field(25)
+    hostname: str = betterproto.string_field(26)
+    networks: List["NetworkJoin"] = betterproto.message_field(27)
+    add_hosts: List[str] = betterproto.string_field(28)
+    dns: List[str] = betterproto.string_field(29)
+    dns_search: List[str] = betterproto.string_field(30)
+    dns_options: List[str] = betterproto.string_field(31)
+    volume_tables: List["Mount"] = betterproto.message_field(32)
+    """Mounts that a string cannot say; after those in `volumes`."""
+
+    tmpfs: List[str] = betterproto.string_field(33)
+    read_only: bool = betterproto.bool_field(34)
+    shm_size: int = betterproto.uint64_field(35)
+    devices: List[str] = betterproto.string_field(36)
+    init: bool = betterproto.bool_field(37)
+    tty: bool = betterproto.bool_field(38)
+    interactive: bool = betterproto.bool_field(39)
+    stop_signal: str = betterproto.string_field(40)
+    labels: Dict[str, str] = betterproto.map_field(
+        41, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    annotations: Dict[str, str] = betterproto.map_field(
+        42, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    userns: str = betterproto.string_field(43)
+    pid: str = betterproto.string_field(44)
+    ipc: str = betterproto.string_field(45)
+    cap_add: List[str] = betterproto.string_field(46)
+    cap_drop: List[str] = betterproto.string_field(47)
+    privileged: bool = betterproto.bool_field(48)
+    security_opt: List[str] = betterproto.string_field(49)
+    ulimits: Dict[str, str] = betterproto.map_field(
+        50, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    sysctls: Dict[str, str] = betterproto.map_field(
+        51, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    build: "Build" = betterproto.message_field(52)
+    log: "Log" = betterproto.message_field(53)
+
+
+@dataclass(eq=False, repr=False)
+class Secret(betterproto.Message):
+    """A podman secret as a file, or as a variable."""
+
+    name: str = betterproto.string_field(1)
+    target: str = betterproto.string_field(2)
+    """
+    An absolute path, or a name in /run/secrets. Empty: the secret's name.
+    """
+
+    env: str = betterproto.string_field(3)
+    """The variable that it becomes, instead of a file."""
+
+    uid: int = betterproto.uint32_field(4)
+    gid: int = betterproto.uint32_field(5)
+    mode: Optional[int] = betterproto.uint32_field(6, optional=True)
+    """Unset: 0444."""
+
+
+@dataclass(eq=False, repr=False)
+class ConfigFile(betterproto.Message):
+    """A text file that is part of the definition."""
+
+    target: str = betterproto.string_field(1)
+    content: Optional[str] = betterproto.string_field(2, optional=True)
+    mode: Optional[int] = betterproto.uint32_field(3, optional=True)
+    """Unset: 0444."""
+
+    uid: int = betterproto.uint32_field(4)
+    gid: int = betterproto.uint32_field(5)
+
+
+@dataclass(eq=False, repr=False)
+class NetworkJoin(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    aliases: List[str] = betterproto.string_field(2)
+    ip: str = betterproto.string_field(3)
+    ip6: str = betterproto.string_field(4)
+
+
+@dataclass(eq=False, repr=False)
+class Mount(betterproto.Message):
+    target: str = betterproto.string_field(1)
+    source: str = betterproto.string_field(2)
+    """An absolute path or a volume's name. Empty: an anonymous volume."""
+
+    options: List[str] = betterproto.string_field(3)
+    create: bool = betterproto.bool_field(4)
+    """Makes a missing folder."""
+
+
+@dataclass(eq=False, repr=False)
+class Log(betterproto.Message):
+    driver: str = betterproto.string_field(1)
+    """k8s-file | json-file | journald | none. Empty: k8s-file."""
+
+    max_size: int = betterproto.uint64_field(2)
+    """In bytes; 0: 10 MiB."""
+
+    tag: Optional[str] = betterproto.string_field(3, optional=True)
+
+
+@dataclass(eq=False, repr=False)
+class Build(betterproto.Message):
+    """Kept with the definition; nothing is built by an agent."""
+
+    context: str = betterproto.string_field(1)
+    dockerfile: Optional[str] = betterproto.string_field(2, optional=True)
+    target: Optional[str] = betterproto.string_field(3, optional=True)
+    args: Dict[str, str] = betterproto.map_field(
+        4, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    secrets: List[str] = betterproto.string_field(5)
+    ssh: List[str] = betterproto.string_field(6)
+
+
+@dataclass(eq=False, repr=False)
+class VolumeDeclaration(betterproto.Message):
+    driver: Optional[str] = betterproto.string_field(1, optional=True)
+    options: Dict[str, str] = betterproto.map_field(
+        2, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    labels: Dict[str, str] = betterproto.map_field(
+        3, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    external: bool = betterproto.bool_field(4)
+    """Somebody else creates it."""
+
+
+@dataclass(eq=False, repr=False)
+class NetworkDeclaration(betterproto.Message):
+    driver: Optional[str] = betterproto.string_field(1, optional=True)
+    subnets: List[str] = betterproto.string_field(2)
+    gateway: str = betterproto.string_field(3)
+    internal: bool = betterproto.bool_field(4)
+    ipv6: bool = betterproto.bool_field(5)
+    options: Dict[str, str] = betterproto.map_field(
+        6, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    labels: Dict[str, str] = betterproto.map_field(
+        7, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    external: bool = betterproto.bool_field(8)
+    """Somebody else creates it."""
+
 
 @dataclass(eq=False, repr=False)
 class Health(betterproto.Message):
@@ -164,6 +349,13 @@ class Health(betterproto.Message):
     """Failures in a row that make it unhealthy."""
 
     start_period: timedelta = betterproto.message_field(7)
+    start_interval: Optional[timedelta] = betterproto.message_field(8, optional=True)
+    """
+    Between probes until the first success within the start period. Unset: interval.
+    """
+
+    disable: bool = betterproto.bool_field(9)
+    """No probe, not even the image's own."""
 
 
 @dataclass(eq=False, repr=False)
@@ -178,6 +370,13 @@ class Resources(betterproto.Message):
     memory_bytes: int = betterproto.uint64_field(1)
     cpus: float = betterproto.double_field(2)
     pids: int = betterproto.uint32_field(3)
+    memory_reservation: int = betterproto.uint64_field(4)
+    memory_swap: int = betterproto.int64_field(5)
+    """Memory and swap together; -1: unlimited."""
+
+    cpu_shares: int = betterproto.uint32_field(6)
+    cpuset: str = betterproto.string_field(7)
+    oom_score_adj: int = betterproto.int32_field(8)
 
 
 @dataclass(eq=False, repr=False)
@@ -327,6 +526,11 @@ class FieldChange(betterproto.Message):
     source: str = betterproto.string_field(4)
     """
     Where the value after comes from: definition, default, or node (the agent's own setting).
+    """
+
+    diff: str = betterproto.string_field(5)
+    """
+    How a text of many lines differs, as a unified diff; `before` and `after` only name it then.
     """
 
 
