@@ -26,6 +26,8 @@ from protos.spec import Component, Service
 FILE_NAME = "compose.yaml"
 # Compose has a word for these, which podman-compose (1.6) does not read.
 _FOR_DOCKER_ONLY = "docker compose does it, podman-compose ignores it"
+# podman-compose makes a pod, in which podman allows no user namespace of a container's own.
+_WITHOUT_POD = {"x-podman": {"in_pod": False}}
 # Docker's word for podman's own format; podman knows both.
 _DRIVERS = {LogDriver.K8S_FILE: LogDriver.JSON_FILE}
 
@@ -40,6 +42,8 @@ def export(service: Service) -> Exported:
         losses += lost.found
     document: dict[str, Any] = {"name": service.name, "services": services}
     document |= resources.declarations(service, networks, losses)
+    if any(each.userns for each in service.components):
+        document |= _WITHOUT_POD
     return Exported((File(FILE_NAME, yamltext.document(_literal(document))),), tuple(losses))
 
 

@@ -119,10 +119,11 @@ def _mount(mount: Mount, source: str | None, index: int, lost: Losses) -> str:
     if unknown := [each for each in mount.options if each not in words]:
         lost.add(f"volumes[{index}]", f"{', '.join(unknown)}: `podman run --mount` has no such option")
     said = {key: text for each in mount.options for key, text in words.get(each, {}).items()}
-    named = {"source": source} if source else {}
-    return (
-        f"Mount={word(fields({'type': 'bind' if mount.folder else 'volume', **named, 'target': mount.target, **said}))}"
-    )
+    kind = "bind" if mount.folder else "volume"
+    if not source:
+        # Quadlet 5.4 looks for a source, and ends when there is none.
+        return argument("--mount", fields({"type": kind, "target": mount.target, **said}))
+    return f"Mount={word(fields({'type': kind, 'source': source, 'target': mount.target, **said}))}"
 
 
 def _has_volume_unit(service: Service, name: str) -> bool:
