@@ -21,6 +21,7 @@ from mcpctl.definitions.exporting.formats import (
 from mcpctl.definitions.loss import Loss
 from protos import podman_notation
 from protos.parts import Health, Log, LogDriver, Pull
+from protos.podman_notation import UNLIMITED
 from protos.spec import Component, Service
 
 FILE_NAME = "compose.yaml"
@@ -144,15 +145,20 @@ def _limits(component: Component, lost: Losses) -> dict[str, Any]:
         if getattr(said, key):
             lost.add(f"resources.{key}", _FOR_DOCKER_ONLY)
     return {
-        "mem_limit": size(said.memory) if said.memory else None,
+        "mem_limit": _size(said.memory),
         "cpus": cpus(component) if said.cpus else None,
         "pids_limit": said.pids,
-        "mem_reservation": size(said.memory_reservation) if said.memory_reservation else None,
-        "memswap_limit": size(said.memory_swap) if said.memory_swap else None,
+        "mem_reservation": _size(said.memory_reservation),
+        # Of strings, docker compose refuses this one.
+        "memswap_limit": said.memory_swap if said.memory_swap == UNLIMITED else _size(said.memory_swap),
         "cpu_shares": said.cpu_shares,
         "cpuset": said.cpuset,
         "oom_score_adj": said.oom_score_adj,
     }
+
+
+def _size(value: int) -> str | None:
+    return size(value) if value else None
 
 
 def _logging(log: Log) -> dict[str, Any]:

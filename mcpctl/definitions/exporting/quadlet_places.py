@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from mcpctl.definitions.exporting.formats import File, Losses, joined, mode, namespace
 from mcpctl.definitions.exporting.quadlet_text import argument, expanded, fields, quoted, unit, value, word
 from mcpctl.definitions.loss import Loss
@@ -97,7 +99,8 @@ def mounts(service: Service, component: Component, lost: Losses) -> Iterator[str
     for index, each in enumerate(component.mounts):
         has_unit = _has_volume_unit(service, each.volume)
         source = _unit_name(service, each.volume, "volume") if has_unit else each.source
-        if (text := each.short()) is None:
+        # What is created is so by a command of its own.
+        if (text := msgspec.structs.replace(each, create=False).short()) is None:
             yield _mount(each, source, index, lost)
         elif source == each.source:
             is_taken = each.volume.endswith(_UNITS)
