@@ -63,7 +63,8 @@ def _write(place: Path, config: ConfigFile) -> bool:
     """Whether it was not there."""
     if place.exists():
         return False
-    place.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    for folder in (place.parents[2], place.parents[1], place.parent):
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     atomic.write(place, (config.content or "").encode(), mode=config.mode)
     return True
 

@@ -43,7 +43,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "activ: unknown key; did you mean active?",
     ),
     "wrong type": ('ports = ["127.0.0.1:8080:80"]', "ports = 8080", "components[0].ports: expected a list, found 8080"),
-    "wrong type inside a list": ('["/srv/web:/data"]', "[7]", "components[0].volumes[0]: expected a string or a table, found 7"),
+    "wrong type inside a list": (
+        '["/srv/web:/data"]',
+        "[7]",
+        "components[0].volumes[0]: expected a string or a table, found 7",
+    ),
     "a string for a truth": (
         'node = "rift"',
         'node = "rift"\nactive = "yes"',
