@@ -73,7 +73,7 @@ async def test_only_what_is_needed_is_kept_and_an_empty_folder_goes(tmp_path: Pa
 
 async def test_a_folder_that_cannot_be_written_refuses_with_the_config_and_the_reason(tmp_path: Path) -> None:
     (tmp_path / "configs").touch()
-    with pytest.raises(RefusedError, match=r"the config /etc/one cannot be written to .*: Not a directory"):
+    with pytest.raises(RefusedError, match=r"the config /etc/one cannot be written to .*: File exists"):
         await ConfigFiles(tmp_path / "configs").put("web", component(configs=(ONE,)))
 
 
