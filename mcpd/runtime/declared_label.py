@@ -21,7 +21,7 @@ from protos.validation import plain
 LABEL_DECLARED = "mcp.declared"
 
 # What an inspection shows in full, or mcpd alone uses. Values of variables and labels may be long or confidential.
-_SHOWN = frozenset(
+SHOWN = frozenset(
     {"name", "image", "active", "oneshot", "depends_on", "settle", "heal", "health", "pull", "build"}
     | {"env", "env_file", "labels", "annotations", "stop_timeout", "restart"}
 )
@@ -36,7 +36,7 @@ def write(component: Component) -> dict[str, str]:
     said = {
         key: getattr(component, key)
         for key in component.__struct_fields__
-        if key not in _SHOWN and getattr(component, key) != default_of(Component, key)
+        if key not in SHOWN and getattr(component, key) != default_of(Component, key)
     }
     if all(_is_first(key, value) for key, value in said.items()):
         return {}

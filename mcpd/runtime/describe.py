@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mcpd.runtime import mounts
+from mcpd.runtime import declared_label, mounts
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.setting import Made, Setting, clipped, default_of
 from mcpd.runtime.settings import SETTINGS
@@ -44,7 +44,10 @@ def describe(name: str, details: Details, image: ImageDefaults, names: Mapping[s
             table, _, key = each.key.rpartition(".")
             found.setdefault(table, {})[key] = _sayable(each, value, losses)
     fields = found.pop("") | {table: _type(table)(**values) for table, values in found.items()}
-    component = Component(name=name, **{**fields, **_declared(it)})
+    if it.declared:
+        # What its label does not say, it was not made with.
+        fields = {key: value for key, value in fields.items() if key in declared_label.SHOWN} | _declared(it)
+    component = Component(name=name, **fields)
     # mcpd makes a container with nothing but what was declared.
     lost = () if it.is_ours else dict.fromkeys((*losses, *unsupported(it)))
     return Description(component, tuple(lost), tuple(_notes(it)))
@@ -70,9 +73,8 @@ def _sayable(setting: Setting, value: Any, losses: list[str]) -> Any:
 
 def _declared(it: Made) -> dict[str, Any]:
     """What a container of mcpd's says of itself; of its configs it has no text."""
-    said = {
-        key: examine(value, _type(key)) for key, value in it.declared.items() if key in _types() and key != "configs"
-    }
+    hidden = {key: value for key, value in it.declared.items() if key not in (*declared_label.SHOWN, "configs")}
+    said = {key: examine(value, _type(key)) for key, value in hidden.items() if key in _types()}
     return {key: value for key, (value, problems) in said.items() if not problems}
 
 

@@ -39,20 +39,24 @@ def read_cmd(it: Made) -> list[str] | None:
 
 def _is_images(it: Made) -> bool:
     """Whether the entry point is the image's own. podman gives the image's command only to that one."""
-    of_image = _without_none(it.image.config.entrypoint or ())
     lost_its_command = bool(it.image.config.cmd) and not it.config.cmd
-    return _entrypoint(it) == of_image and not lost_its_command
+    return _entrypoint(it) == _of_image(it) and not lost_its_command
 
 
 def _entrypoint(it: Made) -> tuple[str, ...]:
     shown, cmd = it.config.entrypoint, tuple(it.config.cmd or ())
     if not isinstance(shown, str):
         return _without_none(shown or ())
-    # podman 4 joins the words with spaces. They are at the beginning of what runs.
+    # podman joins the words with spaces. They are at the beginning of what runs, or the image's.
     argv = it.details.argv
-    words = argv[: len(argv) - len(cmd)]
-    is_whole = (*words, *cmd) == argv and " ".join(words) == shown
-    return words if is_whole else _without_none((shown,))
+    words, of_image = argv[: len(argv) - len(cmd)], _of_image(it)
+    if (*words, *cmd) == argv and " ".join(words) == shown:
+        return words
+    return of_image if " ".join(of_image) == shown else _without_none((shown,))
+
+
+def _of_image(it: Made) -> tuple[str, ...]:
+    return _without_none(it.image.config.entrypoint or ())
 
 
 def _without_none(words: tuple[str, ...] | list[str]) -> tuple[str, ...]:
