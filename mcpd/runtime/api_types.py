@@ -58,6 +58,7 @@ class Listed(msgspec.Struct, frozen=True, rename="pascal"):
     created: datetime | None = None
     labels: Mapping[str, str] | None = None
     ports: tuple[Port, ...] | None = None
+    networks: tuple[str, ...] | None = None
 
 
 class InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
@@ -198,6 +199,20 @@ class Pod(msgspec.Struct, frozen=True, rename="pascal"):
     shared_namespaces: tuple[str, ...] | None = None
 
 
+class ImagePlatform(msgspec.Struct, frozen=True, rename="pascal"):
+    os: str = ""
+    architecture: str = ""
+
+    def matches(self, platform: str) -> bool:
+        """Whether it is for ``platform``, OS/ARCH[/VARIANT]; podman tells no variant."""
+        return platform.split("/")[:2] == [self.os, self.architecture]
+
+
+class Volume(msgspec.Struct, frozen=True, rename="pascal"):
+    driver: str = ""
+    options: Mapping[str, str] | None = None
+
+
 class Network(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] | None = None
 
@@ -223,6 +238,7 @@ def container(listed: Listed, labels: Mapping[str, str]) -> Container:
         ports=tuple(port_text(port) for port in listed.ports or ()),
         labels=labels,
         created_at=ever(listed.created),
+        networks=listed.networks or (),
     )
 
 
