@@ -115,15 +115,18 @@ def _put_component(
 
 
 def _refresh_desired(db: sqlite3.Connection, service: str) -> None:
-    """Desired state follows from the two `active` flags, and from nothing else (audit E3)."""
+    """Desired state follows from the two `active` flags (audit E3); `oneshot` says what it means to be active."""
     db.execute(
         "UPDATE components SET desired = CASE "
-        "WHEN (SELECT active FROM services WHERE name = service) AND coalesce(json_extract(spec, '$.active'), 1) "
-        "THEN :running ELSE :stopped END WHERE service = :service AND desired != :ignore",
+        "WHEN NOT (SELECT active FROM services WHERE name = service) "
+        "OR NOT coalesce(json_extract(spec, '$.active'), 1) THEN :stopped "
+        "WHEN json_extract(spec, '$.oneshot') THEN :completed ELSE :running END "
+        "WHERE service = :service AND desired != :ignore",
         {
             "service": service,
             "running": Desired.RUNNING,
             "stopped": Desired.STOPPED,
+            "completed": Desired.COMPLETED,
             "ignore": Desired.IGNORE,
         },
     )
