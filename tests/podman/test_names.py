@@ -112,7 +112,7 @@ def test_a_component_that_shares_a_network_follows_the_one_that_has_it(node: Nod
     assert node.podman(*ask).strip() == "v2"
     # One of the two alone would tear them apart.
     node.define("shop", vpn)
-    assert "uses a namespace of db" in node.mcpctl("deploy", "shop/db", status=1).stderr
+    assert "uses a namespace of db" in node.mcpctl("deploy", "shop/db", status=2).stderr
     node.mcpctl("restart", "shop/db")
     assert node.podman(*ask).strip() == "v2"
     # And back, when it fails: in the order that podman needs.
