@@ -29,7 +29,7 @@ from mcpd.changes.verify import comes_up, completes, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import Surroundings, container_spec
+from mcpd.runtime.create import container_spec
 from protos.program_output import headline, with_sequel
 from protos.spec import Component, Service
 
@@ -58,7 +58,6 @@ class Deploy:
         self._operation = operation
         self._touched: set[str] = set()
         self._leftovers: frozenset[str] = frozenset()
-        self._among = Surroundings()
 
     async def run(
         self,
@@ -132,8 +131,6 @@ class Deploy:
         for each in new:
             with failing_at(each.name, Step.CREATE):
                 await provide(self._node, plan.service, each, self._operation.take)
-        if new:
-            self._among = await surroundings(self._node, plan.service)
 
     async def _have_image(self, component: Component) -> None:
         with failing_at(component.name, Step.PULL):
@@ -155,23 +152,23 @@ class Deploy:
         async def one(each: ComponentPlan) -> None:
             for name in waits[each.component.name]:
                 await up[name].wait()
-            await self._apply(each)
+            await self._apply(plan.service, each)
             up[each.component.name].set()
 
         async with trio.open_nursery() as nursery:
             for each in plan.components:
                 nursery.start_soon(one, each)
 
-    async def _apply(self, plan: ComponentPlan) -> None:
+    async def _apply(self, service: Service, plan: ComponentPlan) -> None:
         name, old = plan.container, plan.current
         if plan.action is Action.CREATE:
-            await self._create(plan, name)
+            await self._create(service, plan, name)
             await self._start(plan, is_new=True)
         elif plan.action is Action.START:
             await self._start(plan)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan)
-            await self._create(plan, name + NEXT)
+            await self._create(service, plan, name + NEXT)
             await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
             await self._rename(plan, name + NEXT, name)
@@ -189,11 +186,11 @@ class Deploy:
             async with self._step(plan, Step.REMOVE, f"removing {name}, left by an earlier deploy"):
                 await self._podman.remove(name)
 
-    async def _create(self, plan: ComponentPlan, name: str) -> None:
+    async def _create(self, service: Service, plan: ComponentPlan, name: str) -> None:
         component = plan.component
-        spec = container_spec(
-            name, self._node.name, self._operation.target.service, component, plan.spec_hash, Surroundings()
-        )
+        with failing_at(component.name, Step.CREATE):
+            among = await surroundings(self._node, service, component)
+        spec = container_spec(name, self._node.name, service.name, component, plan.spec_hash, among)
         async with self._step(plan, Step.CREATE, f"creating {name} from {component.image}"):
             await self._podman.create(spec)
 

@@ -96,7 +96,7 @@ class Recover:
         service = recorded.as_declared(self._node.name)
         await provide(self._node, service, spec, self._operation.take)
         await self._operation.take(spec.name, Step.CREATE, f"creating {name} from {spec.image}")
-        among = await surroundings(self._node, service)
+        among = await surroundings(self._node, service, spec)
         body = container_spec(name, self._node.name, component.service, spec, component.spec_hash, among)
         await self._node.podman.create(body)
 

@@ -22,16 +22,12 @@ log = structlog.get_logger()
 Take = Callable[[str, Step, str], Awaitable[None]]
 
 
-async def surroundings(node: Node, service: Service) -> Surroundings:
-    """Raises UnavailableError when podman does not answer."""
+async def surroundings(node: Node, service: Service, component: Component) -> Surroundings:
+    """Of one component of ``service``. Raises UnavailableError when podman does not answer."""
     return Surroundings(
         containers={name: service.container(name) for name in service.component_names},
         own_networks=await own_networks(node, service),
-        configs={
-            target: place
-            for component in service.components
-            for target, place in node.configs.places(service.name, component).items()
-        },
+        configs=node.configs.places(service.name, component),
     )
 
 

@@ -47,7 +47,7 @@ async def comes_up(node: Node, name: str, component: Component, *, is_new: bool 
     with contextlib.suppress(trio.WouldBlock):  # very many at once; the monitor's next list has it
         node.started.send_nowait(seen.sighting())
     if seen.observed is Observed.RUNNING:
-        health = component.probe
+        health = seen.probe(component)
         grace = health.start_period if health else timedelta(0)
         verdict = await _judged(podman, name, seen, health, grace, settle_s(component, health, is_new=is_new))
         if verdict and verdict.healthy:

@@ -8,6 +8,9 @@ import msgspec
 
 from protos.parts import Health
 
+# podman-run(1), --health-timeout: what podman takes where an image says nothing.
+_DEFAULT_TIMEOUT = timedelta(seconds=30)
+
 
 class Probe(msgspec.Struct, frozen=True, rename="pascal"):
     """podman's own notation; times in nanoseconds."""
@@ -31,7 +34,7 @@ def probe_of(probe: Probe | None) -> Health | None:
     return Health(
         cmd=argv,
         interval=_nanoseconds(probe.interval) or default.interval,
-        timeout=_nanoseconds(probe.timeout) or default.timeout,
+        timeout=_nanoseconds(probe.timeout) or _DEFAULT_TIMEOUT,
         retries=probe.retries or default.retries,
         start_period=_nanoseconds(probe.start_period),
         start_interval=_nanoseconds(probe.start_interval) or None,

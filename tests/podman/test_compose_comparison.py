@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tests.podman.node import Node, run
-from tests.support.compose_comparison import Difference, Names, differences, facts
+from tests.support.compose_comparison import Difference, differences, facts
 from tests.support.corpus import files, plausible
 
 CORPUS = os.environ.get("MCP_COMPOSE_CORPUS", "")
@@ -91,10 +91,9 @@ def compare(node: Node, file: Path, compared: Compared, scratch: Path) -> None:
 
 
 def judge(name: str, project: str, theirs: dict[str, Any], ours: dict[str, Any], compared: Compared) -> None:
-    names = Names(project, {})
     for component in sorted(theirs.keys() & ours.keys()):
         compared.containers += 1
-        one, other = facts(theirs[component], names), facts(ours[component], names)
+        one, other = facts(theirs[component], project), facts(ours[component], project)
         for each in differences(component, one, other):
             if reason := excuse(each, theirs[component], ours[component]):
                 compared.excused[reason] += 1

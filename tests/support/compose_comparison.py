@@ -25,14 +25,7 @@ class Difference(NamedTuple):
     ours: Any
 
 
-class Names(NamedTuple):
-    """What both call alike: the project, the container of each component, and what the service is called here."""
-
-    project: str
-    containers: Mapping[str, str]
-
-
-def facts(found: Mapping[str, Any], names: Names) -> dict[str, Any]:
+def facts(found: Mapping[str, Any], project: str) -> dict[str, Any]:
     """One container's inspection, without what a tool or podman adds for itself."""
     config, host = found["Config"], found["HostConfig"]
     return {
@@ -58,10 +51,10 @@ def facts(found: Mapping[str, Any], names: Names) -> dict[str, Any]:
         "secrets": sorted(
             (each["Name"], each["UID"], each["GID"], each["Mode"]) for each in config.get("Secrets") or ()
         ),
-        "mounts": sorted(_mounts(found, names)),
+        "mounts": sorted(_mounts(found)),
         "tmpfs": sorted((host.get("Tmpfs") or {}).keys()),
-        "networks": dict(_networks(found, names)),
-        "network mode": _mode(host.get("NetworkMode", ""), names),
+        "networks": dict(_networks(found, project)),
+        "network mode": _mode(host.get("NetworkMode", "")),
         "ports": sorted(_ports(host.get("PortBindings") or {})),
         "restart": (host["RestartPolicy"]["Name"] or "no", host["RestartPolicy"]["MaximumRetryCount"]),
         "capabilities": (sorted(host.get("CapAdd") or ()), sorted(host.get("CapDrop") or ())),
@@ -105,7 +98,7 @@ def _healthcheck(probe: Mapping[str, Any] | None) -> Any:
     return probe
 
 
-def _mounts(found: Mapping[str, Any], names: Names) -> Iterator[tuple[str, str, str, bool]]:
+def _mounts(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
     for each in found.get("Mounts") or ():
         source = each.get("Name") if each["Type"] == "volume" else each.get("Source", "")
         if each["Type"] == "volume" and _ANONYMOUS.fullmatch(source):
@@ -115,17 +108,17 @@ def _mounts(found: Mapping[str, Any], names: Names) -> Iterator[tuple[str, str, 
         yield each["Type"], source, each["Destination"], each.get("RW", True)
 
 
-def _networks(found: Mapping[str, Any], names: Names) -> Iterator[tuple[str, list[str]]]:
+def _networks(found: Mapping[str, Any], project: str) -> Iterator[tuple[str, list[str]]]:
     own = {found["Id"][:12], found["Name"], found["Config"].get("Hostname", "")}
     for name, each in (found["NetworkSettings"].get("Networks") or {}).items():
-        yield _network(name, names), sorted(set(each.get("Aliases") or ()) - own)
+        yield _network(name, project), sorted(set(each.get("Aliases") or ()) - own)
 
 
-def _network(name: str, names: Names) -> str:
-    return "(default)" if name in (names.project, f"{names.project}_default") else name
+def _network(name: str, project: str) -> str:
+    return "(default)" if name in (project, f"{project}_default") else name
 
 
-def _mode(mode: str, names: Names) -> str:
+def _mode(mode: str) -> str:
     return "component" if mode.startswith("container:") else mode
 
 
