@@ -62,10 +62,12 @@ def test_a_list_knows_as_much_of_ends_as_an_inspection(ended: int, code: int | N
     assert container(listed, {}).exit_code == code
 
 
-CHECK = {"Test": ["CMD-SHELL", "test -e /ready"], "Interval": 2 * 10**9, "StartPeriod": 10**9, "Retries": 2}
+CHECK = {"Test": ["CMD-SHELL", "test -e /ready"], "Interval": 2 * 10**9, "Timeout": 4 * 10**9, "Retries": 2}
+CHECK |= {"StartPeriod": 10**9}
 OF_IMAGE = Health(
     cmd=("/bin/sh", "-c", "test -e /ready"),
     interval=timedelta(seconds=2),
+    timeout=timedelta(seconds=4),
     start_period=timedelta(seconds=1),
     retries=2,
 )
