@@ -29,6 +29,14 @@ _VOLUMES = ".volumes["
 class ComposeError(Exception):
     """The file cannot be read, or used; a line for each problem."""
 
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(map(_one_line, problems)))
+
+
+def _one_line(text: str) -> str:
+    """Keys of a file are in it, which may be anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
 
 class Override(NamedTuple):
     """A value that replaces what earlier files say, in place of being merged with it."""
@@ -174,7 +182,7 @@ def interpolated(
 
     found: dict[str, Any] = walk(value, "")
     if problems:
-        raise ComposeError("\n".join(problems))
+        raise ComposeError(*problems)
     return found
 
 

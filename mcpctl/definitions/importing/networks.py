@@ -102,7 +102,7 @@ class Networks:
         ours = self._name(entry)
         # On the service's own network the component has its name anyway; elsewhere only if it says so.
         own = self._names.components[key] if ours == self._names.own_network else ""
-        aliases = [*common, *report.words(said.get("aliases"), f"{path}.aliases"), *([] if own else [key])]
+        aliases = [*([] if own else [key]), *common, *report.words(said.get("aliases"), f"{path}.aliases")]
         made: dict[str, Any] = {"name": ours, "aliases": self._allowed([each for each in aliases if each != own], path)}
         for theirs, field in (("ipv4_address", "ip"), ("ipv6_address", "ip6")):
             if said.get(theirs):

@@ -52,9 +52,13 @@ _SYSTEM += tuple(
 )
 _SYSTEM += ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/fstab")
 _SOCKETS = {"/var/run/docker.sock": "/run/podman/podman.sock", "/run/docker.sock": "/run/podman/podman.sock"}
+_SOCKET_WARNING = (
+    "the container gets podman's API, which Docker's clients understand, without Swarm, and so the node's containers; "
+    "where mcpd is not root, the socket is /run/user/UID/podman/podman.sock of its user"
+)
 _DOCKER_DATA = "/var/lib/docker"
 _PRIVATE = "PRIVATE KEY"
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_WINDOWS = re.compile(r"[A-Za-z]:(\\|/[^:]*:/)|\\\\")
 _SCRIPT, _SCRIPT_MODE, _FILE_MODE = "#!", 0o555, 0o444
 _RECURSIVE = {"disabled": "bind"}
 
@@ -204,7 +208,7 @@ class Volumes:
             self._report.changed(
                 path, f"{source} is {socket} on the node; `systemctl enable --now podman.socket` makes it"
             )
-            self._report.warn(path, "the container gets podman's API, which Docker's clients understand, without Swarm")
+            self._report.warn(path, _SOCKET_WARNING)
             source = socket
         elif f"{source}/".startswith(f"{_DOCKER_DATA}/"):
             self._report.lost(path, f"{source} is Docker's; podman keeps images and logs elsewhere (podman info)")
