@@ -327,6 +327,7 @@ def test_what_has_no_meaning_is_ignored(body: str, paths: list[str]) -> None:
         ("userns_mode: odd\nipc: odd\npid: 'container:x'", ["userns_mode", "ipc", "pid"]),
         ("network_mode: 'container:elsewhere'", ["network_mode"]),
         ("ulimits: {odd: 1}", ["ulimits.odd"]),
+        ("hostname: 'https://x'\nextra_hosts: ['a:b', 'c:10.0.0.1']", ["hostname", "extra_hosts[0]"]),
         ("labels: {mcp.x: 1}", ["labels.mcp.x"]),
         ("tmpfs: ['/x:odd option']", ["tmpfs[0]"]),
         ("domainname: example.net", ["domainname"]),

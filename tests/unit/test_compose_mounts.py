@@ -134,6 +134,12 @@ def test_the_socket_of_docker_is_podmans_and_that_is_said() -> None:
         assert said == {"changed": ["volumes[0]"], "warning": ["volumes[0]"]}
 
 
+def test_dockers_volumes_are_podmans_and_that_is_said() -> None:
+    component, said = one("volumes: ['/var/lib/docker/volumes:/volumes:ro']")
+    assert component.volumes == (Mount("/volumes", "/var/lib/containers/storage/volumes", ("ro",), create=True),)
+    assert said == {"changed": ["volumes[0]"], "warning": ["volumes[0]"]}
+
+
 @pytest.mark.parametrize(
     "volume",
     [
@@ -166,9 +172,17 @@ def test_what_a_volume_is_made_with_is_declared() -> None:
     assert found.service.volumes == {
         "v": Volume(options={"type": "nfs", "o": "addr=10.0.0.1,rw", "device": ":/x", "n": "1"}, labels={"a": ""}),
         "w": Volume(driver="rclone"),
-        "d": Volume(options={"type": "none", "o": "bind", "device": "./d"}),
+        "d": Volume(options={"type": "none", "o": "bind", "device": "/srv/web/d"}),
     }
-    assert told(found) == {"lost": ["volumes.d.driver_opts.device"], "warning": ["volumes.w.driver"]}
+    assert told(found) == {"changed": ["volumes.d.driver_opts.device"], "warning": ["volumes.w.driver"]}
+    assert "on the node: `mkdir -p /srv/web/d`" in messages(found, Grade.CHANGED)[0]
+
+
+def test_a_volume_of_a_folder_here_is_pushed() -> None:
+    text = "services: {a: {image: x, volumes: ['d:/d']}}\nvolumes: {d: {name: d, driver_opts: {device: $PWD/d}}}"
+    found = imported(text, files={"d/f": ""})
+    assert found.service.volumes["d"].options == {"device": "/srv/web/d"}
+    assert f"`mcpctl push '{FOLDER}/d' web --recursive`" in messages(found, Grade.CHANGED)[0]
 
 
 # -- secrets

@@ -86,7 +86,7 @@ class Components:
             if isinstance(each.get("container_name"), str)
         }
         places = Places(source, names.service)
-        self._declared = Declared(document, names, report)
+        self._declared = Declared(document, names, places, report)
         self._networks = Networks(document, names, self._declared, containers, report)
         self._volumes = Volumes(source, places, self._declared, report)
         self._options = Options(self._networks, places, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -24,6 +25,7 @@ _RESET, _OVERRIDE = "!reset", "!override"
 # A file that Coolify writes as it stands: no key of compose's.
 _VERBATIM = "content"
 _VOLUMES = ".volumes["
+_DEVICE = re.compile(r"volumes\.[^.]+\.driver_opts\.device")
 
 
 class ComposeError(Exception):
@@ -159,7 +161,7 @@ def interpolated(
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, str):
-            known = of_paths if _VOLUMES in path else environment
+            known = of_paths if _VOLUMES in path or _DEVICE.fullmatch(path) else environment
             try:
                 if "$" not in value:
                     return value
