@@ -26,8 +26,7 @@ _MOST_NAMED = 3
 
 async def described(node: Node, component: str, details: Details, names: Mapping[str, str]) -> Description:
     """What the container would be declared as; ``names`` are the components beside it, by their containers' ids."""
-    requires = [names[number] for number in details.dependencies or () if number in names]
-    return describe(component, details, await _image(node, details), requires)
+    return describe(component, details, await _image(node, details), names)
 
 
 async def _image(node: Node, details: Details) -> ImageDefaults:
