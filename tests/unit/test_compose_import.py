@@ -25,7 +25,7 @@ services:
   api:
     <<: *common
     image: registry.example.net:5000/api:${TAG:-v1}
-    container_name: web-api
+    container_name: box
     command: serve --name "a b" $$HOME
     environment:
       <<: *env
@@ -61,7 +61,7 @@ def test_a_compose_file_becomes_a_service() -> None:
             Component(
                 name="api",
                 image="registry.example.net:5000/api:v1",
-                networks=(Network("mcpnet", ("api", "web-api")),),
+                networks=(Network("mcpnet", ("api", "box")),),
                 user="1000:1001",
                 restart="unless-stopped",
                 ports=("127.0.0.1:8080:80", "53:53/udp", "9000-9001:90-91"),

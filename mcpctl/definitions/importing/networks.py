@@ -93,7 +93,8 @@ class Networks:
         found = [*links]
         if self._names.components[key] != key:
             found.append(key)
-        if isinstance(name := service.get("container_name"), str) and name:
+        # podman finds a container by its own name anyway.
+        if isinstance(name := service.get("container_name"), str) and name not in ("", self._names.container(key)):
             found.append(name)
         return found
 
