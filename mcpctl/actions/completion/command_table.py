@@ -645,6 +645,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         {
             "--name": ("text", "The name of the service."),
             "--node": ("node", "The node."),
+            "--profile": ("text", "Also import the services of this profile; * for all; can be given more than once."),
             "--dry-run": ("", "Only show what would be done."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "Output format."),
@@ -653,7 +654,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "In listings print only names, in changes only what went wrong."),
             "--debug": ("", "Show the traceback of an error."),
         },
-        ("files",),
+        ("files...",),
     ),
     "completion bash": ("Print the completion script for bash.", {}, ()),
     "completion zsh": ("Print the completion script for zsh.", {}, ()),

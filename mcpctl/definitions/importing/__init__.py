@@ -104,14 +104,15 @@ def _raise(report: Diagnostics, problems: Sequence[str]) -> None:
     if problems:
         unset = ", ".join(report.unset)
         hint = [f"variables: {unset}: not set; export them, or put them into .env beside the file"] if unset else []
-        raise ComposeError("\n".join([*dict.fromkeys(problems), *hint]))
+        raise ComposeError(*dict.fromkeys(problems), *hint)
 
 
 def _told(problem: Problem, keys: list[str]) -> str:
-    """A problem of the definition, by the place in the file that it comes from."""
-    match = _PLACE.match(problem.path)
-    if match is None:
-        return f"{problem.path or 'services'}: {problem.message}"
-    field = _THEIRS.get(match[2], match[2])
-    place = f"services.{keys[int(match[1])]}" + (f".{field}" if field else "")
-    return f"{place}{problem.path[match.end() :]}: {problem.message}"
+    """A problem of the definition, by the places in the file that it comes from."""
+
+    def place(match: re.Match[str]) -> str:
+        field = _THEIRS.get(match[2], match[2])
+        return f"services.{keys[int(match[1])]}" + (f".{field}" if field else "")
+
+    path = _PLACE.sub(place, problem.path).replace("components", "services") or "services"
+    return f"{path}: {_PLACE.sub(place, problem.message)}"

@@ -52,9 +52,14 @@ _SYSTEM += tuple(
 )
 _SYSTEM += ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/fstab")
 _SOCKETS = {"/var/run/docker.sock": "/run/podman/podman.sock", "/run/docker.sock": "/run/podman/podman.sock"}
+_SOCKET_WARNING = (
+    "the container gets podman's API, which Docker's clients understand, without Swarm, and so the node's containers; "
+    "where mcpd is not root, the socket is /run/user/UID/podman/podman.sock of its user"
+)
 _DOCKER_DATA = "/var/lib/docker"
+_DOCKER_VOLUMES, _PODMAN_VOLUMES = f"{_DOCKER_DATA}/volumes", "/var/lib/containers/storage/volumes"
 _PRIVATE = "PRIVATE KEY"
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_WINDOWS = re.compile(r"[A-Za-z]:(\\|/[^:]*:/)|\\\\")
 _SCRIPT, _SCRIPT_MODE, _FILE_MODE = "#!", 0o555, 0o444
 _RECURSIVE = {"disabled": "bind"}
 
@@ -204,10 +209,17 @@ class Volumes:
             self._report.changed(
                 path, f"{source} is {socket} on the node; `systemctl enable --now podman.socket` makes it"
             )
-            self._report.warn(path, "the container gets podman's API, which Docker's clients understand, without Swarm")
+            self._report.warn(path, _SOCKET_WARNING)
             source = socket
+        elif source.startswith(f"{_DOCKER_VOLUMES}/") or source == _DOCKER_VOLUMES:
+            ours = source.replace(_DOCKER_VOLUMES, _PODMAN_VOLUMES, 1)
+            self._report.changed(path, f"{source} is {ours}, where podman keeps volumes, in the same form")
+            self._report.warn(
+                path, f"{_PODMAN_VOLUMES} is where root's podman keeps volumes; `podman info` says where another's"
+            )
+            source = ours
         elif f"{source}/".startswith(f"{_DOCKER_DATA}/"):
-            self._report.lost(path, f"{source} is Docker's; podman keeps images and logs elsewhere (podman info)")
+            self._report.lost(path, f"{source} is Docker's; podman keeps images and logs otherwise, see `podman info`")
         self._mount(source, target, options, path, made, is_made and not _is_system(source))
 
     def _local(
