@@ -23,7 +23,8 @@ from mcpd.runtime.describe import Description
 from monitor.model import Desired
 from protos import naming
 from protos.fingerprint import spec_hash
-from protos.spec import Component, Service, examine_service
+from protos.spec import Service, examine_service
+from protos.validation import plain
 
 # docker compose's and podman-compose's labels of the project, and of the service in it.
 _COMPOSE_PROJECTS = ("com.docker.compose.project", "io.podman.compose.project")
@@ -102,17 +103,9 @@ async def look(node: Node, service: str, defined: Collection[str]) -> Adoption:
             continue
         names = {other.container.id: other.component for other in candidates}
         description = await described(node, each.component, found, names)
-        descriptions.append((each, _as_labelled(description, each.container.spec_hash)))
+        descriptions.append((each, description))
     known = next((each for each in recorded if each.name == service), None)
     return _adoption(node.name, service, known, descriptions, left, [each.id for each in containers])
-
-
-def _as_labelled(description: Description, label: str) -> Description:
-    """Of one that mcpd has made: what its label's hash is of. No inspection tells whether a network was asked for."""
-    plain = msgspec.structs.replace(description.component, network=None)
-    if label and spec_hash(plain) == label:
-        return msgspec.structs.replace(description, component=plain)
-    return description
 
 
 def candidates_of(
@@ -239,16 +232,9 @@ def _adoption(
 
 def _check(service: Service) -> None:
     """Raises ConflictError when the components cannot be declared together: two that publish one port, say."""
-    values = msgspec.structs.asdict(service) | {"components": [_plain(each) for each in service.components]}
-    _, problems = examine_service(values)
+    _, problems = examine_service(plain(service))
     if problems:
         raise ConflictError("; ".join(f"{service.name}: {problem}" for problem in problems))
-
-
-def _plain(component: Component) -> dict[str, object]:
-    fields: dict[str, object] = msgspec.structs.asdict(component)
-    nested = {key: msgspec.structs.asdict(fields[key]) for key in ("health", "resources") if fields[key]}  # type: ignore[arg-type]
-    return {key: value for key, value in (fields | nested).items() if value is not None}
 
 
 def _nothing(service: str, alike: Sequence[Outcome], node: str) -> str:
