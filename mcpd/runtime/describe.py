@@ -42,9 +42,10 @@ def describe(name: str, details: Details, image: ImageDefaults, names: Mapping[s
     found: dict[str, Any] = {}
     for each in SETTINGS:
         value = each.read(it, losses)
-        if value is not None:
+        said = default_of(each.key) if value is None else _sayable(each, value, losses)
+        if said != default_of(each.key):
             table, _, key = each.key.rpartition(".")
-            found.setdefault(table, {})[key] = _sayable(each, value, losses)
+            found.setdefault(table, {})[key] = said
     fields = found.pop("") | {table: _type(table)(**values) for table, values in found.items()}
     if it.is_ours:
         # It has nothing but what its label says, or, without one, what an inspection shows.
