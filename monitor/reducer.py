@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from monitor.exit_status import exit_words
 from monitor.model import Ended, Fact, Gone, Known, Missed, Observation, Observed, Ours, Probed, Reprobed, Sighting
@@ -100,6 +101,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         probe=before.probe if before else "",
         is_paused=seen.state is Observed.PAUSED,
         by_us=bool(before and before.by_us),
+        own_probe=newer.own_probe if newer.own_probe is not UNSET else seen.own_probe,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from mcpd.model import Container
+from mcpd.runtime.api_types import Volume
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Observed
 from tests.support.builders import component, container
@@ -36,8 +37,17 @@ class PretendedPodman:
     async def image_defaults(self, reference: str) -> ImageDefaults:
         return ImageDefaults()
 
-    async def has_image(self, reference: str) -> bool:
+    async def has_image(self, reference: str, platform: str = "") -> bool:
         return True
+
+    async def network_labels(self, name: str) -> Mapping[str, str] | None:
+        return {}
+
+    async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
+        return False
+
+    async def volume(self, name: str) -> Volume | None:
+        return None
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         made = container(component(image=spec["image"]), name=spec["name"], id="new", state=Observed.CREATED)

@@ -28,7 +28,7 @@ from monitor.model import Sighting
 from monitor.ports import Ran
 from protos.fingerprint import spec_hash
 from protos.parts import Health
-from tests.support.builders import component, container, service
+from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
 
 DISK_FULL = RegistryError("the registry cannot be used: database or disk is full")
@@ -81,7 +81,7 @@ async def test_a_probe_that_is_changed_in_place_is_asked_before_it_counts(
     began = dict(podman.found)
     await registry.put_service(service(old), {"api": spec_hash(old)}, datetime.now(UTC))
     started, _ = trio.open_memory_channel[Sighting](1)
-    node = Node("rift", cast(Podman, podman), registry, journal, started)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     new = component(health=PROBE)
@@ -103,7 +103,7 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
     old = container(component(image="app:v0"))
     podman, journal = PretendedPodman(old), FullJournal(registry, steps)
     started, _ = trio.open_memory_channel[Sighting](1)
-    node = Node("rift", cast(Podman, podman), registry, journal, started)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*the service was rolled back"):
@@ -118,7 +118,7 @@ LOSSES = ("web/api: --cap-add CAP_NET_ADMIN", "web/api: --sysctl x=y", "web/api:
 async def deploying(registry: Registry, podman: PretendedPodman) -> tuple[Node, Deploy]:
     started, _ = trio.open_memory_channel[Sighting](1)
     journal = FullJournal(registry, 3)
-    node = Node("rift", cast(Podman, podman), registry, journal, started)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     return node, Deploy(node, operation)
