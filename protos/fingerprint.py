@@ -24,7 +24,6 @@ _ALWAYS: dict[type[msgspec.Struct], frozenset[str]] = {
         {"image", "network", "user", "restart", "ports", "volumes", "cmd", "env", "secrets", "stop_timeout"}
         | {"resources"}
     ),
-    # What has its default, and is the same object, msgspec leaves out.
     Resources: frozenset({"memory", "cpus", "pids"}),
 }
 
@@ -36,7 +35,9 @@ def spec_hash(component: Component) -> str:
     """
     fields = _hashed(component)
     later = _later(component.resources)
-    first = Resources(**{name: getattr(component.resources, name) for name in _ALWAYS[Resources]})
+    said = {name: getattr(component.resources, name) for name in _ALWAYS[Resources]}
+    # msgspec leaves a default out only if it is the same object: a 0.0 that was read from somewhere is another.
+    first = Resources(**{name: value for name, value in said.items() if value != default_of(Resources, name)})
     fields["resources"] = {**msgspec.to_builtins(first), **later}
     return _short([_SCHEME, fields])
 

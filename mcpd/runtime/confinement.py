@@ -20,6 +20,8 @@ _LABELS = ",label="
 # Options that no inspection shows.
 _UNSEEN = ("mask", "unmask", "proc-opts", "systempaths")
 _PRIVATE = "private"
+# User namespaces that podman's API calls otherwise than its command line.
+_MODES = {"nomap": "no-map"}
 _SHAREABLE = "shareable"
 _NO_NEW_PRIVILEGES = "no-new-privileges"
 
@@ -60,7 +62,8 @@ def send_userns(component: Component, _: Context) -> Part:
     if not component.userns:
         return {}
     mode, _colon, options = component.userns.partition(":")
-    part: dict[str, Any] = {"userns": {"nsmode": mode, **({"value": options} if options else {})}}
+    spoken = {"nsmode": _MODES.get(mode, mode), **({"value": options} if options else {})}
+    part: dict[str, Any] = {"userns": spoken}
     if mode == "auto":
         # podman's command line works this out before it asks for a container.
         part["idmappings"] = {"AutoUserNs": True, **_auto_options(options)}

@@ -11,16 +11,7 @@ from mcpd.runtime.setting import Context, Surroundings, merged
 from mcpd.runtime.settings import SETTINGS
 from protos.spec import Component
 
-__all__ = ["LOG_SIZE_LIMIT", "Surroundings", "container_spec", "own_network"]
-
-# Values of `network` that are modes and not network names.
-_NETWORK_MODES = ("host", "none")
-
-
-def own_network(component: Component) -> str:
-    """The podman network that the component names, or ""."""
-    network = component.network or ""
-    return "" if network in _NETWORK_MODES else network
+__all__ = ["LOG_SIZE_LIMIT", "Surroundings", "container_spec"]
 
 
 def container_spec(

@@ -26,7 +26,7 @@ SHOWN = frozenset(
     | {"env", "env_file", "labels", "annotations", "stop_timeout", "restart"}
 )
 # Also shown, unless they say something that they could not say at first.
-_FIRST = frozenset({"user", "cmd", "network", "ports", "volumes", "secrets", "resources"})
+FIRST = frozenset({"user", "cmd", "network", "ports", "volumes", "secrets", "resources"})
 _FIRST_LIMITS = frozenset({"memory", "cpus", "pids"})
 _FIRST_MODES = ("host", "none")
 
@@ -73,4 +73,4 @@ def _is_first(key: str, value: Any) -> bool:
     if key == "resources":
         said = {name for name in Resources.__struct_fields__ if getattr(value, name) != default_of(Resources, name)}
         return said <= _FIRST_LIMITS
-    return key in _FIRST
+    return key in FIRST

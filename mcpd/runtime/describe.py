@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 
+from mcpd.model import LABEL_SPEC_HASH
 from mcpd.runtime import declared_label, mounts
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.setting import Made, Setting, clipped, default_of
 from mcpd.runtime.settings import SETTINGS
 from mcpd.runtime.unsupported_options import unsupported
+from protos.fingerprint import spec_hash
 from protos.spec import Component
 from protos.validation import examine
 
@@ -40,14 +42,16 @@ def describe(name: str, details: Details, image: ImageDefaults, names: Mapping[s
     found: dict[str, Any] = {}
     for each in SETTINGS:
         value = each.read(it, losses)
-        if value is not None:
+        said = default_of(each.key) if value is None else _sayable(each, value, losses)
+        if said != default_of(each.key):
             table, _, key = each.key.rpartition(".")
-            found.setdefault(table, {})[key] = _sayable(each, value, losses)
+            found.setdefault(table, {})[key] = said
     fields = found.pop("") | {table: _type(table)(**values) for table, values in found.items()}
-    if it.declared:
-        # What its label does not say, it was not made with.
-        fields = {key: value for key, value in fields.items() if key in declared_label.SHOWN} | _declared(it)
-    component = Component(name=name, **fields)
+    if it.is_ours:
+        # It has nothing but what its label says, or, without one, what an inspection shows.
+        trusted = declared_label.SHOWN if it.declared else declared_label.SHOWN | declared_label.FIRST
+        fields = {key: value for key, value in fields.items() if key in trusted} | _declared(it)
+    component = _as_labelled(Component(name=name, **fields), it)
     # mcpd makes a container with nothing but what was declared.
     lost = () if it.is_ours else dict.fromkeys((*losses, *unsupported(it)))
     return Description(component, tuple(lost), tuple(_notes(it)))
@@ -76,6 +80,18 @@ def _declared(it: Made) -> dict[str, Any]:
     hidden = {key: value for key, value in it.declared.items() if key not in (*declared_label.SHOWN, "configs")}
     said = {key: examine(value, _type(key)) for key, value in hidden.items() if key in _types()}
     return {key: value for key, (value, problems) in said.items() if not problems}
+
+
+def _as_labelled(component: Component, it: Made) -> Component:
+    """Of one of mcpd's: what its label's hash is of. No inspection tells whether a network or HOME was asked for."""
+    label = (it.config.labels or {}).get(LABEL_SPEC_HASH, "") if it.is_ours else ""
+    no_home = {name: value for name, value in component.env.items() if name != "HOME"}
+    for env in (component.env, no_home):
+        for network in ({}, {"network": None, "networks": ()}):
+            variant = msgspec.structs.replace(component, env=env, **network)
+            if spec_hash(variant) == label:
+                return variant
+    return component
 
 
 @functools.cache

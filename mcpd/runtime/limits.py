@@ -80,12 +80,11 @@ def send_log(component: Component, _: Context) -> Part:
 
 
 def read_log_driver(it: Made, _: list[str]) -> str | None:
-    # Which one podman takes by itself differs between systems; none of these two is a setting of the container's.
-    found, usual = it.host.log_config.type, ("", LogDriver.K8S_FILE, LogDriver.JSON_FILE)
     if it.command.is_known:
         asked = (*it.asked("--log-driver"), *_log_options(it, "driver"))
-        return next((each for each in asked[-1:] if each not in usual), None)
-    return found if found not in (*usual, LogDriver.JOURNALD) else None
+        return next(iter(asked[-1:]), None)
+    # Which one podman takes by itself differs between systems; only this one it never does.
+    return LogDriver.NONE if it.host.log_config.type == LogDriver.NONE else None
 
 
 def read_log_size(it: Made, losses: list[str]) -> int:

@@ -15,8 +15,8 @@ _PODMANS_OWN = {
     "PATH": ("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
     "TERM": ("xterm",),
     "container": ("podman", "oci"),
-    # What the image's passwd says; nobody can tell whether it was asked for, too.
-    "HOME": (),
+    # What the image's passwd says, mostly this.
+    "HOME": ("/root", "/"),
     "HOSTNAME": (),
 }
 # What podman 5 shows in place of a secret's value, under the secret's own name.

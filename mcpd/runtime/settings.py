@@ -66,7 +66,9 @@ def _signal(text: int | str) -> int | None:
 
 
 def _read_user(it: Made) -> str | None:
-    return it.config.user if it.config.user not in ("", it.image.user) else None
+    # `--userns keep-id` gives it one, too.
+    is_asked = it.command.has("--user") or not it.command.is_known
+    return it.config.user if is_asked and it.config.user not in ("", it.image.user) else None
 
 
 def _read_workdir(it: Made) -> str | None:

@@ -36,7 +36,7 @@ class Compared:
 
     def __init__(self) -> None:
         self.files = 0
-        self.refused_by_compose: list[str] = []
+        self.refused_by_compose: dict[str, str] = {}
         self.refused_by_us: dict[str, str] = {}
         self.containers = 0
         self.excused: collections.Counter[str] = collections.Counter()
@@ -47,6 +47,7 @@ class Compared:
             f"{self.files} files, {self.containers} containers compared; {len(self.refused_by_compose)} files that "
             f"podman-compose refuses, {len(self.refused_by_us)} that we do",
             *(f"  we refuse {name}: {why}" for name, why in self.refused_by_us.items()),
+            *(f"  podman-compose refuses {name}: {why}" for name, why in self.refused_by_compose.items()),
             *(f"{count:5d}  {reason}" for reason, count in self.excused.most_common()),
             *(f"  {name}: {each}" for name, each in self.found),
         ]
@@ -75,25 +76,27 @@ def compare(node: Node, file: Path, compared: Compared, scratch: Path) -> None:
     copy = folder / file.name
     try:
         theirs = by_compose(node, copy, project, environment)
-        if theirs is None:
-            compared.refused_by_compose.append(name)
+        if isinstance(theirs, str):
+            compared.refused_by_compose[name] = theirs
             return
         try:
             ours = by_us(node, copy, project, environment)
         except AssertionError as error:
             compared.refused_by_us[name] = _last_lines(str(error))
             return
-        judge(name, project, theirs, ours, compared)
+        judge(name, project, str(folder), theirs, ours, compared)
     finally:
         clear(node, project)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(Path("/srv") / project, ignore_errors=True)
 
 
-def judge(name: str, project: str, theirs: dict[str, Any], ours: dict[str, Any], compared: Compared) -> None:
+def judge(
+    name: str, project: str, folder: str, theirs: dict[str, Any], ours: dict[str, Any], compared: Compared
+) -> None:
     for component in sorted(theirs.keys() & ours.keys()):
         compared.containers += 1
-        one, other = facts(theirs[component], project), facts(ours[component], project)
+        one, other = facts(theirs[component], project, folder), facts(ours[component], project)
         for each in differences(component, one, other):
             if reason := excuse(each, theirs[component], ours[component]):
                 compared.excused[reason] += 1
@@ -111,13 +114,13 @@ def excuse(difference: Difference, theirs: Any, ours: Any) -> str:
 # -- both sides
 
 
-def by_compose(node: Node, file: Path, project: str, environment: dict[str, str]) -> dict[str, Any] | None:
-    """podman-compose's containers by service; None when it refuses the file."""
+def by_compose(node: Node, file: Path, project: str, environment: dict[str, str]) -> dict[str, Any] | str:
+    """podman-compose's containers by service; its last words when it refuses the file."""
     have_images(node, file, project, environment)
     argv = [sys.executable, "-m", "podman_compose", "--in-pod=false", "-p", project, "-f", str(file)]
     done = run([*argv, "up", "--no-start", "--no-build", "--pull=never"], env=environment, status=None)
     found = inspected(node, f"label=io.podman.compose.project={project}", "com.docker.compose.service")
-    return None if done.returncode or not found else found
+    return _last_lines(done.stderr) or "it made nothing" if done.returncode or not found else found
 
 
 def by_us(node: Node, file: Path, project: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -125,6 +128,8 @@ def by_us(node: Node, file: Path, project: str, environment: dict[str, str]) -> 
     run(argv, env={**environment, "MCP_CONFIG": node.environment["MCP_CONFIG"]})
     definition = node.folder / "services" / f"{project}.toml"
     text = definition.read_text()
+    for image in re.findall(r'(?m)^image = "([^"@]+)"', text):
+        node.podman("tag", IMAGE, image, status=None)
     # What is not to run is created and not started, as compose is asked to.
     definition.write_text(re.sub(r"(?m)^(node = .*)$", r"\1\nactive = false", text, count=1))
     for secret in re.findall(r"needs the secret (\S+),", node.mcpctl("deploy", project, status=None).stderr):

@@ -245,6 +245,7 @@ def test_a_containers_log_cannot_fill_the_disk() -> None:
                 "idmappings": {"AutoUserNs": True, "AutoUserNsOpts": {"Size": 4096}},
             },
         ),
+        ({"userns": "nomap"}, {"userns": {"nsmode": "no-map"}}),
         ({"pid": "host", "ipc": "shareable"}, {"pidns": {"nsmode": "host"}, "ipcns": {"nsmode": "shareable"}}),
         ({"cap_add": ("NET_ADMIN",), "cap_drop": ("ALL",)}, {"cap_add": ["NET_ADMIN"], "cap_drop": ["ALL"]}),
         ({"privileged": True}, {"privileged": True}),

@@ -14,6 +14,7 @@ from protos.spec import Component
 from tests.support.builders import component
 from tests.support.inspections import ID, described, made_by
 
+APP = "localhost/app:v1"
 DEFAULT = {"network": "private"}
 TMPFS = "rw,rprivate,nosuid,nodev,tmpcopyup"
 
@@ -21,7 +22,7 @@ TMPFS = "rw,rprivate,nosuid,nodev,tmpcopyup"
 def said(found: Description) -> dict[str, Any]:
     """What is declared besides name, image and podman's default network; nothing may be lost."""
     assert found.losses == ()
-    bare = Component("x", "localhost/app:v1", **DEFAULT)
+    bare = Component("x", APP, **DEFAULT)
     return {
         key: getattr(found.component, key)
         for key in Component.__struct_fields__
@@ -30,7 +31,7 @@ def said(found: Description) -> dict[str, Any]:
 
 
 def test_of_a_plain_container_only_the_image_is_left() -> None:
-    assert described() == Description(Component("x", "localhost/app:v1", **DEFAULT), ())
+    assert described() == Description(Component("x", APP, **DEFAULT), ())
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,8 @@ def test_of_a_plain_container_only_the_image_is_left() -> None:
         ({}, {"GroupAdd": ["5"]}, {"group_add": ("5",)}),
         ({"Annotations": {"run.oci.keep_original_groups": "1"}}, {}, {"group_add": ("keep-groups",)}),
         ({"WorkingDir": "/app"}, {}, {"workdir": "/app"}),
+        ({"User": "5", **made_by("--user", "5")}, {}, {"user": "5"}),
+        ({"User": "999:995", **made_by("--userns", "keep-id")}, {}, {"userns": "keep-id"}),
         (
             {"StopTimeout": 3},
             {"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 2}},
@@ -178,13 +181,13 @@ def test_podmans_init_is_no_part_of_the_command() -> None:
 
 def test_the_environment_is_what_somebody_asked_for() -> None:
     env = ["A=1", "B=x=y", "FROM=image", "PATH=/bin", "HOME=/data", "TERM=xterm"]
-    asked = ["podman", "run", "-e", "A=1", "--env=HOME=/data", "localhost/app:v1", "-e", "TERM=no"]
+    asked = ["podman", "run", "-e", "A=1", "--env=HOME=/data", APP, "-e", "TERM=no"]
     found = described(
         {"Env": env, "CreateCommand": asked}, image={"Config": {"Env": ["FROM=image"], "Cmd": ["/bin/app"]}}
     )
     assert found.component.env == {"A": "1", "B": "x=y", "HOME": "/data"}
     unknown = described({"Env": ["PATH=/bin", "TERM=xterm", "HOME=/x", "HOSTNAME=y"], "CreateCommand": None})
-    assert unknown.component.env == {"PATH": "/bin"}
+    assert unknown.component.env == {"PATH": "/bin", "HOME": "/x"}
 
 
 def test_the_value_of_a_secret_is_never_declared() -> None:
@@ -242,7 +245,7 @@ def test_mounts_with_what_was_asked_and_without_what_podman_adds() -> None:
         {"Type": "bind", "Source": "/od:d", "Destination": "/o"},
         {"Type": "bind", "Source": "/graph/merge", "Destination": "/l", "Options": ["lowerdir=/low", "upperdir=/u"]},
     ]
-    asked = ["podman", "run", "-v", "/srv/x:/x:ro,z", "--volume=data:/d:U", "-v/new:/n:O", "localhost/app:v1"]
+    asked = ["podman", "run", "-v", "/srv/x:/x:ro,z", "--volume=data:/d:U", "-v/new:/n:O", APP]
     found = described({"CreateCommand": asked}, Mounts=mounts)
     strings = ("/srv/x:/x:ro,z", "/srv/y:/y:noexec,rslave", "data:/d:Z,U", "c" * 64 + ":/a", "/low:/l:O", "/new:/n:O")
     assert found.component.volumes == (*strings, Mount("/o", "/od:d"))
@@ -281,7 +284,7 @@ def test_a_read_only_containers_own_folders_in_memory_are_not_declared() -> None
     ],
 )
 def test_the_network(mode: str, networks: dict[str, Any] | None, asked: tuple[str, ...], expected: str) -> None:
-    command = ["podman", "run", *asked, "localhost/app:v1"]
+    command = ["podman", "run", *asked, APP]
     found = described({"CreateCommand": command}, {"NetworkMode": mode}, NetworkSettings={"Networks": networks})
     assert (found.component.network, found.component.networks, found.losses) == (expected, (), ())
 
@@ -370,6 +373,16 @@ def test_what_mcpd_made_says_itself_what_an_inspection_hides() -> None:
     made = component("x", **hidden)
     found = described({**labelled(made), "Env": ["S=the value"]}, {"UTSMode": "host"})
     assert said(found) == {"network": None, **hidden}
+
+
+def test_of_mcpds_own_without_a_label_only_what_it_could_say_is_read() -> None:
+    """An inspection shows limits that the node gives to all containers."""
+    made = component("x", image=APP, user="5", env={"HOME": "/x"})
+    limits = {"Ulimits": [{"Name": "RLIMIT_NOFILE", "Soft": 5, "Hard": 5}]}
+    found = described({**labelled(made), "User": "5", "Env": ["HOME=/x"]}, limits)
+    assert said(found) == {"network": None, "user": "5", "env": {"HOME": "/x"}}
+    no_home = described({**labelled(component("x", image=APP)), "Env": ["HOME=/of/passwd"]})
+    assert said(no_home) == {"network": None}
 
 
 def test_of_a_config_of_mcpds_the_text_is_missing_and_its_file_is_no_volume() -> None:

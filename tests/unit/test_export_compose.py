@@ -48,7 +48,6 @@ def test_a_service_is_a_compose_file() -> None:
             "db": {
                 "container_name": "web-db",
                 "image": "postgres:16",
-                "network_mode": "bridge",
                 "restart": "no",
                 "stop_grace_period": "10s",
                 "healthcheck": {
@@ -60,7 +59,7 @@ def test_a_service_is_a_compose_file() -> None:
                 },
             },
         },
-        "networks": {"mcpnet": {"name": "mcpnet"}},
+        "networks": {"default": {"name": "web"}, "mcpnet": {"name": "mcpnet"}},
         "volumes": {"cache": {"name": "cache"}},
         "secrets": {"key": {"external": True}},
     }

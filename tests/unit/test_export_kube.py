@@ -127,11 +127,11 @@ def test_losses_of_kube() -> None:
                 "secrets",
                 "depends_on",
                 "heal",
-                "resources.pids",
                 "restart",
                 "health",
                 "health.interval",
                 "health.cmd",
+                "resources.pids",
             )
         ),
     ]

@@ -52,7 +52,7 @@ def _specified(text: str) -> str:
 
 def test_a_component_is_a_container_unit() -> None:
     found = units(FULL)
-    assert set(found) == {"web-api.container", "web-db.container", "mcpnet.network"}
+    assert set(found) == {"web-api.container", "web-db.container", "mcpnet.network", "web.network"}
     assert found["mcpnet.network"] == {"Network.NetworkName": ["mcpnet"]}
     unit = found["web-api.container"]
     assert {key: value for key, value in unit.items() if len(value) == 1} == {
@@ -108,7 +108,7 @@ def test_a_probe_of_one_word_is_quoted_for_the_shell_that_runs_it() -> None:
 def test_a_volume_that_volume_cannot_say_is_an_argument() -> None:
     unit = units(service(component(volumes=("/a\nb:/c", "/100%:/d"))))["web-api.container"]
     assert unit["Container.Volume"] == ["/100%%:/d"]
-    assert tuple(_words(unit["Container.PodmanArgs"][0])) == ("--volume", "/a\nb:/c")
+    assert tuple(_words(unit["Container.PodmanArgs"][0])) == ("--volume=/a\nb:/c",)
 
 
 @pytest.mark.parametrize(

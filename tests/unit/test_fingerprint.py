@@ -36,6 +36,10 @@ def test_what_mcpd_itself_uses_does_not_recreate_a_container(changed: dict[str, 
     assert spec_hash(component(**changed)) == BASE
 
 
+def test_a_default_that_was_read_from_somewhere_is_the_default() -> None:
+    assert spec_hash(component(resources=Resources(cpus=float("0"), memory=0))) == BASE
+
+
 @pytest.mark.parametrize(
     "changed",
     [

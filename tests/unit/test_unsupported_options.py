@@ -54,7 +54,7 @@ from tests.support.inspections import described, made_by
         ({"Timezone": "Europe/Berlin"}, {}, "--tz Europe/Berlin"),
         ({"HealthcheckOnFailureAction": "kill"}, {}, "--health-on-failure kill"),
         ({"Env": [" odd =1"]}, {}, "--env: ' odd ' is not the name of an environment variable"),
-        ({"User": "a b"}, {}, "--user: 'a b' is not a user: USER[:GROUP], names or numbers"),
+        ({"User": "a b", "CreateCommand": None}, {}, "--user: 'a b' is not a user: USER[:GROUP], names or numbers"),
     ],
 )
 def test_what_a_definition_cannot_say_is_named(config: dict[str, Any], host: dict[str, Any], loss: str) -> None:
