@@ -468,6 +468,7 @@ def test_a_password_in_the_definition_is_named_with_what_makes_it_a_secret_and_n
         ("services: {a: {image: x, working_dir: odd}}", "services.a.working_dir: 'odd' is not an absolute path"),
         ("services: {a: {image: x, stop_signal: odd}}", "services.a.stop_signal: 'odd' is not a signal"),
         ("services: {a: {image: x, dns: odd}}", "services.a.dns[0]: 'odd': 'odd' is not an IP address"),
+        ("services: {a: {image: x, volumes: ['$NONE:/b']}}", "services.a.volumes[0]: ':/b' has no source; allowed is"),
         ("services: {a: {image: x, volumes: ['a:b']}}", "services.a.volumes[0]: 'a:b' mounts at 'b'; allowed is"),
         ("services: {a: {image: x, secrets: [{source: s, mode: rw}]}}", "is not a file mode"),
         ("services: {a: {image: x, configs: [c]}}", "services.a.configs[0]: 'c' is not declared"),

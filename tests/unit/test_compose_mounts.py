@@ -17,6 +17,7 @@ KIB_257 = "x" * (257 * 1024)
     [
         ("v:/v", "proj_v:/v"),
         ("v:/v:ro,z", "proj_v:/v:ro,z"),
+        ("v:/v:rw", "proj_v:/v"),
         ("/var/lib/x:/x", Mount("/x", "/var/lib/x", create=True)),
         ("/etc/localtime:/etc/localtime:ro", "/etc/localtime:/etc/localtime:ro"),
         ("/etc/app:/x", Mount("/x", "/etc/app", create=True)),

@@ -46,7 +46,7 @@ def test_a_networks_name_is_composes_and_the_service_has_its_key_there() -> None
         Network("shop_back", ("a", "box", "w"), ip="10.1.2.3", ip6="::3"),
     )
     assert [each.path for each in found.losses if each.kind is Grade.IGNORED] == ["services.a.networks.back.priority"]
-    assert any("networks.back: is called shop_back" in each for each in messages(found, Grade.CHANGED))
+    assert any("networks.back: is called shop_NAME" in each for each in messages(found, Grade.CHANGED))
 
 
 def test_volumes_and_networks_keep_a_name_of_their_own() -> None:

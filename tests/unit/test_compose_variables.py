@@ -218,8 +218,8 @@ def test_a_dollar_that_begins_no_variable_is_a_warning() -> None:
 
 def test_variables_that_are_missing_are_warned_of_once_and_a_refusal_names_them() -> None:
     found = imported("services: {a: {image: 'x:${TAG-v1}', user: '$ONE', environment: [A=$ONE]}}")
-    assert [each.path for each in found.warnings] == ["services.a.user"]
-    assert "ONE is not set" in found.warnings[0].message
+    assert [each.path for each in found.warnings] == ["services.a.user (ONE)"]
+    assert "is not set" in found.warnings[0].message
     text = refused("services: {a: {image: 'x:$ONE'}, b: {image: 'x:${TWO:?set the tag}'}}")
     assert "services.b.image: variable TWO is not set: set the tag" in text
 

@@ -29,6 +29,7 @@ _TOP = ("name", "version", "services", "volumes", "networks", "secrets", "config
 _THEIRS = {ours: theirs for theirs, ours in NAMES.items()}
 _THEIRS |= {"cmd": "command", "env": "environment", "health": "healthcheck", "stop_timeout": "stop_grace_period"}
 _THEIRS |= {"pull": "pull_policy", "log": "logging", "network": "network_mode"}
+_UNSET = "is not set, and nothing stands in its place, as with compose; export it, or put it into .env beside the file"
 _PLACE = re.compile(r"components\[([0-9]+)\](?:\.([a-z_]+))?")
 
 
@@ -56,11 +57,7 @@ def import_compose(
     components = dict(zip(keys, values["components"], strict=True))
     secrets = literal_secrets.warnings(components, service.name, node)
     for variable, path in report.unset.items():
-        report.warn(
-            path,
-            f"{variable} is not set, and nothing stands in its place, as with compose; export it, or put it into .env "
-            "beside the file",
-        )
+        report.warn(f"{path} ({variable})", _UNSET)
     return Imported(service, report.losses, (*report.warnings, *secrets))
 
 

@@ -61,6 +61,11 @@ class Declared:
             self._report.wrong(path, f"{key!r} is neither a path (./{key}) nor a volume's name: letters, digits, _ . -")
         return name
 
+    @property
+    def called(self) -> str:
+        """What is told of a volume or network without a name of its own."""
+        return f"is called {self._names.project}_NAME on the node, as with compose"
+
     def anonymous(self, key: str, target: str) -> str:
         """The name of a volume that has none."""
         below = re.sub(r"[^A-Za-z0-9]+", "-", posixpath.normpath(target)).strip("-") or "root"
@@ -76,7 +81,7 @@ class Declared:
             return {"external": True}
         report.ignore_others(said, _VOLUME_KEYS, path)
         if not entry.has_own_name:
-            report.changed(path, f"is called {entry.name}, as compose calls it: the project's name comes first")
+            report.changed(path, self.called)
         made: dict[str, Any] = {}
         if said.get("driver") and said["driver"] not in LOCAL:
             made["driver"] = report.text(said["driver"], f"{path}.driver")

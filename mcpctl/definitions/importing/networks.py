@@ -185,7 +185,7 @@ class Networks:
             return {"external": True}
         report.ignore_others(dict(said), _KEYS, path)
         if not entry.has_own_name and entry.key != _DEFAULT:
-            report.changed(path, f"is called {entry.name}, as compose calls it: the project's name comes first")
+            report.changed(path, self._declared.called)
         made = self._driver(said, path) | self._ipam(report.mapping(said.get("ipam"), f"{path}.ipam"), f"{path}.ipam")
         for theirs, field in (("internal", "internal"), ("enable_ipv6", "ipv6")):
             if said.get(theirs) is not None and report.boolean(said[theirs], f"{path}.{theirs}"):

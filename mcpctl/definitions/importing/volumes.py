@@ -30,6 +30,7 @@ _LONG_KEYS: tuple[str, ...] = (
 )
 # Coolify's own: what it makes of a path is said by its content, or is a folder.
 _LONG_KEYS += ("is_directory", "isDirectory")
+_DEFAULT_OPTION = "rw"
 # Of Docker Desktop's file sharing: nothing on Linux.
 _OF_DESKTOP = frozenset({"cached", "delegated", "consistent", "default"})
 # What is there on every node, or is no folder: a folder in its place would help nobody.
@@ -111,7 +112,9 @@ class Volumes:
                 self._report.wrong(path, f"{text!r} mounts at {target!r}; allowed is [SOURCE:]/TARGET[:OPTIONS]")
             return
         given = [each.strip() for each in options.split(",") if each.strip()]
-        if not colon:
+        if colon and not source.strip():
+            self._report.wrong(path, f"{text!r} has no source; allowed is [SOURCE:]/TARGET[:OPTIONS]")
+        elif not colon:
             self._anonymous(target, given, key, path, made)
         elif source.startswith(("/", ".", "~")):
             self._bind(source, target, given, path, made)
@@ -251,9 +254,9 @@ class Volumes:
     def _mount(
         self, source: str, target: str, options: list[str], path: str, made: Mounted, is_made: bool = False
     ) -> None:
-        kept = [each for each in options if each in grammar.VOLUME_OPTIONS]
+        kept = [each for each in options if each in grammar.VOLUME_OPTIONS and each != _DEFAULT_OPTION]
         for option in options:
-            if option not in kept:
+            if option not in grammar.VOLUME_OPTIONS:
                 is_nothing = option in _OF_DESKTOP
                 tell = self._report.ignored if is_nothing else self._report.lost
                 known = " ".join(sorted(grammar.VOLUME_OPTIONS))
