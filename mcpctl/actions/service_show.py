@@ -15,10 +15,12 @@ from mcpctl.errors import DONE, USAGE
 from mcpctl.ui import render
 from mcpctl.ui.output import How, View, listing, put
 from mcpctl.ui.rows.definitions import DefinitionRow, EffectiveRow
+from protos.fingerprint import default_of
 
 # What stands for a field that is not set.
-_UNSET = {"network": "podman's default", "user": "the image's", "heal": "the node's", "health": "none"}
-_UNSET |= {"settle": "0.5s, 20ms when new"}
+_UNSET = {"network": "the service's own", "health": "the image's", "heal": "the node's", "platform": "the node's"}
+_UNSET |= dict.fromkeys(("entrypoint", "workdir", "user", "stop_signal"), "the image's")
+_UNSET |= dict.fromkeys(("hostname", "userns", "ipc"), "podman's") | {"settle": "0.5s, 20ms when new"}
 _EMPTY = {"cmd": "the image's"}
 
 
@@ -70,29 +72,27 @@ def show(settings: Settings, service: str, how: How) -> int:
 
 
 def _say_fields(struct: msgspec.Struct, prefix: str) -> None:
-    for field in msgspec.structs.fields(struct):
-        value = getattr(struct, field.name)
-        if field.name == "components":
+    for name, kind in toml.kinds(type(struct)).items():
+        value = getattr(struct, name)
+        if name == "components" and not prefix:
             continue
         if isinstance(value, msgspec.Struct):
             # Of the probes, only the one that there is.
-            _say_fields(value, f"{prefix}{field.name}.")
-        elif not (prefix == "health." and field.name in ("cmd", "http", "tcp") and not value):
-            is_default = field.default is not msgspec.NODEFAULT and value == field.default
-            is_default = is_default or (field.default_factory is not msgspec.NODEFAULT and not value)
-            text = _shown(field.name, value)
-            pieces: list[str | tuple[str, str]] = [f"{prefix}{field.name} = {text}"]
+            _say_fields(value, f"{prefix}{name}.")
+        elif not (prefix == "health." and name in ("cmd", "http", "tcp") and not value):
+            is_default = value == default_of(type(struct), name)
+            pieces: list[str | tuple[str, str]] = [f"{prefix}{name} = {_shown(prefix, name, value, kind)}"]
             render.say(*pieces, *([("  # default", "grey")] if is_default else []))
 
 
-def _shown(name: str, value: object) -> str:
+def _shown(prefix: str, name: str, value: object, kind: Any) -> str:
     if value is None:
         return f"({_UNSET.get(name, 'none')})"
     if value == () and name in _EMPTY:
         return f"({_EMPTY[name]})"
-    if name in ("memory", "cpus", "pids") and not value:
+    if prefix == "resources." and not value:
         return "0 (no limit)"
-    return toml.shown(name, value)
+    return toml.shown(value, kind)
 
 
 def _plain(value: object) -> Any:
