@@ -39,6 +39,9 @@ def spec_hash(component: Component) -> str:
     # msgspec leaves a default out only if it is the same object: a 0.0 that was read from somewhere is another.
     first = Resources(**{name: value for name, value in said.items() if value != default_of(Resources, name)})
     fields["resources"] = {**msgspec.to_builtins(first), **later}
+    if component.health and component.health.disable:
+        # Of a probe podman is told only this: a container has its image's health check, or none.
+        fields["disable"] = True
     return _short([_SCHEME, fields])
 
 

@@ -80,6 +80,10 @@ def _other_than_default(field: str) -> Any:
     return {"resources": Resources(memory=1), "health": Health(tcp="127.0.0.1:1")}.get(field, "other")
 
 
+def test_without_its_images_health_check_it_is_another_container() -> None:
+    assert spec_hash(component(health=Health(disable=True))) != BASE
+
+
 # What 0.1 made of these: a container that it created carries this hash, and is not recreated by an upgrade.
 OF_BEFORE = {
     "67ba920673e6434c": Component("a", "b:1"),
