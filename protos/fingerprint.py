@@ -57,6 +57,11 @@ def _later(struct: msgspec.Struct) -> dict[str, object]:
     return {name: value for name, value in said.items() if name not in _ALWAYS[of] | _NOT_OF_THE_CONTAINER}
 
 
+def newer_keys(component: Component) -> frozenset[str]:
+    """The keys of its container that it says, and that came after the first version of the hash."""
+    return frozenset(_later(component))
+
+
 def definition_hash(component: Component) -> str:
     """A short hash of everything declared for ``component``, to tell whether two ends agree.
 

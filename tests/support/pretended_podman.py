@@ -29,8 +29,8 @@ class PretendedPodman:
         return container in self.adopted
 
     async def details(self, name: str) -> Details:
-        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
-        host = {"CapAdd": ["CAP_NET_ADMIN"]}
+        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=net.core.somaxconn=9", "app:v0"]}
+        host = {"CapAdd": ["CAP_NET_ADMIN"], "UTSMode": "host"}
         plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
         return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
 

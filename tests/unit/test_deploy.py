@@ -112,7 +112,12 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
     assert await registry.service("web") is None
 
 
-LOSSES = ("web/api: --cap-add CAP_NET_ADMIN", "web/api: --sysctl x=y", "web/api: --label a")
+LOSSES = (
+    "web/api: --uts host",
+    'web/api: cap_add = ["CAP_NET_ADMIN"] (not in its definition)',
+    "web/api: labels a (not in its definition)",
+    "web/api: sysctls net.core.somaxconn (not in its definition)",
+)
 
 
 async def deploying(registry: Registry, podman: PretendedPodman) -> tuple[Node, Deploy]:
@@ -143,7 +148,7 @@ async def test_a_deploy_that_would_lose_something_touches_nothing_until_that_is_
     with pytest.raises(RevertedError, match="disk is full"):
         await deploy.run(wanted, selected, accept_losses=True)
     (pending,) = await sync.pending(node, wanted)
-    assert "needs --accept-loss, because a definition cannot express --cap-add CAP_NET_ADMIN" in pending.reason
+    assert "needs --accept-loss, because its definition does not have --uts host" in pending.reason
 
 
 async def test_what_is_not_made_anew_or_is_ours_loses_nothing(registry: Registry) -> None:
