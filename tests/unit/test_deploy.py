@@ -114,8 +114,8 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
 
 LOSSES = (
     "web/api: --uts host",
-    'web/api: cap_add = ["CAP_NET_ADMIN"] (not in its definition)',
     "web/api: labels a (not in its definition)",
+    'web/api: cap_add = ["CAP_NET_ADMIN"] (not in its definition)',
     "web/api: sysctls net.core.somaxconn (not in its definition)",
 )
 
