@@ -34,11 +34,11 @@ def spec_hash(component: Component) -> str:
     Equal when a running container would not differ from what the definition asks for.
     """
     fields = _hashed(component)
-    later = _later(component.resources)
-    said = {name: getattr(component.resources, name) for name in _ALWAYS[Resources]}
-    # msgspec leaves a default out only if it is the same object: a 0.0 that was read from somewhere is another.
-    first = Resources(**{name: value for name, value in said.items() if value != default_of(Resources, name)})
-    fields["resources"] = {**msgspec.to_builtins(first), **later}
+    resources = component.resources
+    # As 0.1 made it of what came over the wire: the number of CPUs in any case, the others where there is a limit.
+    first = {"memory": resources.memory, "pids": resources.pids}
+    limits = {name: value for name, value in first.items() if value}
+    fields["resources"] = {"cpus": resources.cpus, **limits, **_later(resources)}
     if component.health and component.health.disable:
         # Of a probe podman is told only this: a container has its image's health check, or none.
         fields["disable"] = True

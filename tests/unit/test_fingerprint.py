@@ -84,9 +84,10 @@ def test_without_its_images_health_check_it_is_another_container() -> None:
     assert spec_hash(component(health=Health(disable=True))) != BASE
 
 
-# What 0.1 made of these: a container that it created carries this hash, and is not recreated by an upgrade.
+# What an mcpd of 0.1 made of these when they came over the wire: its containers carry these hashes, and an upgrade does
+# not recreate them. Computed by its own code.
 OF_BEFORE = {
-    "67ba920673e6434c": Component("a", "b:1"),
+    "68b9c4d77bd2b2b9": Component("a", "b:1"),
     "dd9027d2ed3fa8f2": Component(
         "a",
         "b:1",
@@ -101,12 +102,19 @@ OF_BEFORE = {
         stop_timeout=timedelta(seconds=3),
         resources=Resources(5, 0.5, 3),
     ),
+    "f916a9db594de71a": Component("a", "b:1", resources=Resources(memory=2**28)),
+    "128c8ba9bbf9ab69": Component("a", "b:1", resources=Resources(pids=100), health=Health(tcp="a:1")),
+    "c0d57f4803f4c034": Component("a", "b:1", resources=Resources(cpus=2.0)),
 }
 
 
 @pytest.mark.parametrize("known", OF_BEFORE)
 def test_a_definition_without_newer_keys_has_the_hash_of_before(known: str) -> None:
-    assert spec_hash(OF_BEFORE[known]) == known
+    sent = service_spec(Service("s", "n", (OF_BEFORE[known],)))
+    arrived, problems = examine_service(service_values(type(sent)().parse(bytes(sent))))
+    assert problems == []
+    assert arrived
+    assert spec_hash(arrived.components[0]) == spec_hash(OF_BEFORE[known]) == known
 
 
 def test_the_order_of_the_environment_does_not_matter() -> None:
