@@ -14,7 +14,6 @@ from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Observed
 from tests.support.builders import component, container
 
-
 # What made a container that was adopted.
 _CREATED_BY = (
     *("podman", "run", "--uts=host", "--cap-add=NET_ADMIN", "--label=a=b", "--sysctl=net.core.somaxconn=9"),
