@@ -21,11 +21,14 @@ from mcpctl.definitions.exporting.formats import (
 from mcpctl.definitions.loss import Loss
 from protos import podman_notation
 from protos.parts import Health, Log, LogDriver, Pull
+from protos.podman_notation import UNLIMITED
 from protos.spec import Component, Service
 
 FILE_NAME = "compose.yaml"
 # Compose has a word for these, which podman-compose (1.6) does not read.
 _FOR_DOCKER_ONLY = "docker compose does it, podman-compose ignores it"
+# podman-compose makes a pod, in which podman allows no user namespace of a container's own.
+_WITHOUT_POD = {"x-podman": {"in_pod": False}}
 # Docker's word for podman's own format; podman knows both.
 _DRIVERS = {LogDriver.K8S_FILE: LogDriver.JSON_FILE}
 
@@ -40,6 +43,8 @@ def export(service: Service) -> Exported:
         losses += lost.found
     document: dict[str, Any] = {"name": service.name, "services": services}
     document |= resources.declarations(service, networks, losses)
+    if any(each.userns for each in service.components):
+        document |= _WITHOUT_POD
     return Exported((File(FILE_NAME, yamltext.document(_literal(document))),), tuple(losses))
 
 
@@ -140,15 +145,20 @@ def _limits(component: Component, lost: Losses) -> dict[str, Any]:
         if getattr(said, key):
             lost.add(f"resources.{key}", _FOR_DOCKER_ONLY)
     return {
-        "mem_limit": size(said.memory) if said.memory else None,
+        "mem_limit": _size(said.memory),
         "cpus": cpus(component) if said.cpus else None,
         "pids_limit": said.pids,
-        "mem_reservation": size(said.memory_reservation) if said.memory_reservation else None,
-        "memswap_limit": size(said.memory_swap) if said.memory_swap else None,
+        "mem_reservation": _size(said.memory_reservation),
+        # Of strings, docker compose refuses this one.
+        "memswap_limit": said.memory_swap if said.memory_swap == UNLIMITED else _size(said.memory_swap),
         "cpu_shares": said.cpu_shares,
         "cpuset": said.cpuset,
         "oom_score_adj": said.oom_score_adj,
     }
+
+
+def _size(value: int) -> str | None:
+    return size(value) if value else None
 
 
 def _logging(log: Log) -> dict[str, Any]:

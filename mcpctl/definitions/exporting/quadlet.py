@@ -122,7 +122,7 @@ def _command(component: Component, lost: Losses) -> Iterator[str]:
 def _environment(component: Component, lost: Losses) -> Iterator[str]:
     for name in component.env_file:
         lost.add("env_file", f"{name} is looked for beside the unit, and podman takes quotes in it as they are")
-        yield value("EnvironmentFile", "--env-file", name)
+        yield f"EnvironmentFile={word(name)}"
     for name, text in component.env.items():
         yield f"Environment={quoted(f'{name}={text}')}"
 
@@ -177,7 +177,7 @@ def _log(log: Log) -> Iterator[str]:
     if log.max_size:
         yield f"LogOpt=max-size={log.max_size}"
     if log.tag:
-        yield value("LogOpt", "--log-opt", f"tag={log.tag}")
+        yield f"LogOpt={word(f'tag={log.tag}')}"
 
 
 def _restart(component: Component, lost: Losses) -> tuple[str, list[str]]:

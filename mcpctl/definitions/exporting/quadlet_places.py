@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from mcpctl.definitions.exporting.formats import File, Losses, joined, mode, namespace
 from mcpctl.definitions.exporting.quadlet_text import argument, expanded, fields, quoted, unit, value, word
 from mcpctl.definitions.loss import Loss
@@ -97,7 +99,8 @@ def mounts(service: Service, component: Component, lost: Losses) -> Iterator[str
     for index, each in enumerate(component.mounts):
         has_unit = _has_volume_unit(service, each.volume)
         source = _unit_name(service, each.volume, "volume") if has_unit else each.source
-        if (text := each.short()) is None:
+        # What is created is so by a command of its own.
+        if (text := msgspec.structs.replace(each, create=False).short()) is None:
             yield _mount(each, source, index, lost)
         elif source == each.source:
             is_taken = each.volume.endswith(_UNITS)
@@ -119,10 +122,11 @@ def _mount(mount: Mount, source: str | None, index: int, lost: Losses) -> str:
     if unknown := [each for each in mount.options if each not in words]:
         lost.add(f"volumes[{index}]", f"{', '.join(unknown)}: `podman run --mount` has no such option")
     said = {key: text for each in mount.options for key, text in words.get(each, {}).items()}
-    named = {"source": source} if source else {}
-    return (
-        f"Mount={word(fields({'type': 'bind' if mount.folder else 'volume', **named, 'target': mount.target, **said}))}"
-    )
+    kind = "bind" if mount.folder else "volume"
+    if not source:
+        # Quadlet 5.4 looks for a source, and ends when there is none.
+        return argument("--mount", fields({"type": kind, "target": mount.target, **said}))
+    return f"Mount={word(fields({'type': kind, 'source': source, 'target': mount.target, **said}))}"
 
 
 def _has_volume_unit(service: Service, name: str) -> bool:

@@ -102,9 +102,10 @@ def size(value: int) -> str:
     return str(value)
 
 
-def mode(value: int) -> str:
-    """``"0440"``."""
-    return string(f"{value:04o}")
+def is_mode(kind: Any) -> bool:
+    """Whether a field of this type holds the permissions of a file."""
+    rule = _rule(kind)
+    return rule is not None and rule.parse is podman_notation.file_mode
 
 
 def said(struct: msgspec.Struct) -> Iterator[tuple[str, Any, Any]]:
@@ -209,7 +210,7 @@ def _integer(value: int, kind: Any) -> str:
     rule = _rule(kind)
     if rule is None or str not in rule.takes:
         return str(value)
-    return mode(value) if rule.parse is podman_notation.file_mode else size(value)
+    return string(f"{value:04o}") if is_mode(kind) else size(value)
 
 
 def _rule(kind: Any) -> Rule | None:
