@@ -19,12 +19,6 @@ from mcpctl.ui.rows.definitions import DefinitionRow, EffectiveRow
 from protos.fingerprint import default_of
 
 # What stands for a field that is not set.
-<<<<<<< HEAD
-_UNSET = {"network": "the service's own", "health": "the image's", "heal": "the node's", "platform": "the node's"}
-_UNSET |= dict.fromkeys(("entrypoint", "workdir", "user", "stop_signal"), "the image's")
-_UNSET |= dict.fromkeys(("hostname", "userns", "ipc"), "podman's") | {"settle": "0.5s, 20ms when new"}
-_EMPTY = {"cmd": "the image's"}
-=======
 _IMAGES, _PODMANS = "the image's", "podman's"
 _UNSET = {
     **dict.fromkeys(("entrypoint", "workdir", "user"), _IMAGES),
@@ -51,7 +45,6 @@ _NUMBERS = {
     "max_size": "10MiB",
 }
 _PROBES = ("cmd", "http", "tcp")
->>>>>>> exports
 
 
 def list_definitions(settings: Settings, how: How) -> int:
@@ -104,20 +97,6 @@ def show(settings: Settings, service: str, how: How) -> int:
 def _say_fields(struct: msgspec.Struct, prefix: str) -> None:
     for name, kind in toml.kinds(type(struct)).items():
         value = getattr(struct, name)
-<<<<<<< HEAD
-        if name == "components" and not prefix:
-            continue
-        if isinstance(value, msgspec.Struct):
-            # Of the probes, only the one that there is.
-            _say_fields(value, f"{prefix}{name}.")
-        elif not (prefix == "health." and name in ("cmd", "http", "tcp") and not value):
-            is_default = value == default_of(type(struct), name)
-            pieces: list[str | tuple[str, str]] = [f"{prefix}{name} = {_shown(prefix, name, value, kind)}"]
-            render.say(*pieces, *([("  # default", "grey")] if is_default else []))
-
-
-def _shown(prefix: str, name: str, value: object, kind: Any) -> str:
-=======
         if name == "components":
             continue
         if isinstance(value, msgspec.Struct):
@@ -133,18 +112,12 @@ def _shown(prefix: str, name: str, value: object, kind: Any) -> str:
 
 
 def _shown(name: str, value: object, kind: Any) -> str:
->>>>>>> exports
     if value is None:
         return f"({_UNSET.get(name, 'none')})"
     if value == () and name in _EMPTY:
         return f"({_EMPTY[name]})"
-<<<<<<< HEAD
-    if prefix == "resources." and not value:
-        return "0 (no limit)"
-=======
     if not value and name in _NUMBERS:
         return f"0 ({_NUMBERS[name]})"
->>>>>>> exports
     return toml.shown(value, kind)
 
 

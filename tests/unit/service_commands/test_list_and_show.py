@@ -47,12 +47,7 @@ def test_a_definition_is_shown_with_its_defaults(run: Run, web: Path) -> None:
     assert 'image = "x:v1"' in lines
     assert 'restart = "no"  # default' in lines
     assert 'stop_timeout = "10s"  # default' in lines
-<<<<<<< HEAD
-    assert "network = (the service's own)  # default" in lines
-    assert "health = (the image's)  # default" in lines
-=======
     assert "network = (the service's own, unless networks says others)  # default" in lines
->>>>>>> exports
     assert 'env = { LOG = "info" }' in lines
     assert 'resources.memory = "64MiB"' in lines
     assert "resources.cpus = 0 (no limit)  # default" in lines
@@ -65,11 +60,7 @@ def test_a_definition_is_shown_as_json_as_a_whole(run: Run, web: Path) -> None:
     # Nothing is left out, and it can be read as a definition.
     (only,) = found["service"]["components"]
     assert only["stop_timeout"] == "10s"
-<<<<<<< HEAD
-    assert only["resources"].items() >= {"memory": 0, "cpus": 0.0, "pids": 0, "cpuset": None}.items()
-=======
     assert only["resources"].items() >= {"memory": 0, "cpus": 0.0, "pids": 0}.items()
->>>>>>> exports
     assert examine_service(found["service"]) == (examine_service(tomllib.loads(WEB))[0], [])
 
 
