@@ -7,4 +7,4 @@ import contextlib
 with contextlib.suppress(ModuleNotFoundError):  # `mcpd.__main__` says what to install
     import trio_asyncio  # noqa: F401
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

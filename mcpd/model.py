@@ -10,6 +10,7 @@ import msgspec
 
 from monitor.model import Desired, Observed, Seen
 from protos import naming
+from protos.parts import NetworkDeclaration, Volume
 from protos.spec import Component, Service
 
 LABEL_SERVICE = "mcp.service"
@@ -75,6 +76,7 @@ class Container(msgspec.Struct, frozen=True):
     ports: tuple[str, ...]
     labels: Mapping[str, str]
     created_at: datetime | None = None
+    networks: tuple[str, ...] = ()
 
     @property
     def service(self) -> str:
@@ -145,6 +147,8 @@ class RecordedService(msgspec.Struct, frozen=True):
     revision: int
     updated_at: datetime
     components: tuple[RecordedComponent, ...]
+    volumes: Mapping[str, Volume] = {}
+    networks: Mapping[str, NetworkDeclaration] = {}
 
     def component(self, name: str) -> RecordedComponent | None:
         return next((each for each in self.components if each.spec.name == name), None)
@@ -152,7 +156,7 @@ class RecordedService(msgspec.Struct, frozen=True):
     def as_declared(self, node: str) -> Service:
         """The service as a definition would say it; what nobody declares any more is left out."""
         specs = (each.spec for each in self.components if each.desired is not Desired.IGNORE)
-        return Service(self.name, node, tuple(specs), self.active)
+        return Service(self.name, node, tuple(specs), self.active, self.volumes, self.networks)
 
     def found_in(self, containers: Iterable[Container]) -> dict[str, Container]:
         """The service's containers by component; see `by_component`."""

@@ -20,10 +20,14 @@ def drift(wanted: Wanted, seen: Seen) -> str:
         if seen.state.has_process or seen.state is Observed.RESTARTING:
             return f"{seen.state}, should be stopped"
         return ""
-    # 3. It should run, and does not, or not well.
-    if not seen.state.is_up:
+    # 3. It should have run to its end, and has not, or not well. While it is at it, nobody can say more.
+    if wanted.desired is Desired.COMPLETED:
+        if reason := _why_incomplete(seen):
+            return reason
+    # 4. It should run, and does not, or not well.
+    elif not seen.state.is_up:
         return _why_down(seen)
-    # 4. It runs, but something else than what was asked for.
+    # 5. It runs, or ran, but something else than what was asked for.
     if seen.spec_hash and seen.spec_hash != wanted.spec_hash:
         return _why_different(wanted, seen)
     return ""
@@ -37,7 +41,15 @@ def mends_itself(wanted: Wanted, seen: Seen) -> bool:
         return True
     if seen.state is not Observed.EXITED or seen.by_hand:
         return False
+    if wanted.desired is Desired.COMPLETED:
+        # We never start it; and podman may only be late to say how it ended.
+        return seen.exit_code is None or podman_restarts(wanted, seen)
     return wanted.heal == "restart" or podman_restarts(wanted, seen)
+
+
+def has_completed(seen: Seen) -> bool:
+    """Whether it has run to its end, and well."""
+    return seen.state is Observed.EXITED and seen.exit_code == 0
 
 
 def podman_restarts(wanted: Wanted, seen: Seen) -> bool:
@@ -48,6 +60,20 @@ def podman_restarts(wanted: Wanted, seen: Seen) -> bool:
     if wanted.restart == "on-failure":
         return seen.exit_code != 0
     return wanted.restart in ("always", "unless-stopped")
+
+
+def _why_incomplete(seen: Seen) -> str:
+    """Why what should run to its end has not, and is not at it."""
+    is_at_it = seen.state.has_process and seen.state is not Observed.PAUSED
+    if is_at_it or has_completed(seen):
+        return ""
+    if seen.state in (Observed.REMOVED, Observed.UNKNOWN):
+        return _why_down(seen)
+    if seen.state is Observed.EXITED and seen.exit_code is None:
+        return "did not complete: it exited, and its status is not known"
+    # One that is only created may have run, too, before the machine was booted.
+    words = {Observed.CREATED: "created, not running", Observed.PAUSED: "paused"}.get(seen.state, _why_down(seen))
+    return f"did not complete: {words}"
 
 
 def _why_down(seen: Seen) -> str:
@@ -67,9 +93,10 @@ def _why_down(seen: Seen) -> str:
 
 
 def _why_different(wanted: Wanted, seen: Seen) -> str:
+    verb = "runs" if seen.state.has_process else "ran"
     if seen.image != wanted.image:
         runs, wants = naming.version(seen.image), naming.version(wanted.image)
         if runs == wants:
             runs, wants = seen.image, wanted.image
-        return f"image {runs} runs, {wants} is wanted"
-    return "runs with settings other than those declared"
+        return f"image {runs} {verb}, {wants} is wanted"
+    return f"{verb} with settings other than those declared"

@@ -6,15 +6,21 @@ from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from protos.parts import Heal
+from protos.parts import Heal, Health
 
 
 class Desired(StrEnum):
-    """What the operator wants of a component. ``IGNORE``: nobody declared it; listed, never touched."""
+    """What the operator wants of a component.
+
+    ``COMPLETED``: to have run to its end, and well; it may be at it. ``IGNORE``: nobody declared it; listed, never
+    touched.
+    """
 
     RUNNING = "running"
     STOPPED = "stopped"
+    COMPLETED = "completed"
     IGNORE = "ignore"
 
 
@@ -55,9 +61,10 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What is known of a component's container. ``exit_code`` is that of the last run, None before the first end.
+    """What is known of a component's container. ``exit_code`` is that of the last run.
 
-    ``words`` are a probe's, when it is unhealthy. ``by_us``: mcpd itself ended it, to heal it.
+    It is None before the first end, and after one of which nobody knows how it was. ``words`` are a probe's, when it is
+    unhealthy. ``by_us``: mcpd itself ended it, to heal it.
     """
 
     state: Observed
@@ -87,7 +94,8 @@ class Sighting(msgspec.Struct, frozen=True):
 
     ``started_at`` names the run: a container that runs again has another one. None: it never ran. ``order`` grows with
     every question to podman, so that of two sightings of one run the newer is known whatever way they came. ``at`` is
-    when podman was asked; None: nobody kept it, and what only that time could tell is not told.
+    when podman was asked; None: nobody kept it, and what only that time could tell is not told. ``own_probe`` is the
+    health check that the container has from its image; UNSET: podman was not asked for it.
     """
 
     order: int
@@ -106,6 +114,7 @@ class Sighting(msgspec.Struct, frozen=True):
     image: str = ""
     spec_hash: str = ""
     at: datetime | None = None
+    own_probe: Health | UnsetType | None = UNSET
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -187,7 +196,8 @@ class SourceState(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, frozen=True):
     """All that is known of one container. ``since`` is when it went into ``state``; ``by_hand`` as in `Ended`.
 
-    ``is_paused``: it was when it was last seen, which the ledger knows.
+    ``is_paused``: it was when it was last seen, which the ledger knows. ``own_probe`` as in `Sighting`; UNSET: it was
+    last seen by an mcpd that did not keep it.
     """
 
     container: str
@@ -213,6 +223,7 @@ class Known(msgspec.Struct, frozen=True):
     probe: str = ""
     is_paused: bool = False
     by_us: bool = False
+    own_probe: Health | UnsetType | None = UNSET
 
     def seen(self) -> Seen:
         finished = self.since if self.state is Observed.EXITED else None

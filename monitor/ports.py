@@ -41,7 +41,7 @@ class Runtime(Executor, Protocol):
     """podman. Every method raises OutsideError."""
 
     async def listed(self) -> Sequence[Sighting]:
-        """Every container, quickly: start times are whole seconds, and there is no conmon."""
+        """Every container, quickly: start times are whole seconds, and there is no conmon and no health check."""
 
     async def look(self, container: str) -> Sighting | None:
         """One container, exactly; None when there is no such."""
@@ -51,11 +51,20 @@ class Runtime(Executor, Protocol):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A component that is declared: what is wanted of it, its container's proper name, and its probe."""
+    """A component that is declared: what is wanted of it, its container's proper name, and its probe.
+
+    ``health`` None: the container's own health check is its probe, if it has one.
+    """
 
     wanted: Wanted
     container: str
     health: Health | None = None
+
+    def probe(self, known: Known | None) -> Health | None:
+        """The probe of what is ``known`` of the component's container; None: it has none."""
+        if self.health is not None:
+            return None if self.health.disable else self.health
+        return known.own_probe or None if known is not None else None
 
 
 class Intent(Protocol):

@@ -11,7 +11,7 @@ import msgspec
 
 from monitor import probes
 from monitor.drift import drift
-from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Probed, Reprobed, Seen
+from monitor.model import NOT_SEEN_YET, Fact, Known, Observation, Observed, Probed, Reprobed, Seen, Sighting
 from monitor.ports import Target
 from monitor.reducer import observe
 
@@ -62,6 +62,10 @@ class State:
             if not self._is_answer(observation, before):
                 continue
             after, told = observe(before, observation)
+            if before and after and self._asks_otherwise(before, after):
+                when = observation.at if isinstance(observation, Sighting) else None
+                after, more = observe(after, self._reprobed(after, when or after.since))
+                told += more
             facts += [
                 each
                 for each in told
@@ -87,17 +91,22 @@ class State:
     def reprobed(self, now: datetime) -> list[Observation]:
         """Of every container that a probe has spoken of, which probe is asked of it now."""
         return [
-            Reprobed(each.container, now, probes.identity(target.health))
-            for each in self.known.values()
-            if each.probed and (target := self.targets.get(key_of(each)))
+            self._reprobed(each, now) for each in self.known.values() if each.probed and key_of(each) in self.targets
         ]
+
+    def _reprobed(self, known: Known, now: datetime) -> Reprobed:
+        return Reprobed(known.container, now, probes.identity(self.targets[key_of(known)].probe(known)))
+
+    def _asks_otherwise(self, before: Known, after: Known) -> bool:
+        """Whether a health check of the container's own was changed in place, of which the probe has spoken."""
+        return before.own_probe != after.own_probe and bool(after.probed) and key_of(after) in self.targets
 
     def _is_answer(self, observation: Observation, known: Known | None) -> bool:
         """False for the word of a probe that is asked no more: it may come after what took its place."""
         if not isinstance(observation, Probed) or not known or not observation.probe:
             return True
         target = self.targets.get(key_of(known))
-        return target is None or observation.probe == probes.identity(target.health)
+        return target is None or observation.probe == probes.identity(target.probe(known))
 
     def _is_succeeded(self, gone: Known | None) -> bool:
         """Whether the component has a newer container: that a deploy removed the old one is no state of it."""
@@ -157,7 +166,7 @@ def _current(known: Iterable[Known], name: str) -> Known | None:
 def _seen(known: Known | None, target: Target | None = None) -> Seen:
     if known is None:
         return NOT_SEEN_YET
-    awaits = target is not None and target.health is not None and known.state is Observed.RUNNING
+    awaits = target is not None and target.probe(known) is not None and known.state is Observed.RUNNING
     return msgspec.structs.replace(known.seen(), awaits_probe=awaits)
 
 

@@ -311,13 +311,14 @@ class Monitor:
         )
 
     def _heal(self, key: Key, nursery: trio.Nursery) -> None:
-        now, hidden = trio.current_time(), _hidden(self._state.targets[key].health, self._settings.drift_grace)
+        known = self._state.present(key)
+        now, probe = trio.current_time(), self._state.targets[key].probe(known)
+        hidden = _hidden(probe, self._settings.drift_grace)
         healing = self._healing.get(key, Healing())
         if wait := healing.wait(now, hidden):
             self._look_again_at[key] = min(self._look_again_at.get(key, math.inf), now + max(wait, _SOONEST_S))
             return
         self._healing[key] = healing.attempted(now, hidden)
-        known = self._state.present(key)
         if known and known.state is Observed.UNHEALTHY:
             nursery.start_soon(self._restart, key, known)
         else:
@@ -345,5 +346,6 @@ def _runs(known: Iterable[Known]) -> Iterable[Run]:
 def _patients(known: Iterable[Known], targets: Mapping[Key, Target]) -> Iterable[Patient]:
     for each in known:
         target = targets.get(key_of(each))
-        if target and target.health and each.started_at and each.state.has_process:
-            yield Patient.of(each.container, each.started_at, target.health)
+        probe = target.probe(each) if target else None
+        if probe and each.started_at and each.state.has_process:
+            yield Patient.of(each.container, each.started_at, probe)

@@ -78,8 +78,11 @@ def _message(struct: msgspec.Struct) -> Any:
         if field in _COMMANDS.get(of, ()):
             made[field] = v1.Command(argv=list(value))
         elif field in _TABLES.get(of, {}):
-            made[field] = [each for each in value if isinstance(each, str)]
-            made[_TABLES[of][field]] = [_message(each) for each in value if not isinstance(each, str)]
+            parts = {
+                field: [each for each in value if isinstance(each, str)],
+                _TABLES[of][field]: [_message(each) for each in value if not isinstance(each, str)],
+            }
+            made |= {name: entries for name, entries in parts.items() if entries}
         else:
             made[_CALLED.get(of, {}).get(field, field)] = _sent(of, field, value)
     return _MESSAGES[of](**made)

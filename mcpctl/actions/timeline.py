@@ -30,6 +30,7 @@ _MOST = 10_000
 # What each cell looks like: a block with a colour; and a sign, for whom there is no colour.
 LOOK = {
     Cell.UP: ("█", "green", "="),
+    Cell.COMPLETED: ("▄", "green", "+"),
     Cell.DOWN: ("█", "red", "X"),
     Cell.DOWN_A_WHILE: ("▄", "red", "x"),
     Cell.DEGRADED: ("█", "yellow", "~"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mcpctl.config import Settings
-from mcpctl.definitions import targets
+from mcpctl.definitions import beside, targets
 from mcpctl.errors import CliError, UnknownServiceError, UsageError
 from mcpctl.ui import render
 from protos import grammar, naming, validation
@@ -88,9 +88,13 @@ def _named_file(settings: Settings, text: str) -> Definition:
     return found
 
 
-def read(settings: Settings, path: Path) -> Definition:
-    """The definition in ``path``. Raises UsageError with every problem in it."""
-    return _judged(settings, path, {each: _examine(each) for each in {path, *paths(settings)}})
+def read(settings: Settings, path: Path, folder: Path | None = None) -> Definition:
+    """The definition in ``path``. Raises UsageError with every problem in it.
+
+    ``folder``: where the files are that it names, if not beside it.
+    """
+    neighbours = {each: _examine(each) for each in paths(settings) if each != path}
+    return _judged(settings, path, {**neighbours, path: _examine(path, folder)})
 
 
 def check(settings: Settings, path: Path, service: Service) -> Definition:
@@ -220,14 +224,18 @@ def _neighbours(path: Path, examined: Mapping[Path, _Examined]) -> list[tuple[Pa
     ]
 
 
-def _examine(path: Path) -> _Examined:
+def _examine(path: Path, folder: Path | None = None) -> _Examined:
+    """With what the files say that it names, which are in ``folder``; None: beside it."""
     try:
         data = validation.read_toml(path)
     except validation.Invalid as error:
         return None, error.problems
     except OSError as error:
         return None, [Problem("", f"cannot be read: {error.strerror}")]
-    return examine_service(data)
+    service, problems = examine_service(data)
+    if service is not None:
+        service, problems = beside.resolved(service, folder or path.parent)
+    return (None if problems else service), problems
 
 
 def _disagreements(settings: Settings, path: Path, service: Service, neighbours: Iterable[Service]) -> list[Problem]:

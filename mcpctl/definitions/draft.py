@@ -138,7 +138,7 @@ def checked(settings: Settings, made: Draft) -> definition.Definition:
     while True:
         run_editor(made.file)
         try:
-            found = definition.read(settings, made.file)
+            found = definition.read(settings, made.file, made.path.parent)
             definition.check_ports(settings, found)
             return found
         except UsageError as error:

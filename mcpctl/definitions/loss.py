@@ -1,12 +1,33 @@
-"""What another notation of a service cannot say; told by exports and imports alike."""
+"""What another notation of a service cannot say, or says otherwise; told by exports and imports alike."""
 
 from __future__ import annotations
+
+from enum import StrEnum
 
 import msgspec
 
 
+class Grade(StrEnum):
+    """How much of it matters: it works the same, it has no meaning there, it behaves differently."""
+
+    CHANGED = "changed"
+    IGNORED = "ignored"
+    LOST = "lost"
+
+
 class Loss(msgspec.Struct, frozen=True):
-    """What the other side cannot say. ``path`` is a key path (``components[api].heal``)."""
+    """What the other side says otherwise, or not at all. ``path`` is a key path (``components[api].heal``)."""
+
+    path: str
+    message: str
+    kind: Grade = Grade.LOST
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """What would surprise, though nothing is lost. ``path`` as of a loss."""
 
     path: str
     message: str

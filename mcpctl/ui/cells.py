@@ -19,6 +19,8 @@ def full_name(service: str, component: str) -> str:
 
 def state(row: ComponentRow) -> str:
     """How what was observed is written in a table."""
+    if row.has_completed:
+        return "completed"
     return f"exited {row.exit_code}" if row.observed == "exited" and row.exit_code is not None else row.observed
 
 

@@ -19,12 +19,18 @@ Row = TypeVar("Row", EventRow, AlertRow)
 UNKNOWN = "unknown"
 # Down, and meant to be.
 STOPPED = "stopped"
+# It was to run to its end, and has, well.
+COMPLETED = "completed"
+# The ledger's words for an end with status 0.
+_ENDED_WELL = "exited 0"
 _UP = frozenset({"running", "healthy"})
 _DOWN = frozenset({"unhealthy", "exited", "removed"})
 _DEGRADED = frozenset({"created", "paused", "restarting"})
-_STATES = _UP | _DOWN | _DEGRADED | {UNKNOWN}
+_STATES = _UP | _DOWN | _DEGRADED | {COMPLETED, UNKNOWN}
+# In these it is as it should be, unless somebody wants it stopped.
+_GOOD = _UP | {COMPLETED}
 # In these nothing runs, which may be on purpose.
-_AT_REST = frozenset({"created", "exited", "removed"})
+_AT_REST = frozenset({"created", "exited", "removed", COMPLETED})
 # A component is seen to be down a moment before the operation that stopped it is through, and written down.
 _SETTLING = timedelta(seconds=5)
 # What a deploy has replaced is removed when its successor runs and counts; each of many takes a moment.
@@ -74,7 +80,7 @@ class Span(NamedTuple):
 
 
 class Segment(msgspec.Struct, frozen=True, omit_defaults=True, rename={"start": "from", "end": "to"}):
-    """A time in one state: an observed one, or ``stopped`` where it is down and meant to be.
+    """A time in one state: an observed one; ``stopped`` where it is down and meant to be; or ``completed``.
 
     ``ordered``: it did not run, or not well, since an operation was at work on it.
     """
@@ -108,6 +114,7 @@ class Cell(StrEnum):
     """What one character says of its slice of time. ``DOWN_A_WHILE``: for less than half of it."""
 
     UP = "up"
+    COMPLETED = "completed"
     DOWN = "down"
     DOWN_A_WHILE = "briefly down"
     DEGRADED = "degraded"
@@ -155,8 +162,13 @@ def _history(
     window: Window,
     spans: Sequence[Span],
 ) -> History:
-    changes = [Change(each.at, each.kind) for each in events if each.at]
-    segments = fold(then.observed if then else UNKNOWN, then is None or then.desired != "stopped", changes, window)
+    completes = then is not None and then.desired == "completed"
+    changes = [
+        Change(each.at, COMPLETED if completes and _ended_well(each) else each.kind) for each in events if each.at
+    ]
+    observed = then.observed if then else UNKNOWN
+    state = COMPLETED if then and then.has_completed else observed
+    segments = fold(state, then is None or then.desired != "stopped", changes, window)
     segments = ordered(
         segments, [each for each in spans if each.service == name[0] and each.component in ("", name[1])]
     )
@@ -166,6 +178,10 @@ def _history(
     ]
     inside = sorted((each for each in marks if window.start <= each.at < window.end), key=lambda mark: mark.at)
     return History(node, *name, uptime(segments), segments, tuple(inside))
+
+
+def _ended_well(event: EventRow) -> bool:
+    return event.kind == "exited" and event.message == _ENDED_WELL
 
 
 class _About(Generic[Row]):
@@ -198,7 +214,7 @@ def fold(state: str, wanted: bool, changes: Iterable[Change], window: Window) ->
         elif kind in ("started", "restarted"):
             wanted = True
         # A deploy ends when its component is as it is wanted. What rests then was deployed to rest.
-        elif kind in ("stopped", "undeployed") or (kind == "deployed" and observed in _AT_REST):
+        elif kind in ("stopped", "undeployed") or (kind == "deployed" and observed in _AT_REST - {COMPLETED}):
             wanted = False
             while turns and turns[-1][1] in _AT_REST and when - turns[-1][0] <= _SETTLING:
                 since, _ = turns.pop()
@@ -218,7 +234,7 @@ def _of_itself(observed: str, changes: Iterable[Change], window: Window) -> Iter
             continue
         when = max(at, when)
         # 1. What a deploy replaced goes when its successor runs.
-        if kind == "removed" and observed in _UP and when < retiring:
+        if kind == "removed" and observed in _GOOD and when < retiring:
             continue
         if kind == "deployed":
             was_deployed, retiring = True, when + _RETIRING
@@ -270,12 +286,12 @@ def _joined(turns: Sequence[tuple[datetime, str]], end: datetime) -> tuple[Segme
 
 
 def uptime(segments: Iterable[Segment]) -> float | None:
-    """The percentage of the known time in which it was running or healthy; None when nothing is known."""
+    """The percentage of the known time in which it was running, healthy or completed; None when nothing is known."""
     up = known = timedelta()
     for each in segments:
         length = each.end - each.start
         known += length if each.state != UNKNOWN else timedelta()
-        up += length if each.state in _UP else timedelta()
+        up += length if each.state in _GOOD else timedelta()
     return 100 * (up / known) if known else None
 
 
@@ -315,6 +331,8 @@ def _cell(state: str) -> Cell:
         return Cell.DOWN
     if state in _DEGRADED:
         return Cell.DEGRADED
+    if state == COMPLETED:
+        return Cell.COMPLETED
     return Cell.STOPPED if state == STOPPED else Cell.UNKNOWN
 
 

@@ -26,6 +26,7 @@ ANY = Fit()
 _STATE_COLOUR = {
     "running": "green",
     "healthy": "green",
+    "completed": "green",
     "unhealthy": "red",
     "exited": "red",
     "removed": "red",

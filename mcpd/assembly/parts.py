@@ -10,6 +10,7 @@ from typing import NamedTuple
 import trio
 
 from mcpd import config
+from mcpd.changes.config_files import ConfigFiles
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
 from mcpd.config import AuthMode, Config
@@ -37,6 +38,8 @@ from monitor.watch import Monitor, Settings
 
 # Containers that operations have started, and that the monitor has not been told of yet.
 _STARTED_AT_ONCE = 1000
+# The folder with the configs of services, beside the database.
+_CONFIGS = "configs"
 
 
 class CurrentConfig:
@@ -110,7 +113,15 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
             podman=podman,
             link=PodmanLink(podman, settings.podman_socket, run_service=not settings.podman.socket),
             ledger=ledger,
-            node=Node(settings.node.name, podman, registry, Journal(registry), started, settings.monitor.heal),
+            node=Node(
+                name=settings.node.name,
+                podman=podman,
+                registry=registry,
+                journal=Journal(registry),
+                started=started,
+                configs=ConfigFiles(database.parent / _CONFIGS),
+                heal=settings.monitor.heal,
+            ),
             sightings=sightings,
             audit=AuditLog(registry),
             counts=counts,

@@ -83,7 +83,7 @@ class _Continuation:
         _, reports = await self._node.journal.operation(operation.id)
         # Cancelled, and cut off while it was taken back: it ends as whoever cancelled it was told.
         operation.cancelled_by = canceller(reports)
-        left = await roll_back(self._node.podman, plan, operation)
+        left = await roll_back(self._node, plan, operation)
         cause = cancelled(operation.cancelled_by) if operation.cancelled_by else _CUT_OFF
         words = f"deploy of {operation.target}: {cause}; {aftermath(left)}"
         await tell_reverted(self._node, operation, words)

@@ -8,7 +8,7 @@ everything is put back as it was (`mcpd.changes.rollback`), and what ran before 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,13 +20,16 @@ from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
+from mcpd.changes.pull import have_image
 from mcpd.changes.rollback import retire, roll_back
+from mcpd.changes.steps import StepFailedError, failing_at, step_failure
+from mcpd.changes.surroundings import provide, surroundings
 from mcpd.changes.survey import survey, taken_ports
-from mcpd.changes.verify import comes_up, satisfies
+from mcpd.changes.verify import comes_up, completes, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
-from mcpd.model import LABEL_NODE, LAST, NEXT, Outcome, Result, Step
+from mcpd.model import LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import Surroundings, container_spec, own_network
+from mcpd.runtime.create import container_spec
 from protos.program_output import headline, with_sequel
 from protos.spec import Component, Service
 
@@ -44,14 +47,6 @@ _RESULTS = {
     Action.UPDATE: Result.UPDATED,
     Action.NONE: Result.UNCHANGED,
 }
-
-
-class StepFailedError(Exception):
-    """A step for one component did not work. Never leaves this module."""
-
-    def __init__(self, component: str, step: Step, cause: McpdError) -> None:
-        super().__init__(f"{component or 'the service'} failed at {step}: {cause}")
-        self.component = component
 
 
 class Deploy:
@@ -107,7 +102,7 @@ class Deploy:
             await self._commit(plan)
         except BaseException as error:
             self._operation.goes_back()
-            failed = _step_failure(error)
+            failed = step_failure(error)
             left = await self._restore(plan)
             if failed is None and not isinstance(error, CancelledError):
                 raise
@@ -131,37 +126,19 @@ class Deploy:
         new = [each.component for each in plan.components if each.is_made_anew]
         async with trio.open_nursery() as nursery:
             # The first component that needs an image is named in its progress and errors.
-            for image, component in {each.image: each.name for each in reversed(new)}.items():
-                nursery.start_soon(self._have_image, image, component)
-        for network, component in {own_network(each): each.name for each in reversed(new)}.items():
-            if network:
-                await self._have_network(network, component)
+            for each in {(each.image, each.platform): each for each in reversed(new)}.values():
+                nursery.start_soon(self._have_image, each)
+        for each in new:
+            with failing_at(each.name, Step.CREATE):
+                await provide(self._node, plan.service, each, self._operation.take)
 
-    async def _have_image(self, image: str, component: str) -> None:
-        with _failing_at(component, Step.PULL):
-            if await self._podman.has_image(image):
-                return
-            if image.startswith("localhost/"):
-                raise RefusedError(
-                    f"{image} is not on this node, and localhost/ is not an image registry; build or load it here"
-                )
-            await self._operation.take(component, Step.PULL, f"pulling {image}")
-            try:
-                async with contextlib.aclosing(self._podman.pull(image)) as lines:
-                    async for line in lines:
-                        self._operation.report(component, Step.PULL, line)
-            except PodmanError as error:
-                raise RefusedError(podman_hints.about_pull(image, str(error))) from error
-
-    async def _have_network(self, network: str, component: str) -> None:
-        with _failing_at(component, Step.NETWORK):
-            if not await self._podman.has_network(network):
-                await self._operation.take(component, Step.NETWORK, f"creating network {network}")
-                await self._podman.create_network(network, {LABEL_NODE: self._node.name})
+    async def _have_image(self, component: Component) -> None:
+        with failing_at(component.name, Step.PULL):
+            await have_image(self._node, self._operation, component)
 
     async def _check_ports(self, plan: DeployPlan) -> None:
         """Checks the ports again: a pull takes time, and starting on a taken port hurts whoever holds it."""
-        with _failing_at("", Step.PLAN):
+        with failing_at("", Step.PLAN):
             if found := await taken_ports(self._node, plan):
                 raise ConflictError("; ".join(found))
 
@@ -175,23 +152,23 @@ class Deploy:
         async def one(each: ComponentPlan) -> None:
             for name in waits[each.component.name]:
                 await up[name].wait()
-            await self._apply(each)
+            await self._apply(plan.service, each)
             up[each.component.name].set()
 
         async with trio.open_nursery() as nursery:
             for each in plan.components:
                 nursery.start_soon(one, each)
 
-    async def _apply(self, plan: ComponentPlan) -> None:
+    async def _apply(self, service: Service, plan: ComponentPlan) -> None:
         name, old = plan.container, plan.current
         if plan.action is Action.CREATE:
-            await self._create(plan, name)
+            await self._create(service, plan, name)
             await self._start(plan, is_new=True)
         elif plan.action is Action.START:
             await self._start(plan)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan)
-            await self._create(plan, name + NEXT)
+            await self._create(service, plan, name + NEXT)
             await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
             await self._rename(plan, name + NEXT, name)
@@ -209,11 +186,11 @@ class Deploy:
             async with self._step(plan, Step.REMOVE, f"removing {name}, left by an earlier deploy"):
                 await self._podman.remove(name)
 
-    async def _create(self, plan: ComponentPlan, name: str) -> None:
+    async def _create(self, service: Service, plan: ComponentPlan, name: str) -> None:
         component = plan.component
-        spec = container_spec(
-            name, self._node.name, self._operation.target.service, component, plan.spec_hash, Surroundings()
-        )
+        with failing_at(component.name, Step.CREATE):
+            among = await surroundings(self._node, service, component)
+        spec = container_spec(name, self._node.name, service.name, component, plan.spec_hash, among)
         async with self._step(plan, Step.CREATE, f"creating {name} from {component.image}"):
             await self._podman.create(spec)
 
@@ -230,21 +207,23 @@ class Deploy:
     async def _start(self, plan: ComponentPlan, *, is_new: bool = False) -> None:
         if not plan.runs:
             return
-        name, health = plan.container, plan.component.health
+        name, component = plan.container, plan.component
         async with self._step(plan, Step.START, f"starting {name}"):
             await ports.start(self._node, name, self._operation.caller.name)
-        waiting = f"waiting until {name} is healthy" if health else f"checking that {name} stays up"
-        async with self._step(plan, Step.VERIFY, waiting):
-            await comes_up(self._node, name, plan.component, is_new=is_new)
+        async with self._step(plan, Step.VERIFY, _waiting(name, component)):
+            if component.oneshot:
+                await completes(self._node, name, component)
+            else:
+                await comes_up(self._node, name, component, is_new=is_new)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
         """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""
-        if health := plan.component.health:
+        if health := plan.component.probe:
             async with self._step(plan, Step.VERIFY, f"running the changed probe of {plan.container}"):
                 await satisfies(self._node, plan.container, health)
 
     async def _commit(self, plan: DeployPlan) -> None:
-        with _failing_at("", Step.COMMIT):
+        with failing_at("", Step.COMMIT):
             await self._node.journal.commit(
                 self._operation.id,
                 plan.service,
@@ -268,7 +247,7 @@ class Deploy:
                 # First of all: a daemon that goes on with it after a kill says so, too.
                 await self._operation.take_anyhow("", Step.CANCEL, cancelled(by))
             try:
-                left = await roll_back(self._podman, plan, self._operation)
+                left = await roll_back(self._node, plan, self._operation)
             except McpdError as error:
                 left = [str(error)]
         return left
@@ -290,11 +269,11 @@ class Deploy:
     async def _step(self, plan: ComponentPlan, step: Step, message: str) -> AsyncIterator[None]:
         """A step that changes something: journalled before it is taken."""
         name = plan.component.name
-        with _failing_at(name, step):
+        with failing_at(name, step):
             await self._operation.take(name, step, message)
         self._touched.add(name)
         # A step that was begun is ended before anything is taken back: podman would go on with it behind our back.
-        with _failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
+        with failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
             try:
                 yield
             except PodmanError as error:
@@ -303,7 +282,7 @@ class Deploy:
 
 async def tidy_up(node: Node, plan: DeployPlan, operation: Operation) -> None:
     """The rest of a committed deploy: removes the old containers, and reports how it ended."""
-    await retire(node.podman, plan, operation)
+    await retire(node, plan, operation)
     await conclude(plan, operation)
 
 
@@ -325,24 +304,6 @@ async def tell_reverted(node: Node, operation: Operation, words: str) -> None:
     await node.tell(target.service, target.component, "reverted", headline(words), by)
 
 
-@contextlib.contextmanager
-def _failing_at(component: str, step: Step) -> Iterator[None]:
-    try:
-        yield
-    except McpdError as error:
-        raise StepFailedError(component, step, error) from error
-
-
-def _step_failure(error: BaseException) -> StepFailedError | None:
-    """The first step that failed, when nothing but failed steps ended the deploy; None for a bug or a cancellation."""
-    if isinstance(error, StepFailedError):
-        return error
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    failures, others = error.split(StepFailedError)
-    return None if failures is None or others is not None else _step_failure(failures.exceptions[0])
-
-
 def aftermath(left: list[str]) -> str:
     if left:
         return "it could NOT be rolled back completely: " + "; ".join(left)
@@ -354,6 +315,12 @@ def _why(operation: Operation, failed: StepFailedError | None, left: list[str]) 
     cancel = cancelled(operation.cancelled_by) if operation.cancelled_by else ""
     reasons = "; ".join(filter(None, (cancel, str(failed) if failed else "")))
     return with_sequel(f"deploy of {operation.target}: {reasons}", aftermath(left))
+
+
+def _waiting(container: str, component: Component) -> str:
+    if component.oneshot:
+        return f"waiting until {container} has completed"
+    return f"waiting until {container} is healthy" if component.probe else f"checking that {container} stays up"
 
 
 def _words(service: Service, plan: ComponentPlan) -> str:

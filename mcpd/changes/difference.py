@@ -6,7 +6,6 @@ Nothing here knows a key by its name but what needs words of its own: what is hi
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -116,12 +115,9 @@ def _text_change(field: str, before: str, after: str) -> FieldChange:
 
 
 def _named(text: str) -> str:
-    """A text, in short; texts that differ are named otherwise, whatever they differ in."""
-    if not text:
-        return ""
+    """A text, in short, and without anything by which a guess could be confirmed."""
     count = len(text.splitlines())
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{count} {'line' if count == 1 else 'lines'} ({digest})"
+    return f"{count} {'line' if count == 1 else 'lines'}" if text else ""
 
 
 def _text(value: Any) -> str:

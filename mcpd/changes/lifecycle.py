@@ -10,12 +10,12 @@ import trio
 from mcpd.changes import podman_hints, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
-from mcpd.changes.plan import waits_for
-from mcpd.changes.verify import comes_up
+from mcpd.changes.plan import has_completed, ordered, waits_for
+from mcpd.changes.surroundings import joined_before, tidy_configs
+from mcpd.changes.verify import comes_up, completes
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import own_network
 from monitor.model import Desired, Observed
 from protos.program_output import headline
 
@@ -55,12 +55,15 @@ class Lifecycle:
         await self._each(self._stop_one, dependents_first=True)
 
     async def restart(self) -> None:
-        """Stops and starts what should run; changes no intent. Raises NotFoundError."""
-        await self._each(self._restart_one)
+        """Stops and starts what should run, and whatever uses a namespace of it; changes no intent.
+
+        Raises NotFoundError.
+        """
+        await self._each(self._restart_one, with_sharers=True)
 
     async def resume(self) -> None:
-        """Starts what should run and does not; changes no intent. Raises NotFoundError."""
-        await self._each(self._start_one)
+        """Starts what should run and does not, but for oneshots; changes no intent. Raises NotFoundError."""
+        await self._each(self._resume_one)
 
     async def settle(self) -> None:
         """Starts what should run, stops what should not; changes no intent. Raises NotFoundError."""
@@ -85,11 +88,12 @@ class Lifecycle:
         service = await self._known()
         await self._each(self._remove_one, dependents_first=True)
         gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
-        for network in sorted({own_network(each.spec) for each in service.components if each.spec.name in gone} - {""}):
+        for network in sorted(joined_before(service, gone)):
             await self._operation.take("", Step.NETWORK, f"removing network {network}, unless it is in use")
             await self._podman.remove_own_network(network, {LABEL_NODE: self._node.name})
         # Last, since who goes on with it after a crash must still know what there was.
         await self._registry.forget(service.name, gone, datetime.now(UTC))
+        await tidy_configs(self._node, service.name)
 
     async def _known(self) -> RecordedService:
         service = await self._registry.service(self._target.service)
@@ -103,10 +107,16 @@ class Lifecycle:
             raise NotFoundError(f"{service.name} has no component {self._target.component} here; it has {known}")
         return service
 
-    async def _each(self, act: _Act, *, dependents_first: bool = False) -> None:
-        """Runs ``act`` for every component of the target, independent ones at once; records each outcome."""
+    async def _each(self, act: _Act, *, dependents_first: bool = False, with_sharers: bool = False) -> None:
+        """Runs ``act`` for every component of the target, independent ones at once; records each outcome.
+
+        ``with_sharers``: also for those that use a namespace of one.
+        """
         service = await self._known()
-        components = [each for each in service.components if self._target.covers(each.spec.name)]
+        names = {each.spec.name for each in service.components if self._target.covers(each.spec.name)}
+        for spec in ordered([each.spec for each in service.components]) if with_sharers else ():
+            names |= {spec.name} if spec.shares_with & names else set()
+        components = [each for each in service.components if each.spec.name in names]
         containers = service.found_in(await self._podman.containers(service=service.name))
         waits = {name: set(wanted) for name, wanted in waits_for([each.spec for each in components]).items()}
         if dependents_first:
@@ -147,20 +157,30 @@ class Lifecycle:
             await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
         await self._operation.conclude(outcome)
 
+    async def _resume_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
+        """As a node does by itself: a oneshot never runs again by itself."""
+        if component.spec.oneshot and container and _should_run(component):
+            return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
+        return await self._start_one(component, container)
+
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
-        if container is None or component.desired is not Desired.RUNNING:
+        if container is None or not _should_run(component):
             return _not_startable(component)
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
+        if component.spec.oneshot and has_completed(container):
+            return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
         await ports.check_free(self._node, component.service, component.spec, container)
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
 
     async def _heal_one(self, component: RecordedComponent, container: Container | None, ill: str) -> Outcome:
         name = component.spec.name
-        if container is None or component.desired is not Desired.RUNNING:
+        if container is None or not _should_run(component):
             return _not_startable(component)
+        if component.spec.oneshot:
+            return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
         # Somebody may have paused or replaced it meanwhile.
         is_ill = container.id == ill and container.state is Observed.RUNNING
         if container.is_active and not is_ill:
@@ -187,14 +207,16 @@ class Lifecycle:
     async def _settle_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if component.desired is Desired.STOPPED:
             return await self._stop_one(component, container)
-        if component.desired is Desired.RUNNING and container is None:
+        if _should_run(component) and container is None:
             remedy = f"`mcpctl deploy {component.service}` creates it"
             return Outcome(component.spec.name, Result.SKIPPED, f"has no container {component.container}; {remedy}")
-        return await self._start_one(component, container)
+        return await self._resume_one(component, container)
 
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
-        if container is None or component.desired is not Desired.RUNNING:
+        if container is None or not _should_run(component):
             return _not_startable(component)
+        if component.spec.oneshot and component.spec.name != self._target.component:
+            return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
         # Also before it is stopped: what runs stays as it is when it could not come back.
         await ports.check_free(self._node, component.service, component.spec, container)
         if container.is_active:
@@ -216,11 +238,28 @@ class Lifecycle:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
         await ports.start(self._node, container.id, self._operation.caller.name)
-        await comes_up(self._node, container.id, component.spec)
+        if component.spec.oneshot:
+            await completes(self._node, container.id, component.spec)
+        else:
+            await comes_up(self._node, container.id, component.spec)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
         await self._podman.stop(container.id, component.spec.stop_timeout)
+
+
+def _should_run(component: RecordedComponent) -> bool:
+    return component.desired not in (Desired.STOPPED, Desired.IGNORE)
+
+
+def _as_it_ended(component: RecordedComponent, container: Container) -> str:
+    """Of a oneshot that is not run again now."""
+    if container.is_active:
+        return "runs already"
+    if has_completed(container):
+        return "has completed"
+    target = f"{component.service}/{component.spec.name}"
+    return f"did not complete; `mcpctl start {target}` runs it again"
 
 
 def _not_startable(component: RecordedComponent) -> Outcome:

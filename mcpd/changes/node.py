@@ -8,6 +8,7 @@ from typing import NamedTuple
 import structlog
 import trio
 
+from mcpd.changes.config_files import ConfigFiles
 from mcpd.errors import RegistryError
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
@@ -29,6 +30,7 @@ class Node(NamedTuple):
     registry: Registry
     journal: Journal
     started: trio.MemorySendChannel[Sighting]
+    configs: ConfigFiles
     heal: Heal = Heal.ALERT
 
     async def tell(self, service: str, component: str, kind: str, message: str, caller: str) -> None:

@@ -10,9 +10,11 @@ from enum import StrEnum
 import msgspec
 
 from mcpd.changes.difference import FieldChange, Source, difference
+from mcpd.changes.surroundings import joined_before
 from mcpd.errors import BusyError
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
-from monitor.model import Desired
+from monitor.exit_status import exit_words
+from monitor.model import Desired, Observed
 from protos.fingerprint import spec_hash
 from protos.parts import Heal
 from protos.spec import Component, Service
@@ -31,6 +33,7 @@ class Action(StrEnum):
 
 # Of those whose container runs before and after, and is not started by it.
 _RUNS_ON = (Action.UPDATE, Action.RENAME)
+_RUNS_AGAIN = "runs again, since its service changes"
 # The fields of a probe, in a plan's changes.
 _OF_PROBE = "health."
 
@@ -60,13 +63,14 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     def asks_probe(self) -> bool:
         """Whether a container that stays has a new probe, which was not asked yet."""
         is_changed = any(each.field.startswith(_OF_PROBE) for each in self.changes)
-        return self.runs and is_changed and self.component.health is not None and self.action in _RUNS_ON
+        return self.runs and is_changed and self.component.probe is not None and self.action in _RUNS_ON
 
 
 class DeployPlan(msgspec.Struct, frozen=True):
     """``conflicts`` are sentences, each enough to refuse the deploy; ``orphans`` run but are no longer defined.
 
-    ``leftovers`` are names that containers of ours have and that only a deploy in progress gives.
+    ``leftovers`` are names that containers of ours have and that only a deploy in progress gives. ``networks_left`` are
+    those that the service joined and does not any more; ``folders`` are to be made, the deepest first.
     """
 
     service: Service
@@ -75,6 +79,8 @@ class DeployPlan(msgspec.Struct, frozen=True):
     orphans: tuple[str, ...]
     leftovers: tuple[str, ...] = ()
     id: str = ""
+    networks_left: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     @property
     def changes_nothing(self) -> bool:
@@ -111,7 +117,8 @@ def plan_deploy(
         for component in service.components
         if component.name in selected
     )
-    conflicts = tuple(_conflict(service, each, by_name) for each in plans)
+    plans = _that_follow(plans)
+    conflicts = (*(_conflict(service, each, by_name) for each in plans), *_torn(service, plans, selected, ours))
     orphans = tuple(sorted(ours.keys() - set(service.component_names)))
     leftovers = tuple(
         sorted(
@@ -121,7 +128,8 @@ def plan_deploy(
         )
     )
     number = _plan_id(service, selected, recorded, [each for each in containers if each.service == service.name], force)
-    return DeployPlan(service, plans, tuple(filter(None, conflicts)), orphans, leftovers, number)
+    left = tuple(sorted(joined_before(recorded) - set(service.joined_networks())))
+    return DeployPlan(service, plans, tuple(filter(None, conflicts)), orphans, leftovers, number, left)
 
 
 def check_holds(wanted: str, plan: DeployPlan) -> None:
@@ -159,6 +167,8 @@ def is_recorded_as(service: Service, recorded: RecordedService | None, selected:
     """Whether the registry holds this intent already: the ``selected`` components, and which components there are."""
     if recorded is None or recorded.active != service.active:
         return False
+    if (recorded.volumes, recorded.networks) != (service.volumes, service.networks):
+        return False
     declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
     return declared.keys() <= set(service.component_names) and all(
         declared.get(each.name) == each for each in service.components if each.name in selected
@@ -168,7 +178,7 @@ def is_recorded_as(service: Service, recorded: RecordedService | None, selected:
 def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]:
     """For each component, those of ``components`` that it must wait for."""
     names = {each.name for each in components}
-    return {each.name: frozenset(each.depends_on) & names for each in components}
+    return {each.name: each.waits_for & names for each in components}
 
 
 def in_dependency_order(plans: Collection[ComponentPlan]) -> list[ComponentPlan]:
@@ -194,7 +204,7 @@ def _plan_component(
     wanted = spec_hash(component)
     runs = service.wants_running(component)
     name = service.container(component.name)
-    action, reason = _decide(wanted, runs, name, current, force)
+    action, reason = _decide(wanted, runs, name, current, force, oneshot=component.oneshot)
     changes = _changes(component, current, recorded, heal)
     if action is Action.NONE and changes:
         action, reason = Action.UPDATE, "no container needs to change for that"
@@ -218,7 +228,58 @@ def _changes(
     return (FieldChange("image", current.image, component.image, Source.DEFINITION),)
 
 
-def _decide(wanted: str, runs: bool, name: str, current: Container | None, force: bool) -> tuple[Action, str]:
+def _again(current: Container) -> tuple[Action, str]:
+    """Of a oneshot: what has not completed runs anew, in a container of its own."""
+    if current.is_active:
+        return Action.NONE, "is running"
+    if has_completed(current):
+        return Action.NONE, "unchanged"
+    if current.state is Observed.CREATED:
+        return Action.REPLACE, "did not run yet"
+    ended = "exited" if current.exit_code is None else exit_words(current.exit_code)
+    return Action.REPLACE, f"did not complete: {ended}"
+
+
+def has_completed(container: Container) -> bool:
+    """Whether a oneshot's container is as it should be."""
+    return container.state is Observed.EXITED and container.exit_code == 0
+
+
+def _that_follow(plans: tuple[ComponentPlan, ...]) -> tuple[ComponentPlan, ...]:
+    """With what is made anew only because others change: oneshots, and what shares a namespace with a new container."""
+    if any(each.action is not Action.NONE for each in plans):
+        plans = tuple(_anew(each, _RUNS_AGAIN) if each.component.oneshot and each.runs else each for each in plans)
+    anew = {each.component.name for each in plans if each.is_made_anew}
+    for each in in_dependency_order(plans):
+        if (shared := sorted(each.component.shares_with & anew)) and not each.is_made_anew:
+            anew.add(each.component.name)
+            reason = f"uses a namespace of {shared[0]}, which gets a new container"
+            plans = tuple(_anew(other, reason) if other is each else other for other in plans)
+    return plans
+
+
+def _anew(plan: ComponentPlan, reason: str) -> ComponentPlan:
+    is_done = plan.is_made_anew or plan.current is None
+    return plan if is_done else msgspec.structs.replace(plan, action=Action.REPLACE, reason=reason)
+
+
+def _torn(
+    service: Service, plans: Collection[ComponentPlan], selected: Collection[str], ours: Mapping[str, Container]
+) -> list[str]:
+    """Conflicts: what is not deployed, and runs in a namespace that would go."""
+    anew = {each.component.name for each in plans if each.action is Action.REPLACE}
+    return [
+        f"{service.name}/{each.name} uses a namespace of {shared}, which would get a new container: "
+        f"deploy both, `mcpctl deploy {service.name}`"
+        for each in service.components
+        if each.name not in selected and each.name in ours
+        for shared in sorted(each.shares_with & anew)
+    ]
+
+
+def _decide(
+    wanted: str, runs: bool, name: str, current: Container | None, force: bool, *, oneshot: bool = False
+) -> tuple[Action, str]:
     # 1. There is no container.
     if current is None:
         return Action.CREATE, "does not exist yet"
@@ -231,6 +292,8 @@ def _decide(wanted: str, runs: bool, name: str, current: Container | None, force
     if current.name != name:
         return Action.RENAME, f"is called {current.name}"
     # 4. It is the right one, in the wrong state.
+    if runs and oneshot:
+        return _again(current)
     if runs and not current.is_active:
         return Action.START, f"is {current.state}"
     if not runs and current.is_active:

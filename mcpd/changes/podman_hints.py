@@ -34,13 +34,14 @@ _AT_A_STEP = (
     # Before the paths that are missing on the node: this one is missing in the image.
     (
         r'exec: "?[^"]+"?: .*(?:no such file or directory|not found)|executable file .*not found',
-        "{image} has no such program: check `cmd`",
+        "{image} has no such program: check `entrypoint` and `cmd`",
     ),
-    ('exec: "[^"]+": .*permission denied', "that program is not executable in {image}: check `cmd`"),
+    ('exec: "[^"]+": .*permission denied', "that program is not executable in {image}: check `entrypoint` and `cmd`"),
     (
         "unable to find (?:user|group) |no matching entries in (?:passwd|group) file",
         "{image} has no such user or group: check `user`",
     ),
+    ('workdir "(?P<path>[^"]+)" does not exist', "{image} has no folder {path}: check `workdir`"),
     (r"stat(?:fs)? (?P<path>[^\s:]+): no such file or directory", "{path} does not exist on the node: create it there"),
     ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node creates one"),
     _DISK_FULL,

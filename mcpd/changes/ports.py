@@ -96,8 +96,9 @@ def needs(service: str, components: Iterable[Component]) -> list[Need]:
     return [
         Need(f"{service}/{each.name}", _place(grammar.port(text)), published(text))
         for each in components
-        if each.network not in _PUBLISHES_NOTHING
+        if each.network_mode not in _PUBLISHES_NOTHING
         for text in each.ports
+        if grammar.port(text).host  # podman chooses one that is free
     ]
 
 
@@ -113,7 +114,7 @@ def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
         if service.name == but:
             continue
         for each in service.components:
-            if each.desired is Desired.RUNNING:
+            if each.desired not in (Desired.STOPPED, Desired.IGNORE):
                 who = f"{service.name}/{each.spec.name}"
                 words = f"{who} declares", f"change `ports` of one of the two, or `mcpctl stop {who}`"
                 found += [Claim(need.port, *words) for need in needs(service.name, [each.spec])]
@@ -159,7 +160,8 @@ def _addresses_meet(one: str, other: str) -> bool:
 
 def _place(port: grammar.Port) -> str:
     address = f"[{port.host_ip}]:" if ":" in port.host_ip else f"{port.host_ip}:" if port.host_ip else ""
-    return f"{address}{port.host}/{port.protocol}"
+    last = f"-{port.host + port.length - 1}" if port.length > 1 else ""
+    return f"{address}{port.host}{last}/{port.protocol}"
 
 
 def _holder(container: Container) -> str:

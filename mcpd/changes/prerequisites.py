@@ -1,8 +1,8 @@
-"""What a container needs of its node besides an image and ports: secrets, and folders to mount."""
+"""What a container needs of its node besides an image and ports: secrets, folders, devices, networks, volumes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +10,10 @@ import trio
 
 from mcpd.changes.plan import ComponentPlan
 from mcpd.model import Container
-from protos.spec import Component
+from mcpd.runtime.podman import Podman
+from protos import naming, podman_notation
+from protos.parts import NetworkDeclaration, Volume
+from protos.spec import Component, Service
 
 # A path on a file system that hangs is no reason to refuse: podman will say what it thinks of it.
 _LOOK_S = 2.0
@@ -34,26 +37,67 @@ def changed_secrets(plan: ComponentPlan, current: Container, here: Mapping[str, 
     return tuple(each for each in names if made and each in here and here[each] > made)
 
 
-def missing_folders(service: str, components: Iterable[Component], missing: Collection[str]) -> tuple[str, ...]:
-    """A sentence for each path that ``components`` mount and that is among the ``missing``."""
+def missing_paths(service: str, components: Iterable[Component], missing: Collection[str]) -> tuple[str, ...]:
+    """A sentence for each path of the node that ``components`` need and that is among the ``missing``."""
     return tuple(
-        f"{service}/{each.name} mounts {path}, which does not exist on the node: create it there"
+        f"{service}/{each.name} {words} {path}, which does not exist on the node{remedy}"
         for each in components
-        for path in _sources(each)
+        for words, paths, remedy in (
+            ("mounts", _folders(each), ": create it there"),
+            ("uses the device", _devices(each), "; `ls /dev` there shows those that it has"),
+        )
+        for path in paths
         if path in missing
     )
 
 
 async def lacking(components: Iterable[Component]) -> frozenset[str]:
-    """The paths that ``components`` mount and that certainly do not exist; what we may not see is none of them."""
-    paths = sorted({path for each in components for path in _sources(each)})
+    """The paths that ``components`` need and that certainly do not exist; what we may not see is none of them."""
+    paths = sorted({path for each in components for path in (*_folders(each), *_devices(each))})
+    return frozenset(await _look(lambda: [path for path in paths if _is_lacking(path)]))
+
+
+async def to_create(components: Iterable[Component]) -> tuple[str, ...]:
+    """The folders that are to be made for ``components``, those above them included, the deepest first."""
+    wanted = {Path(mount.folder) for each in components for mount in each.mounts if mount.create and mount.folder}
+
+    def look() -> list[str]:
+        missing = {place for each in wanted for place in (each, *each.parents) if _is_lacking(str(place))}
+        return [str(each) for each in sorted(missing, key=lambda place: len(place.parts), reverse=True)]
+
+    return tuple(await _look(look))
+
+
+async def missing_externals(podman: Podman, service: Service, components: Collection[Component]) -> tuple[str, ...]:
+    """A sentence for each network and volume that somebody else should have made and has not."""
+    networks = {each.name for component in components for each in component.joins(service.name)}
+    volumes = {mount.volume for component in components for mount in component.mounts if mount.volume}
+    lost = [("network", name) for name in sorted(networks & _external(service.networks))]
+    lost = [each for each in lost if await podman.network_labels(each[1]) is None]
+    gone = [("volume", name) for name in sorted(volumes & _external(service.volumes))]
+    lost += [each for each in gone if await podman.volume(each[1]) is None]
+    return tuple(
+        f"{service.name} needs the {kind} {name}, which is external and does not exist on the node; "
+        f"`podman {kind} create {name}` there creates it"
+        for kind, name in lost
+    )
+
+
+async def networks_to_make(podman: Podman, service: Service, components: Iterable[Component]) -> list[str]:
+    """The networks that are to be made, and of which nothing is declared: a slip in a name makes such."""
+    known = {naming.own_network(service.name), *service.networks}
+    names = {each.name: None for component in components for each in component.joins(service.name)}
+    return [name for name in names if name not in known and await podman.network_labels(name) is None]
+
+
+def _external(declared: Mapping[str, NetworkDeclaration] | Mapping[str, Volume]) -> set[str]:
+    return {name for name, each in declared.items() if each.external}
+
+
+async def _look(at: Callable[[], list[str]]) -> list[str]:
     with trio.move_on_after(_LOOK_S):
-        return await trio.to_thread.run_sync(_lacking, paths, abandon_on_cancel=True)
-    return frozenset()
-
-
-def _lacking(paths: Iterable[str]) -> frozenset[str]:
-    return frozenset(path for path in paths if _is_lacking(path))
+        return await trio.to_thread.run_sync(at, abandon_on_cancel=True)
+    return []
 
 
 def _is_lacking(path: str) -> bool:
@@ -66,5 +110,10 @@ def _is_lacking(path: str) -> bool:
     return False
 
 
-def _sources(component: Component) -> list[str]:
-    return [each.folder for each in component.mounts if each.folder]
+def _folders(component: Component) -> list[str]:
+    return [each.folder for each in component.mounts if each.folder and not each.create]
+
+
+def _devices(component: Component) -> list[str]:
+    found = map(podman_notation.device, component.devices)
+    return [each.host for each in found if not each.is_cdi]

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
+from mcpd.changes.surroundings import tidy_configs
 from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from monitor.model import Desired
 
@@ -26,7 +27,7 @@ def _purgeable(component: RecordedComponent, container: Container | None, is_def
     undeploy = f"`mcpctl undeploy {component.service}/{name} --node {node}` stops and removes it"
     if is_defined:
         return Outcome(name, Result.SKIPPED, "a definition names its service")
-    if component.desired is Desired.RUNNING:
+    if component.desired not in (Desired.STOPPED, Desired.IGNORE):
         remedy = f"`mcpctl sync` records that it is no longer declared, {undeploy}"
         return Outcome(name, Result.SKIPPED, f"the registry says that it should run; {remedy}")
     if container and container.is_active:
@@ -53,6 +54,7 @@ class Purge:
         if gone:
             await self._operation.take("", Step.REMOVE, f"forgetting {', '.join(gone)}")
             await self._node.registry.forget(service.name, gone, datetime.now(UTC))
+            await tidy_configs(self._node, service.name)
             for name in gone:
                 await self._node.tell(service.name, name, "purged", "", self._operation.caller.name)
         await self._operation.conclude(*outcomes)

@@ -6,11 +6,12 @@ from mcpd.changes import podman_hints, ports
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
-from mcpd.changes.verify import comes_up
+from mcpd.changes.surroundings import provide, surroundings
+from mcpd.changes.verify import comes_up, completes
 from mcpd.errors import McpdError
-from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
-from mcpd.runtime.create import Surroundings, container_spec, own_network
+from mcpd.runtime.create import container_spec
 from monitor.model import Desired, Observed
 from protos.program_output import headline
 
@@ -78,7 +79,7 @@ class Recover:
             container = finding.container(component)
             try:
                 if outcome.result is Result.CREATED:
-                    await self._create(component)
+                    await self._create(service, component)
                     await self._start(component)
                 elif container and container.state is Observed.CREATED and _runs(component):
                     await ports.check_free(self._node, component.service, spec, container)
@@ -90,13 +91,13 @@ class Recover:
                 outcome = Outcome(spec.name, Result.FAILED, str(error))
             await self._conclude(outcome)
 
-    async def _create(self, component: RecordedComponent) -> None:
+    async def _create(self, recorded: RecordedService, component: RecordedComponent) -> None:
         spec, name = component.spec, component.container
-        if network := own_network(spec):
-            await self._operation.take(spec.name, Step.NETWORK, f"creating network {network}, unless it is there")
-            await self._node.podman.create_network(network, {LABEL_NODE: self._node.name})
+        service = recorded.as_declared(self._node.name)
+        await provide(self._node, service, spec, self._operation.take)
         await self._operation.take(spec.name, Step.CREATE, f"creating {name} from {spec.image}")
-        body = container_spec(name, self._node.name, component.service, spec, component.spec_hash, Surroundings())
+        among = await surroundings(self._node, service, spec)
+        body = container_spec(name, self._node.name, component.service, spec, component.spec_hash, among)
         await self._node.podman.create(body)
 
     async def _start(self, component: RecordedComponent) -> None:
@@ -105,7 +106,10 @@ class Recover:
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await ports.start(self._node, component.container, self._operation.caller.name)
         await self._operation.take(component.spec.name, Step.VERIFY, f"checking that {component.container} comes up")
-        await comes_up(self._node, component.container, component.spec, is_new=True)
+        if component.spec.oneshot:
+            await completes(self._node, component.container, component.spec)
+        else:
+            await comes_up(self._node, component.container, component.spec, is_new=True)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):
@@ -116,4 +120,4 @@ class Recover:
 
 
 def _runs(component: RecordedComponent) -> bool:
-    return component.desired is Desired.RUNNING
+    return component.desired not in (Desired.STOPPED, Desired.IGNORE)

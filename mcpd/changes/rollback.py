@@ -12,12 +12,13 @@ import structlog
 import trio
 
 from mcpd.changes import ports
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
+from mcpd.changes.surroundings import tidy_configs
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Step
 from mcpd.runtime.api import NoSuchError, PodmanError
-from mcpd.runtime.create import own_network
 from mcpd.runtime.podman import Podman
 
 log = structlog.get_logger()
@@ -27,12 +28,17 @@ _PORT_PATIENCE_S = 20.0
 _PORT_POLL_S = 0.2
 
 
-async def roll_back(podman: Podman, plan: DeployPlan, operation: Operation) -> list[str]:
+async def roll_back(node: Node, plan: DeployPlan, operation: Operation) -> list[str]:
     """Puts everything back as ``plan`` found it: names, containers, and what ran. Returns what could not be.
 
     Raises UnavailableError when podman does not answer.
     """
-    return await _Restoration(podman, plan, operation).run()
+    left = await _Restoration(node.podman, plan, operation).run()
+    for path in plan.folders:
+        with contextlib.suppress(OSError):  # somebody may have put something there
+            await trio.Path(path).rmdir()
+    await tidy_configs(node, plan.service.name)
+    return left
 
 
 class _Restoration:
@@ -55,7 +61,8 @@ class _Restoration:
         return self._left
 
     async def _remove_what_is_new(self, now: Collection[Container]) -> None:
-        for each in self._plan.components:
+        # First those that share a namespace with others: podman keeps what others still need.
+        for each in reversed(in_dependency_order(self._plan.components)):
             for new in _made_by(each, now):
                 await self._attempt(each, f"removing the new {new.name}", _discard(self._podman, each, new))
 
@@ -73,7 +80,7 @@ class _Restoration:
             return
         if old is None:
             self._left.append(f"{before.name} is gone, and this deploy did not remove it")
-        elif before.is_active and not old.is_active:
+        elif before.is_active and not old.is_active and not each.component.oneshot:
             await self._attempt(each, f"starting {before.name} again", self._start(old.id))
         elif old.is_active and not before.is_active:
             stop = self._podman.stop(old.id, each.component.stop_timeout)
@@ -93,10 +100,11 @@ class _Restoration:
         await ports.start_alone(self._podman, container)
 
     async def _remove_networks(self) -> None:
-        names = {own_network(each.component) for each in self._plan.components if each.is_made_anew} - {""}
-        for name in sorted(names):
+        service = self._plan.service
+        new = [each.component for each in self._plan.components if each.is_made_anew]
+        for name in sorted({network.name for each in new for network in each.joins(service.name)}):
             await self._operation.take_back("", f"removing network {name}, unless it is in use")
-            await self._podman.remove_own_network(name, {LABEL_NODE: self._plan.service.node})
+            await self._podman.remove_own_network(name, {LABEL_NODE: service.node})
 
     async def _attempt(self, plan: ComponentPlan, words: str, action: Coroutine[object, object, None]) -> None:
         """One step back. What is no longer there needs none."""
@@ -110,15 +118,24 @@ class _Restoration:
                 self._left.append(f"{words}: {error}")
 
 
-async def retire(podman: Podman, plan: DeployPlan, operation: Operation) -> None:
-    """Removes the old containers of a committed deploy. The next deploy removes what cannot be removed now."""
-    replaced = {each.container + LAST: each.component.name for each in plan.components if each.action is Action.REPLACE}
+async def retire(node: Node, plan: DeployPlan, operation: Operation) -> None:
+    """Removes what a committed deploy replaced: containers, and networks and configs that nothing uses any more.
+
+    The next deploy removes the containers that cannot be removed now.
+    """
+    # Those that share a namespace with others come first.
+    ordered = reversed(in_dependency_order(plan.components))
+    replaced = {each.container + LAST: each.component.name for each in ordered if each.action is Action.REPLACE}
     for name, component in (dict.fromkeys(plan.leftovers, "") | replaced).items():
         await operation.take_anyhow(component, Step.REMOVE, f"removing {name}")
         try:
-            await podman.remove(name)
+            await node.podman.remove(name)
         except McpdError as error:
             log.warning("an old container could not be removed", container=name, error=str(error))
+    for name in plan.networks_left:
+        await operation.take_anyhow("", Step.NETWORK, f"removing network {name}, unless it is in use")
+        await node.podman.remove_own_network(name, {LABEL_NODE: node.name})
+    await tidy_configs(node, plan.service.name)
 
 
 def _made_by(plan: ComponentPlan, now: Collection[Container]) -> list[Container]:

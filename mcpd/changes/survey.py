@@ -12,6 +12,7 @@ from mcpd.changes.node import Node
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
 from mcpd.model import Container
 from mcpd.runtime.podman import Podman
+from protos import naming
 from protos.spec import Service
 
 # With these a container that runs goes on running, at its ports.
@@ -27,7 +28,8 @@ async def survey(node: Node, service: Service, selected: Collection[str], *, for
     plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force)
     plan = await with_losses(node, plan, containers)
     unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan)
-    return msgspec.structs.replace(plan, conflicts=plan.conflicts + unmet) if unmet else plan
+    folders = await prerequisites.to_create([each.component for each in plan.components if each.is_made_anew])
+    return msgspec.structs.replace(plan, conflicts=plan.conflicts + unmet, folders=folders)
 
 
 async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Container] | None = None) -> tuple[str, ...]:
@@ -48,9 +50,9 @@ async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     if any(each.secrets for each in new):
         found += prerequisites.missing_secrets(plan.service.name, new, (await node.podman.secrets()).keys())
-    if any(each.volumes for each in new):
-        found += prerequisites.missing_folders(plan.service.name, new, await prerequisites.lacking(new))
-    return found
+    if any(each.volumes or each.devices for each in new):
+        found += prerequisites.missing_paths(plan.service.name, new, await prerequisites.lacking(new))
+    return found + await prerequisites.missing_externals(node.podman, plan.service, new)
 
 
 def _is_started(plan: ComponentPlan) -> bool:
@@ -77,10 +79,31 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
                 f"`mcpctl deploy {name} --force` recreates it"
             )
     found += await _secret_warnings(node, plan.service.name, kept)
+    found += await _network_warnings(node, plan, kept)
     for orphan in plan.orphans:
         name = f"{plan.service.name}/{orphan}"
         found.append(f"{name} is no longer defined and left as it is; `mcpctl undeploy {name}` removes it")
     return tuple(found)
+
+
+async def _network_warnings(node: Node, plan: DeployPlan, kept: Collection[ComponentPlan]) -> list[str]:
+    """Networks that will be made, and containers that others cannot find by name, since they were made before that."""
+    new = [each.component for each in plan.components if each.is_made_anew]
+    found = [
+        f'network "{name}" does not exist and will be made'
+        for name in await prerequisites.networks_to_make(node.podman, plan.service, new)
+    ]
+    own = naming.own_network(plan.service.name)
+    for each in kept if len(plan.service.components) > 1 else ():
+        assert each.current
+        joins = [network.name for network in each.component.joins(plan.service.name)]
+        if joins == [own] and own not in each.current.networks:
+            name = f"{plan.service.name}/{each.component.name}"
+            found.append(
+                f"{name} was created before components had a network of their own, so others cannot find it by name; "
+                f"`mcpctl deploy {name} --force` recreates it"
+            )
+    return found
 
 
 async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> list[str]:

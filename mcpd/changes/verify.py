@@ -16,7 +16,7 @@ from monitor.exit_status import exit_words
 from monitor.model import Observed
 from monitor.ports import OutsideError
 from monitor.probes import Verdict
-from protos import program_output
+from protos import grammar, program_output
 from protos.parts import Health
 from protos.spec import Component
 
@@ -47,8 +47,9 @@ async def comes_up(node: Node, name: str, component: Component, *, is_new: bool 
     with contextlib.suppress(trio.WouldBlock):  # very many at once; the monitor's next list has it
         node.started.send_nowait(seen.sighting())
     if seen.observed is Observed.RUNNING:
-        grace = component.health.start_period if component.health else timedelta(0)
-        verdict = await _judged(podman, name, seen, component.health, grace, settle_s(component, is_new=is_new))
+        health = seen.probe(component)
+        grace = health.start_period if health else timedelta(0)
+        verdict = await _judged(podman, name, seen, health, grace, settle_s(component, health, is_new=is_new))
         if verdict and verdict.healthy:
             return
         if verdict:
@@ -57,6 +58,39 @@ async def comes_up(node: Node, name: str, component: Component, *, is_new: bool 
     else:
         before = seen
     raise RefusedError(await _obituary(podman, name, before, seen))
+
+
+async def completes(node: Node, name: str, component: Component) -> None:
+    """Returns when container ``name`` of a oneshot, just started, has exited with status 0, however long that takes.
+
+    One that podman restarts after a failure has failed when podman does so no more. Raises RefusedError with the exit
+    code and the last lines that it printed.
+    """
+    podman = node.podman
+    seen = await podman.inspect(name)
+    with contextlib.suppress(trio.WouldBlock):
+        node.started.send_nowait(seen.sighting())
+    while True:
+        before = seen
+        if seen.observed is Observed.RUNNING:
+            await pidfd.wait_exit(seen.state.pid)
+        seen = await _settled_end(podman, name)
+        if seen.observed is Observed.EXITED and seen.state.exit_code == 0:
+            return
+        seen = await _restarted(podman, name, component, seen)
+        if seen.observed is not Observed.RUNNING:
+            raise RefusedError(await _obituary(podman, name, before, seen))
+
+
+async def _restarted(podman: Podman, name: str, component: Component, seen: Inspected) -> Inspected:
+    """A container that has failed, as it is once podman has had the time to restart it, if its policy says so."""
+    if grammar.restart(component.restart).policy == "no":
+        return seen
+    with trio.move_on_after(_POST_MORTEM_DEADLINE_S):
+        while seen.observed is Observed.EXITED:
+            await trio.sleep(_POST_MORTEM_POLL_S)
+            seen = await podman.inspect(name)
+    return seen
 
 
 async def satisfies(node: Node, name: str, health: Health) -> None:
@@ -79,11 +113,11 @@ async def satisfies(node: Node, name: str, health: Health) -> None:
         raise RefusedError(f"its changed probe reports it as unhealthy: {verdict.words}")
 
 
-def settle_s(component: Component, *, is_new: bool = False) -> float:
-    """How many seconds it must stay up to count as started."""
+def settle_s(component: Component, health: Health | None, *, is_new: bool = False) -> float:
+    """How many seconds it must stay up to count as started, with the probe ``health``."""
     if component.settle is not None:
         return component.settle.total_seconds()
-    if component.health is not None:
+    if health is not None:
         return 0.0
     return SETTLE_NEW_S if is_new else SETTLE_REPLACED_S
 

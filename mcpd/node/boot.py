@@ -32,12 +32,17 @@ async def is_another_boot(ledger: MonitorLedger) -> bool:
 
 
 async def start_what_should_run(node: Node, operations: Operations) -> Lost:
-    """Starts every service, one after the other, the components of each in dependency order; returns what is lost."""
+    """Starts every service, one after the other, the components of each in dependency order; returns what is lost.
+
+    What runs to its end is not started again, and not lost: the monitor judges it as ever.
+    """
     log.info("the machine has rebooted: starting the components that should run")
     lost: Lost = {}
     for service in await node.registry.services():
-        if any(each.desired is Desired.RUNNING for each in service.components):
-            lost |= await _start(node, operations, service)
+        wanted = {(service.name, each.spec.name) for each in service.components if each.desired is Desired.RUNNING}
+        if wanted:
+            failed = await _start(node, operations, service)
+            lost |= {key: why for key, why in failed.items() if key in wanted}
     return lost
 
 
@@ -49,7 +54,7 @@ async def resume(node: Node, operations: Operations, monitor: Monitor, intent: N
 
 
 async def _start(node: Node, operations: Operations, service: RecordedService) -> Lost:
-    """Starts one service as an operation."""
+    """Starts one service as an operation; returns what failed of it."""
 
     async def body(operation: Operation) -> None:
         await Lifecycle(node, operation).resume()

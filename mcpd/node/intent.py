@@ -15,11 +15,14 @@ from mcpd.model import OURSELVES, Result, Target
 from mcpd.status.components import wanted_of
 from monitor import ports
 from monitor.model import Sighting
+from protos.parts import Health
+from protos.spec import Component
 
 log = structlog.get_logger()
 
 # A heal that failed may have stopped the container all the same.
 _TOUCHED = (Result.STARTED, Result.RESTARTED, Result.FAILED)
+_NO_PROBE = Health(disable=True)
 
 
 class NodeIntent:
@@ -36,7 +39,7 @@ class NodeIntent:
 
     async def targets(self) -> Sequence[ports.Target]:
         return [
-            ports.Target(wanted_of(each, self._node.heal), each.container, each.spec.health)
+            ports.Target(wanted_of(each, self._node.heal), each.container, _probe(each.spec))
             for service in await self._node.registry.services()
             for each in service.components
         ]
@@ -77,3 +80,8 @@ class NodeIntent:
         finally:
             if operation:
                 self._restarts.discard(operation)
+
+
+def _probe(component: Component) -> Health | None:
+    """As it is declared; what runs to its end has none, not even its image's."""
+    return _NO_PROBE if component.oneshot else component.health

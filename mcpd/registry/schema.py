@@ -149,10 +149,14 @@ CREATE TABLE adopted (                       -- containers that mcpd has not mad
 ) STRICT, WITHOUT ROWID;
 """
 
+_V6 = """
+ALTER TABLE services ADD COLUMN declared TEXT NOT NULL DEFAULT '{}';  -- JSON of mcpd.registry.services.Declared
+"""
+
 # In facts_of_node: what this database was restored from, until a daemon has told of it.
 RESTORED = "restored"
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 VERSION = len(MIGRATIONS)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

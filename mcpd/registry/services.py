@@ -16,15 +16,25 @@ from mcpd.model import RecordedComponent, RecordedService
 from mcpd.registry.schema import from_us, to_us
 from monitor.model import Desired, Observed
 from protos.fingerprint import definition_hash
+from protos.parts import NetworkDeclaration, Volume
 from protos.spec import Component, Service
 
 # Specs whose hash is remembered: a change of one component reads all of them again.
 _KNOWN_HASHES = 4096
 
 
+class Declared(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a service declares beside its components."""
+
+    volumes: Mapping[str, Volume] = {}
+    networks: Mapping[str, NetworkDeclaration] = {}
+
+
 def put_service(db: sqlite3.Connection, service: Service, hashes: Mapping[str, str], now: datetime) -> None:
     """As `Registry.put_service`."""
     _touch_service(db, service.name, service.active, now)
+    declared = msgspec.json.encode(Declared(service.volumes, service.networks)).decode()
+    db.execute("UPDATE services SET declared = ? WHERE name = ?", (declared, service.name))
     for position, component in enumerate(service.components):
         if component.name in hashes:
             _put_component(db, service, component, position, hashes[component.name])
@@ -105,15 +115,18 @@ def _put_component(
 
 
 def _refresh_desired(db: sqlite3.Connection, service: str) -> None:
-    """Desired state follows from the two `active` flags, and from nothing else (audit E3)."""
+    """Desired state follows from the two `active` flags (audit E3); `oneshot` says what it means to be active."""
     db.execute(
         "UPDATE components SET desired = CASE "
-        "WHEN (SELECT active FROM services WHERE name = service) AND coalesce(json_extract(spec, '$.active'), 1) "
-        "THEN :running ELSE :stopped END WHERE service = :service AND desired != :ignore",
+        "WHEN NOT (SELECT active FROM services WHERE name = service) "
+        "OR NOT coalesce(json_extract(spec, '$.active'), 1) THEN :stopped "
+        "WHEN json_extract(spec, '$.oneshot') THEN :completed ELSE :running END "
+        "WHERE service = :service AND desired != :ignore",
         {
             "service": service,
             "running": Desired.RUNNING,
             "stopped": Desired.STOPPED,
+            "completed": Desired.COMPLETED,
             "ignore": Desired.IGNORE,
         },
     )
@@ -153,6 +166,7 @@ def _services(db: sqlite3.Connection) -> dict[str, RecordedService]:
             row["revision"],
             from_us(row["updated_at"]),
             tuple(components.get(row["name"], ())),
+            **msgspec.structs.asdict(msgspec.json.decode(row["declared"], type=Declared)),
         )
         for row in db.execute("SELECT * FROM services ORDER BY name")
     }

@@ -81,7 +81,10 @@ class StatusMethods:
         self, known: tuple[RecordedService, ...], request: wire.ListServicesRequest
     ) -> wire.ListServicesResponse:
         found = self._select(known, request.service, request.limit)
-        infos = [convert.service_info(self._node, each, components.from_registry(each)) for each in found]
+        infos = [
+            convert.service_info(self._node, each, components.from_registry(each, self._monitor.known))
+            for each in found
+        ]
         return wire.ListServicesResponse(node=self._node, services=infos)
 
     async def live_check(self, request: wire.LiveCheckRequest, caller: Caller) -> wire.LiveCheckResponse:
@@ -112,7 +115,7 @@ class StatusMethods:
         except UnavailableError as error:
             # Half an answer, that says so, beats none at 3 a.m.
             response.warning = f"states are the last ones seen: {error}"
-            views = {each.name: components.from_registry(each) for each in services}
+            views = {each.name: components.from_registry(each, self._monitor.known) for each in services}
         comparable = caller.role is Role.ADMIN
         response.services = [
             convert.service_info(self._node, each, views[each.name], comparable=comparable) for each in services

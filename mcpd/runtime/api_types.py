@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LABEL_SPEC_HASH, Container
+from mcpd.runtime.healthcheck import Probe, probe_of
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening
+from protos.parts import Health
+from protos.spec import Component
 
 # The header of a frame in Docker's stream format.
 _HEADER = 8
@@ -27,6 +30,11 @@ _STATES = {
     # Its process has ended. It is gone only when an inspection no longer finds it, which may take a while.
     "removing": Observed.EXITED,
 }
+
+
+# podman takes the start of a run and its end from two clocks, in the order in which it gets to it: what ends at once
+# may have ended before it was started.
+_CLOCKS_APART = timedelta(seconds=1)
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -50,6 +58,7 @@ class Listed(msgspec.Struct, frozen=True, rename="pascal"):
     created: datetime | None = None
     labels: Mapping[str, str] | None = None
     ports: tuple[Port, ...] | None = None
+    networks: tuple[str, ...] | None = None
 
 
 class InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
@@ -64,6 +73,7 @@ class InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
 
 class InspectedConfig(msgspec.Struct, frozen=True, rename="pascal"):
     labels: Mapping[str, str] | None = None
+    healthcheck: Probe | None = None
 
 
 class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
@@ -77,16 +87,23 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
 
     def labelled(self, labels: Mapping[str, str]) -> Inspected:
         """With these labels as well."""
-        return msgspec.structs.replace(self, config=InspectedConfig({**(self.config.labels or {}), **labels}))
+        config = msgspec.structs.replace(self.config, labels={**(self.config.labels or {}), **labels})
+        return msgspec.structs.replace(self, config=config)
 
     @property
     def observed(self) -> Observed:
         return _STATES.get(self.state.status, Observed.UNKNOWN)
 
+    def probe(self, component: Component) -> Health | None:
+        """The probe of the container as this component: the declared one, or its image's health check; None: none."""
+        if component.health is None and not component.oneshot:
+            return probe_of(self.config.healthcheck)
+        return component.probe
+
     def sighting(self) -> Sighting:
         """The container as the monitor reads it; the caller supplies its order."""
         state, labels, observed = self.state, self.config.labels or {}, self.observed
-        ended = observed is Observed.EXITED
+        ended = observed is Observed.EXITED and saw_end(ever(state.started_at), ever(state.finished_at))
         return Sighting(
             order=0,
             container=self.id,
@@ -103,6 +120,7 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
             conmon_pid=state.conmon_pid,
             image=self.image_name,
             spec_hash=labels.get(LABEL_SPEC_HASH, ""),
+            own_probe=probe_of(self.config.healthcheck),
         )
 
 
@@ -181,6 +199,20 @@ class Pod(msgspec.Struct, frozen=True, rename="pascal"):
     shared_namespaces: tuple[str, ...] | None = None
 
 
+class ImagePlatform(msgspec.Struct, frozen=True, rename="pascal"):
+    os: str = ""
+    architecture: str = ""
+
+    def matches(self, platform: str) -> bool:
+        """Whether it is for ``platform``, OS/ARCH[/VARIANT]; podman tells no variant."""
+        return platform.split("/")[:2] == [self.os, self.architecture]
+
+
+class Volume(msgspec.Struct, frozen=True, rename="pascal"):
+    driver: str = ""
+    options: Mapping[str, str] | None = None
+
+
 class Network(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] | None = None
 
@@ -192,6 +224,7 @@ class PullLine(msgspec.Struct, frozen=True):
 
 def container(listed: Listed, labels: Mapping[str, str]) -> Container:
     state = _STATES.get(listed.state, Observed.UNKNOWN)
+    started_at, finished_at = when(listed.started_at), when(listed.exited_at)
     return Container(
         id=listed.id,
         name=listed.names[0] if listed.names else listed.id[:12],
@@ -199,12 +232,13 @@ def container(listed: Listed, labels: Mapping[str, str]) -> Container:
         image_id=listed.image_id,
         state=state,
         pid=listed.pid,
-        exit_code=listed.exit_code if state is Observed.EXITED else None,
-        started_at=when(listed.started_at),
-        finished_at=when(listed.exited_at),
+        exit_code=listed.exit_code if state is Observed.EXITED and saw_end(started_at, finished_at) else None,
+        started_at=started_at,
+        finished_at=finished_at,
         ports=tuple(port_text(port) for port in listed.ports or ()),
         labels=labels,
         created_at=ever(listed.created),
+        networks=listed.networks or (),
     )
 
 
@@ -228,6 +262,14 @@ def port_text(port: Port) -> str:
 def when(seconds: int) -> datetime | None:
     """podman writes the year 1 for "never"."""
     return datetime.fromtimestamp(seconds, UTC) if seconds > 0 else None
+
+
+def saw_end(started_at: datetime | None, finished_at: datetime | None) -> bool:
+    """Whether podman has seen how the run ended that began at ``started_at``.
+
+    It has not when the machine lost its power meanwhile. Then it says 0, and when an earlier run ended, or never.
+    """
+    return finished_at is not None and (started_at is None or finished_at >= started_at - _CLOCKS_APART)
 
 
 def ever(at: datetime | None) -> datetime | None:

@@ -8,6 +8,9 @@ import msgspec
 
 from protos.parts import Health
 
+# podman-run(1), --health-timeout: what podman takes where an image says nothing.
+_DEFAULT_TIMEOUT = timedelta(seconds=30)
+
 
 class Probe(msgspec.Struct, frozen=True, rename="pascal"):
     """podman's own notation; times in nanoseconds."""
@@ -23,13 +26,15 @@ class Probe(msgspec.Struct, frozen=True, rename="pascal"):
 def probe_of(probe: Probe | None) -> Health | None:
     """The probe that asks the same; None where there is none, or where it is switched off."""
     kind, *words = (probe.test if probe else None) or ["NONE"]
-    if probe is None or kind == "NONE" or not words:
+    if probe is None or kind in ("", "NONE") or (kind in ("CMD", "CMD-SHELL") and not words):
         return None
     default = Health()
+    # A test that begins with neither word is the command itself.
+    argv = {"CMD": tuple(words), "CMD-SHELL": ("/bin/sh", "-c", " ".join(words))}.get(kind, (kind, *words))
     return Health(
-        cmd=tuple(words) if kind == "CMD" else ("/bin/sh", "-c", " ".join(words)),
+        cmd=argv,
         interval=_nanoseconds(probe.interval) or default.interval,
-        timeout=_nanoseconds(probe.timeout) or default.timeout,
+        timeout=_nanoseconds(probe.timeout) or _DEFAULT_TIMEOUT,
         retries=probe.retries or default.retries,
         start_period=_nanoseconds(probe.start_period),
         start_interval=_nanoseconds(probe.start_interval) or None,

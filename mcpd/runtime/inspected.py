@@ -70,6 +70,8 @@ class LogConfig(msgspec.Struct, frozen=True, rename="pascal"):
 class Device(msgspec.Struct, frozen=True, rename="pascal"):
     path_on_host: str = ""
     path_in_container: str = ""
+    # Empty for what was made with all of them, and in podman 4.
+    cgroup_permissions: str = ""
 
 
 class Rate(msgspec.Struct, frozen=True, rename="pascal"):
@@ -141,6 +143,8 @@ class Mount(msgspec.Struct, frozen=True, rename="pascal"):
     destination: str
     name: str = ""
     source: str = ""
+    # podman's word for the relabelling options, z and Z.
+    mode: str = ""
     options: list[str] | None = None
     rw: bool = msgspec.field(name="RW", default=True)
     propagation: str = ""
@@ -173,7 +177,6 @@ class Details(msgspec.Struct, frozen=True, rename="pascal"):
     dependencies: list[str] | None = None
     is_infra: bool = False
     pod: str = ""
-
     rootfs: str = ""
 
     @property
@@ -202,6 +205,7 @@ class ImageConfig(msgspec.Struct, frozen=True, rename="pascal"):
     working_dir: str = ""
     labels: Mapping[str, str] | None = None
     stop_signal: str = ""
+    volumes: Mapping[str, object] | None = None
 
 
 class ImageDefaults(msgspec.Struct, frozen=True, rename="pascal"):

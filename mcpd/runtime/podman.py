@@ -24,6 +24,7 @@ from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Sighting
 from monitor.ports import Happening, Ran
+from protos.parts import NetworkDeclaration, Volume
 
 # Reading takes milliseconds; a podman that needs longer hangs, and callers must learn so before they give up.
 _LOOK_S = 5.0
@@ -234,12 +235,16 @@ class Podman:
 
     # -- images and networks
 
-    async def has_image(self, reference: str) -> bool:
+    async def has_image(self, reference: str, platform: str = "") -> bool:
+        """Whether the node has it, for ``platform`` (OS/ARCH[/VARIANT]) if one is given."""
         try:
-            await self._api.do("GET", f"/images/{reference}/exists")
+            if not platform:
+                await self._api.do("GET", f"/images/{reference}/exists")
+                return True
+            found = await self._api.ask("GET", f"/images/{reference}/json", api_types.ImagePlatform)
         except NoSuchError:
             return False
-        return True
+        return found.matches(platform)
 
     async def image_id(self, reference: str) -> str | None:
         """The id of the image that a reference names on this node; None when there is none."""
@@ -264,9 +269,10 @@ class Podman:
         """
         await self._api.do("DELETE", f"/images/{name}", params={"force": "false"}, timeout=_SLOW_S)
 
-    async def pull(self, reference: str) -> AsyncGenerator[str, None]:
+    async def pull(self, reference: str, policy: str = "always", platform: str = "") -> AsyncGenerator[str, None]:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
-        params = {"reference": reference, "policy": "always"}
+        params = {"reference": reference, "policy": policy}
+        params |= dict(zip(("OS", "Arch", "Variant"), platform.split("/"), strict=False)) if platform else {}
         async with self._api.stream("POST", "/images/pull", params=params, timeout=_PULL_SILENCE_S) as response:
             async for text in response.aiter_lines():
                 if not text.strip():
@@ -277,16 +283,31 @@ class Podman:
                 if line.stream.strip():
                     yield line.stream.strip()
 
-    async def has_network(self, name: str) -> bool:
+    async def network_labels(self, name: str) -> Mapping[str, str] | None:
+        """The labels of a network; None when there is none with this name."""
         try:
-            await self._api.do("GET", f"/networks/{name}/exists")
+            return (await self._api.ask("GET", f"/networks/{name}/json", api_types.Network)).labels or {}
         except NoSuchError:
-            return False
-        return True
+            return None
 
-    async def create_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """Creates a bridge network with podman's DNS, unless it exists."""
-        body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": dict(labels)}
+    async def create_network(
+        self, name: str, labels: Mapping[str, str], declared: NetworkDeclaration | None = None
+    ) -> None:
+        """Creates a network with podman's DNS, a bridge unless something else is declared; nothing if it exists."""
+        wanted = declared or NetworkDeclaration()
+        body: dict[str, Any] = {
+            "name": name,
+            "driver": wanted.driver or "bridge",
+            "dns_enabled": True,
+            "labels": {**wanted.labels, **labels},
+            "internal": wanted.internal,
+            "ipv6_enabled": wanted.ipv6,
+            "options": dict(wanted.options),
+        }
+        if wanted.subnets:
+            body["subnets"] = [{"subnet": each} for each in wanted.subnets]
+            if wanted.gateway:
+                body["subnets"][0]["gateway"] = wanted.gateway
         try:
             await self._api.do("POST", "/networks/create", json=body)
         except PodmanError as error:
@@ -304,6 +325,19 @@ class Podman:
             # Already gone, or in use (podman refuses to remove it): either way nothing is left to do.
             return False
         return True
+
+    async def volume(self, name: str) -> api_types.Volume | None:
+        """None when there is none with this name."""
+        try:
+            return await self._api.ask("GET", f"/volumes/{name}/json", api_types.Volume)
+        except NoSuchError:
+            return None
+
+    async def create_volume(self, name: str, declared: Volume) -> None:
+        """Raises PodmanError, also when it exists."""
+        body = {"Name": name, "Label": dict(declared.labels), "Options": dict(declared.options)}
+        body |= {"Driver": declared.driver} if declared.driver else {}
+        await self._api.do("POST", "/volumes/create", json=body)
 
 
 async def _printed(response: httpx.Response) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from mcpd.model import Container, Event, RecordedComponent, RecordedService
 from monitor.drift import drift
+from monitor.exit_status import exit_words
 from monitor.model import MISSING, Desired, Known, Observed, Seen, Wanted
 from protos import grammar
 from protos.parts import Heal
@@ -44,12 +45,10 @@ def wanted_of(recorded: RecordedComponent, heal: Heal = Heal.ALERT) -> Wanted:
     )
 
 
-def from_registry(service: RecordedService) -> tuple[ComponentView, ...]:
-    """The service's components as they were last seen."""
-    return tuple(
-        _view(each, None, Seen(each.observed, each.spec.image, each.spec_hash), each.observed_at)
-        for each in service.components
-    )
+def from_registry(service: RecordedService, known: Mapping[str, Known] | None = None) -> tuple[ComponentView, ...]:
+    """The service's components as they were last seen. ``known`` as in `live`: it has how one ended."""
+    known = known or {}
+    return tuple(_view(each, None, _last_seen(each, known), each.observed_at) for each in service.components)
 
 
 def live(
@@ -75,9 +74,29 @@ def past(service: RecordedService, states: Mapping[tuple[str, str], Event]) -> t
         event = states.get((service.name, each.spec.name))
         observed = Observed(event.kind) if event else Observed.UNKNOWN
         when = event.at if event else None
-        words = event.message if event and not observed.is_up and each.desired is Desired.RUNNING else ""
+        words = _past_drift(each, observed, event.message) if event else ""
         views.append(ComponentView(service.name, each.spec.name, each, None, observed, when, words))
     return tuple(views)
+
+
+def _past_drift(component: RecordedComponent, observed: Observed, message: str) -> str:
+    """Why it was not as it should have been, by the words of the event."""
+    if component.desired is Desired.RUNNING:
+        return "" if observed.is_up else message
+    if component.desired is Desired.COMPLETED:
+        # The ledger has a status as words only.
+        code = 0 if message in (exit_words(0), exit_words(0, out_of_memory=True)) else None
+        seen = Seen(observed, component.spec.image, component.spec_hash, code)
+        reason = drift(wanted_of(component), seen)
+        return f"did not complete: {message}" if reason and observed is Observed.EXITED and message else reason
+    return ""
+
+
+def _last_seen(component: RecordedComponent, known: Mapping[str, Known]) -> Seen:
+    """What the registry says; with the exit status, where the monitor has it of the same container in that state."""
+    spec, more = component.spec, known.get(component.container_id)
+    code = more.exit_code if more and more.state is component.observed else None
+    return Seen(component.observed, spec.image, component.spec_hash, code)
 
 
 def undeclared(

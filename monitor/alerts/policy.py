@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from monitor.drift import drift, mends_itself, podman_restarts
+from monitor.drift import drift, has_completed, mends_itself, podman_restarts
 from monitor.model import AlertKind, Desired, Observed, Seen, Wanted
 
 # How often an alert that is silenced is looked at again, in seconds: a silence ends by itself, and tells nobody.
@@ -75,8 +75,8 @@ def judge(
     # 2. It is as wanted.
     if not reason:
         memory = msgspec.structs.replace(memory, drifting_since=None)
-        # What its probe has not spoken of since it was started again has not recovered yet.
-        if memory.open and seen.awaits_probe:
+        # What its probe has not spoken of since it was started again has not recovered yet, nor what runs to its end.
+        if memory.open and (seen.awaits_probe or _is_at_it(wanted, seen)):
             return Verdict(memory, (), None, False)
         return _as_wanted(memory, now, rules, silenced)
     since = now if memory.drifting_since is None else memory.drifting_since
@@ -102,9 +102,10 @@ def judge(
     if left and mends_itself(wanted, seen) and kind not in memory.open:
         return Verdict(memory, (), left, heal)
     # 6. It is not, and nothing will mend it, or nothing has.
-    if podman_restarts(wanted, seen):
+    if podman_restarts(wanted, seen) and seen.exit_code is not None:
         # podman restarts whatever ends by itself, at once; what it leaves alone, somebody has stopped.
-        reason += ", and podman did not restart it: stopped by hand"
+        cause = "stopped by hand, or out of tries" if wanted.restart == "on-failure" else "stopped by hand"
+        reason += f", and podman did not restart it: {cause}"
     memory, raised = _raise(memory, kind, _counted(reason, memory, now), now, rules, silenced)
     return Verdict(memory, (raised,), _sooner(left or None, _muted_for(memory, kind, now, rules, silenced)), heal)
 
@@ -119,12 +120,23 @@ def _is_healable(wanted: Wanted, seen: Seen) -> bool:
 
 
 def _count_falls(memory: Memory, wanted: Wanted, seen: Seen, now: float, rules: Rules) -> Memory:
-    """Counts a change from up to not up, of what should be up."""
-    up = seen.state.is_up
+    """Counts a change from up to not up, of what should be up; of what should run to its end, one that is no good end.
+
+    As long as nobody knows how it ended, it counts as up.
+    """
+    completes = wanted.desired is Desired.COMPLETED
+    unclear = completes and memory.was_up and seen.state is Observed.EXITED and seen.exit_code is None
+    up = seen.state.is_up or unclear
     falls = tuple(when for when in memory.falls if when + rules.flap_window > now)
-    if memory.was_up and not up and wanted.desired is Desired.RUNNING:
+    counts = wanted.desired is Desired.RUNNING or (completes and not has_completed(seen))
+    if memory.was_up and not up and counts:
         falls = (*falls, now)
     return msgspec.structs.replace(memory, was_up=up, falls=falls)
+
+
+def _is_at_it(wanted: Wanted, seen: Seen) -> bool:
+    """Whether it is to run to its end, and runs."""
+    return wanted.desired is Desired.COMPLETED and not has_completed(seen)
 
 
 def _as_wanted(memory: Memory, now: float, rules: Rules, silenced: str) -> Verdict:

@@ -41,6 +41,7 @@ class HealthPoller:
         """Sends when the verdict changes: healthy at the first success, unhealthy after so many failures in a row.
 
         Failures within the start period do not count, nor does anything that is heard of a container that is paused.
+        Until the first success within it, the probe may be asked at an interval of its own.
         """
         health = msgspec.json.decode(patient.probe, type=Health)
         in_grace_until = patient.started_at.timestamp() + health.start_period.total_seconds()
@@ -52,17 +53,17 @@ class HealthPoller:
         while True:
             verdict = await self._ask(health, patient, was_well=told is True)
             if verdict is None:
-                await trio.sleep(health.interval.total_seconds())
-                continue
-            if verdict.healthy:
+                pass
+            elif verdict.healthy:
                 failures = 0
             elif trio.current_time() >= grace_ends:
                 failures += 1
             sick = failures >= health.retries
-            if (verdict.healthy and told is not True) or (sick and told is not False):
+            if verdict and ((verdict.healthy and told is not True) or (sick and told is not False)):
                 is_first, told = told is None, verdict.healthy
                 await self._tell(health, patient, verdict, is_first=is_first)
-            await trio.sleep(health.interval.total_seconds())
+            is_starting = told is None and trio.current_time() < grace_ends
+            await trio.sleep(_pause(health, is_starting=is_starting))
 
     async def _ask(self, health: Health, patient: Patient, *, was_well: bool) -> probes.Verdict | None:
         """None: podman cannot be asked, or says that the container does not run, of which a probe says nothing."""
@@ -95,3 +96,8 @@ class HealthPoller:
                 is_first,
             )
         )
+
+
+def _pause(health: Health, *, is_starting: bool) -> float:
+    """Seconds until it is asked again."""
+    return ((is_starting and health.start_interval) or health.interval).total_seconds()

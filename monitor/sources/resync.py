@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 import trio
+from msgspec import UNSET
 
 from monitor.model import Known, Missed, Observation, Observed, Sighting
 from monitor.ports import OutsideError
@@ -81,6 +82,9 @@ class Resync:
 
 def _differs(known: Known | None, seen: Sighting) -> bool:
     if known is None or known.name != seen.name:
+        return True
+    # An mcpd before this one has not asked for its health check.
+    if known.own_probe is UNSET and seen.state is Observed.RUNNING:
         return True
     running = (Observed.HEALTHY, Observed.UNHEALTHY)
     state = Observed.RUNNING if known.state in running else known.state

@@ -17,9 +17,11 @@ import msgspec
 import mcpctl.config
 import mcpd.config
 from protos import spec
-from protos.validation import Rule
+from protos.validation import Rule, is_mixed
 from tests.documents.markdown import WRITTEN
 
+ROOT = Path(__file__).parents[2]
+EVERY_KEY = ROOT / "docs/examples/every-key.toml"
 # A field's line in its type's docstring, with lines behind it that are indented further.
 _MEANING = re.compile(r"^``(?P<name>\w+)``: (?P<text>.+(?:\n +.+)*)", re.MULTILINE)
 
@@ -55,15 +57,61 @@ NOTATIONS = {
     "_settle": Notation("duration", ""),
     "_cpus": Notation("number", ""),
     "free_space": Notation("free space", "A share of the filesystem, `10%` (at most 90%), or a size: `5GiB`."),
-    "network": Notation("network", "A podman network's name, `host` or `none`."),
+    "network_of_component": Notation(
+        "network",
+        "A podman network's name, `host`, `none`, `component:NAME`, or one of podman's modes: `bridge`, `private`, "
+        "`slirp4netns`, `pasta`.",
+    ),
     "user": Notation("user", "`USER[:GROUP]`, names or numbers."),
     "restart": Notation("restart policy", "`no`, `on-failure[:N]`, `unless-stopped` or `always`."),
-    "port": Notation("port", "`[IP:]HOST:CONTAINER[/tcp|/udp]`"),
+    "port": Notation(
+        "port",
+        "`[[IP:][HOST]:]CONTAINER[/tcp|/udp|/sctp]`; without HOST, podman chooses one. Ranges are of one length: "
+        "`8000-8009:9000-9009`.",
+    ),
     "volume": Notation(
-        "volume", "`SOURCE:TARGET[:OPTIONS]`: `/srv/web:/data:ro`; SOURCE is an absolute path or a volume's name."
+        "volume",
+        "`SOURCE:TARGET[:OPTIONS]`: `/srv/web:/data:ro`; SOURCE is an absolute path or a volume's name. `TARGET` alone "
+        "is an anonymous volume.",
+    ),
+    "volume_source": Notation("source", "An absolute path on the node, or a volume's name."),
+    "volume_option": Notation(
+        "volume option", "`ro`, `z`, `Z`, `U`, `nocopy`, `noexec` ... (podman-run(1), --volume)."
     ),
     "env_name": Notation("string", ""),
     "secret": Notation("secret", "A podman secret's name."),
+    "path_or_name": Notation("path or name", "An absolute path in the container, or a file's name."),
+    "word": Notation("string", ""),
+    "within": Notation("integer", ""),
+    "_memory_swap": Notation("size", ""),
+    "absolute_path": Notation("path inside", "An absolute path in the container."),
+    "resource": Notation("podman name", "Letters, digits, `_`, `.` and `-`: the name of a podman network or volume."),
+    "label_name": Notation("string", ""),
+    "file_mode": Notation("file mode", 'Three octal digits: `"0440"`, or `0o440`.'),
+    "platform": Notation("platform", "`OS/ARCH[/VARIANT]`: `linux/arm64`."),
+    "group": Notation("group", "A name, a number, or `keep-groups`."),
+    "host_name": Notation("host name", "Letters, digits, hyphens and dots, 64 at most."),
+    "alias": Notation("host name", ""),
+    "added_host": Notation("added host", "`NAME:IP` or `NAME:host-gateway`."),
+    "dns_server": Notation("IP address", ""),
+    "dns_domain": Notation("domain", "A domain, or `.` for none."),
+    "dns_option": Notation("resolver option", "As resolv.conf(5) has it: `ndots:1`."),
+    "ip": Notation("IP address", ""),
+    "ip4": Notation("IPv4 address", "`10.89.7.10`"),
+    "ip6": Notation("IPv6 address", "`fd00:7::10`"),
+    "subnet": Notation("subnet", "`10.89.7.0/24` or `fd00:7::/64`"),
+    "tmpfs": Notation("tmpfs", "`TARGET[:OPTIONS]`: `/run:size=64m,mode=1777`."),
+    "device": Notation("device", "`/dev/HOST[:/dev/CONTAINER][:rwm]`, or `VENDOR/CLASS=NAME`: `nvidia.com/gpu=all`."),
+    "signal": Notation("signal", "A name or a number: `SIGINT`."),
+    "user_namespace": Notation("user namespace", "`host`, `keep-id[:OPTIONS]`, `auto[:OPTIONS]` or `nomap`."),
+    "process_namespace": Notation("PID namespace", "`host`, `private` or `component:NAME`."),
+    "ipc_namespace": Notation("IPC namespace", "`host`, `none`, `private`, `shareable` or `component:NAME`."),
+    "capability": Notation("capability", "As capabilities(7) has it, with or without CAP_: `NET_ADMIN`; or `ALL`."),
+    "security_option": Notation(
+        "security option", "`KIND[=VALUE]`: `no-new-privileges`, `seccomp=unconfined`, `label=disable`, `mask=/proc/x`."
+    ),
+    "cpuset": Notation("CPUs", "Numbers and ranges: `0-3,6`."),
+    "pairs": Notation("table or list", 'A table, or a list of `"NAME=VALUE"`; a limit is `SOFT[:HARD]`, -1 unlimited.'),
 }
 _PLAIN = {str: "string", bool: "true or false", int: "integer", float: "number", timedelta: "duration"}
 
@@ -91,8 +139,9 @@ ports = ["127.0.0.1:18443:8443"]
 volumes = ["/srv/web:/data"]
 cmd = ["server", "--config", "/data/web.toml"]
 env = { LOG_LEVEL = "info" }
-secrets = ["web-unseal"]
-depends_on = ["db"]
+secrets = ["web-unseal", { name = "db-password", env = "DB_PASSWORD" }]
+configs = [{ target = "/etc/web/motd", content = "Welcome." }]
+depends_on = ["migrate"]
 heal = "restart"
 [components.health]
 http = "http://127.0.0.1:18443/healthz"
@@ -102,8 +151,20 @@ memory = "256MiB"
 cpus = 0.5
 
 [[components]]
+name = "migrate"
+image = "registry.example.net/web:v1.7.0"
+oneshot = true
+cmd = ["migrate", "--database", "db:5432"]
+depends_on = ["db"]
+
+[[components]]
 name = "db"
 image = "registry.example.net/db:v3"
+volumes = ["data:/var/lib/db"]
+shm_size = "256MiB"
+
+[volumes.data]
+labels = { backup = "daily" }
 """
 _MCP = """\
 [services]
@@ -154,6 +215,9 @@ def page() -> str:
         lines += [f"## {document.title}", "", f"Where it is: {document.where}.", ""]
         lines += ["```toml", *document.example.splitlines(), "```", ""]
         lines += _tables(document.type, "")
+        if document.type is spec.Service:
+            lines += ["### Every key once", "", f"From `{EVERY_KEY.relative_to(ROOT)}`:", ""]
+            lines += ["```toml", *EVERY_KEY.read_text().splitlines(), "```", ""]
     lines += ["## Notations", "", "| | |", "| --- | --- |"]
     lines += [f"| {each.name} | {_cell(each.how)} |" for each in NOTATIONS.values() if each.how]
     return "\n".join(lines) + "\n"
@@ -168,7 +232,9 @@ def _tables(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
         if inner is None or meanings.get(field.name):
             rows.append(_row(field, meanings.get(field.name, "")))
         if inner is not None:
-            below.append((inner, f"{path}.{field.encode_name}".lstrip("."), typing.get_origin(field.type) is tuple))
+            of_names = ".NAME" if typing.get_origin(field.type) is Mapping else ""
+            where = f"{path}.{field.encode_name}{of_names}".lstrip(".")
+            below.append((inner, where, typing.get_origin(field.type) is tuple))
     if path:
         yield from (_about(struct), "")
     if rows:
@@ -199,21 +265,24 @@ def _row(field: msgspec.structs.FieldInfo, meaning: str) -> str:
 
 
 def table_of(kind: Any) -> type[msgspec.Struct] | None:
-    """The struct that a field of ``kind`` holds, or a list of such."""
-    for each in (kind, *typing.get_args(kind)):
-        if isinstance(each, type) and issubclass(each, msgspec.Struct):
-            return each
-    return None
+    """The struct that a field of ``kind`` holds, or a list or table of such."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return kind
+    if typing.get_origin(kind) is Annotated:
+        return None
+    return next((found for each in typing.get_args(kind) if (found := table_of(each))), None)
 
 
 def notation(kind: Any) -> str:
     """How a value of ``kind`` is written. Raises KeyError for a rule that NOTATIONS lacks."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple and is_mixed(args[0]):
+        return f"list: {notation(typing.get_args(args[0])[0])}, or table"
     if table_of(kind) is not None:
-        return "list of tables" if origin is tuple else "table"
+        return "list of tables" if origin is tuple else "table of tables" if origin is Mapping else "table"
     if origin is Annotated:
         rule = next(each for each in args if isinstance(each, Rule))
-        return NOTATIONS[_function(rule).__name__].name
+        return NOTATIONS["pairs" if dict in rule.takes else _function(rule).__name__].name
     if origin is tuple:
         return f"list: {notation(args[0])}"
     if origin is not None and issubclass(origin if isinstance(origin, type) else object, Mapping):
@@ -237,6 +306,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     if value is None or isinstance(value, msgspec.Struct):
         return ""
+    if notation(field.type) == "file mode":
+        return f'`"{value:04o}"`'
     return f"`{_written(value)}`"
 
 

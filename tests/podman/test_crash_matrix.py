@@ -36,8 +36,16 @@ name = "web"
 image = "localhost/mcp-demo:{web}"
 network = "pairnet"
 depends_on = ["db"]
+configs = [{{ target = "/etc/which", content = "{web}" }}]
 """
-
+SETUP = """
+[[components]]
+name = "setup"
+image = "localhost/mcp-demo:v1"
+oneshot = true
+cmd = ["true"]
+depends_on = ["db"]
+"""
 
 OTHER = """
 name = "other"
@@ -156,6 +164,12 @@ def first_version(mortal: Mortal) -> None:
     mortal.node.mcpctl("deploy", "pair")
 
 
+def set_up(mortal: Mortal) -> None:
+    """As `first_version`, with a oneshot that has run."""
+    define(mortal.node, "v1", "v1", SETUP)
+    mortal.node.mcpctl("deploy", "pair")
+
+
 def stopped(mortal: Mortal) -> None:
     first_version(mortal)
     mortal.node.mcpctl("stop", "pair")
@@ -166,9 +180,9 @@ def lost(mortal: Mortal) -> None:
     mortal.node.podman("rm", "--force", "--time", "0", "pair-db", "pair-web")
 
 
-def deploy(db: str, web: str) -> Callable[[Mortal], None]:
+def deploy(db: str, web: str, more: str = "") -> Callable[[Mortal], None]:
     def play(mortal: Mortal) -> None:
-        define(mortal.node, db, web)
+        define(mortal.node, db, web, more)
         mortal.node.mcpctl("deploy", "pair", status=ANY)
 
     return play
@@ -222,6 +236,13 @@ def registry_equals_podman(mortal: Mortal) -> None:
         known = recorded[each["Labels"]["mcp.component"]]
         assert known["spec_hash"] == each["Labels"]["mcp.spec-hash"]
         assert (known["desired"] == "running") == (each["State"] == "running")
+    kept = {str(path) for path in (mortal.node.folder / "configs").rglob("*") if path.is_file()}
+    assert kept == {config for each in containers for config in configs(mortal, each)}
+
+
+def configs(mortal: Mortal, container: dict[str, Any]) -> list[str]:
+    mounts = mortal.node.inspect(container["Id"])["Mounts"]
+    return [each["Source"] for each in mounts if each["Destination"] == "/etc/which"]
 
 
 class Case(NamedTuple):
@@ -243,6 +264,7 @@ CASES = {
     "deploy of another version": Case(first_version, deploy("v2", "v2"), frozenset({both("v1"), both("v2")})),
     "deploy that is rolled back": Case(first_version, deploy("v2", "broken"), frozenset({both("v1")})),
     "deploy of what is new, rolled back": Case(nothing, deploy("v1", "broken"), frozenset({NONE})),
+    "deploy of what has a oneshot": Case(set_up, deploy("v2", "v2", SETUP), frozenset({both("v1"), both("v2")})),
     "stop": Case(first_version, command("stop", "pair"), frozenset({both("v1"), both("v1", False)})),
     "start": Case(stopped, command("start", "pair"), frozenset({both("v1"), both("v1", False)})),
     "restart": Case(first_version, command("restart", "pair"), frozenset({both("v1")})),

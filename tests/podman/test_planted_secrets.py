@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.podman.node import Node, run, told, until
 
 ENV, OTHER_ENV, SECRET, BAD_TOKEN = "planted-env-1", "planted-env-2", "planted-secret-3", "mcp_planted-token-4"
+FILE_ENV, OTHER_FILE_ENV = "planted-file-5", "planted-file-6"
 DEFINITION = """\
 name = "planted"
 node = "NODE"
@@ -18,7 +19,9 @@ node = "NODE"
 name = "planted"
 image = "localhost/mcp-demo:v1"
 env = { API_KEY = "ENVIRONMENT" }
-secrets = ["unseal"]
+secrets = ["unseal", { name = "unseal", env = "UNSEAL" }]
+env_file = ["planted.env"]
+configs = [{ target = "/etc/planted", content = "CONFIG" }]
 """
 # What is told and kept of what happened. The specs in the registry have env values: that is for its owner alone.
 TABLES = ("events", "audit", "steps", "alerts", "silences", "containers")
@@ -39,7 +42,7 @@ def test_nothing_that_is_written_or_printed_shows_a_secret(node: Node) -> None:
     assert "API_KEY" in printed, "the plan names the variable"
     assert "Deploy" in texts["the table audit"]
     for where, text in texts.items():
-        for secret in (ENV, OTHER_ENV, SECRET, BAD_TOKEN, token):
+        for secret in (ENV, OTHER_ENV, SECRET, BAD_TOKEN, FILE_ENV, OTHER_FILE_ENV, token):
             assert secret not in text, where
     assert (node.folder / "mcp.db").stat().st_mode & 0o077 == 0
 
@@ -91,8 +94,12 @@ def exercise(node: Node) -> list[str]:
             done = node.mcpctl(*words, "--output", output, status=status)
             said.append(done.stdout + done.stderr)
 
+    variables = node.folder / "services/planted.env"
+    variables.write_text(f"FROM_FILE='{FILE_ENV}'\n")
     node.define("planted", DEFINITION.replace("ENVIRONMENT", ENV))
     mcpctl("deploy", "planted")
+    assert node.podman("exec", "planted", "sh", "-c", "echo $UNSEAL $FROM_FILE").split() == [SECRET, FILE_ENV]
+    variables.write_text(f"FROM_FILE='{OTHER_FILE_ENV}'\n")
     node.define("planted", DEFINITION.replace("ENVIRONMENT", OTHER_ENV))
     mcpctl("plan", "planted")
     mcpctl("sync")
@@ -114,6 +121,7 @@ def exercise(node: Node) -> list[str]:
         mcpctl(*words)
     mcpctl("restart", "planted")
     mcpctl("undeploy", "planted", status=None)  # the second time there is nothing left
+    variables.unlink()
     return said
 
 

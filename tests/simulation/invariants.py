@@ -8,6 +8,7 @@ from monitor.drift import drift
 from monitor.model import AlertKind, Delivery, Observed
 
 from .history import RECOVERED, Played
+from .node import is_oneshot
 
 
 def the_state_known_is_the_true_one(played: Played) -> None:
@@ -29,6 +30,13 @@ def every_drift_has_an_open_alert_and_nothing_else_has(played: Played) -> None:
             assert max(Counter(kinds).values()) == 1, f"{key}: {kinds} are open"
         else:
             assert kinds == [], f"{key} is as wanted, and {kinds} are open"
+
+
+def a_good_end_of_what_runs_to_its_end_is_never_told(played: Played) -> None:
+    for key, target in [*played.node.declared.items(), *played.node.undeclared.items()]:
+        if is_oneshot(target):
+            reasons = [each.alert.reason for each in played.of(key) if each.alert.kind is not RECOVERED]
+            assert not any("exited 0" in each or "status is not known" in each for each in reasons), reasons
 
 
 def nothing_is_open_of_what_is_not_declared_any_more(played: Played) -> None:
@@ -74,6 +82,7 @@ def everything_that_was_not_suppressed_was_told_once(played: Played) -> None:
 INVARIANTS = (
     the_state_known_is_the_true_one,
     every_drift_has_an_open_alert_and_nothing_else_has,
+    a_good_end_of_what_runs_to_its_end_is_never_told,
     nothing_is_open_of_what_is_not_declared_any_more,
     every_alert_was_closed_before_another_of_its_kind,
     none_was_raised_during_our_own_operation,

@@ -25,13 +25,17 @@ def populate(node: Node) -> None:
                 heal=draw.choice([Heal.ALERT, Heal.RESTART]),
                 probed=draw.random() < 0.5,
                 settle=draw.choice([0.02, 0.5, 5.0, 60.0]),
+                own_probe=draw.choice(PROBES),
             )
+    restart, heal = draw.choice(["no", "on-failure"]), draw.choice([Heal.ALERT, Heal.RESTART])
+    node.declare("web", "migrate", restart=restart, heal=heal, own_probe=draw.choice(PROBES), oneshot=True)
     for target in node.declared.values():
         node.runtime.start(node.runtime.create(target))
 
 
 async def random_life(node: Node) -> None:
     """Things happen one after the other, or several at once; podman answers again at the end."""
+    node.completes = 0.6
     draw = node.draws.of("life")
     async with trio.open_nursery() as nursery:
         for _ in range(draw.randint(3, 25)):
@@ -40,7 +44,7 @@ async def random_life(node: Node) -> None:
 
 
 def befall(node: Node, draw: random.Random, nursery: trio.Nursery) -> None:
-    key = draw.choice([("web", "api"), ("web", "db"), ("shop", "cart")])
+    key = draw.choice([("web", "api"), ("web", "db"), ("shop", "cart"), ("web", "migrate")])
     service = key[0]
     code = draw.choice([0, 1, 137])
     at_once: dict[str, Callable[[], None]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -21,7 +21,14 @@ PROBE = Health(cmd=("probe",), interval=timedelta(seconds=10), timeout=timedelta
 PATIENT = msgspec.structs.replace(PROBE, interval=timedelta(seconds=15), retries=3)
 OTHER = msgspec.structs.replace(PROBE, cmd=("other",))
 PROBES = (None, PROBE, PATIENT, OTHER)
+DISABLED = Health(disable=True)
+# A person who waits longer than this for a oneshot cancels the deploy.
+PATIENCE_S = 150.0
 Key = tuple[str, str]
+
+
+def is_oneshot(target: Target) -> bool:
+    return target.health is DISABLED
 
 
 class Span(NamedTuple):
@@ -44,7 +51,10 @@ class Node:
         # When what was ill was restarted; and how likely that makes it well.
         self.restarts: list[tuple[Key, float]] = []
         self.cures = 0.8
+        # How likely a oneshot ends well, how long it takes at most, and how likely podman tries again if it has failed.
+        self.completes, self.longest_work_s, self.tries = 1.0, 100.0, 0.8
         self.settles: dict[Key, float] = {}
+        self.runtime.on_start = self._begins
         self._nursery = nursery
         self._busy: dict[str, float] = {}
         self._changes, self._seen = 0, 0
@@ -52,11 +62,24 @@ class Node:
         self._versions = 1
 
     def declare(
-        self, service: str, component: str, *, restart: str, heal: Heal, probed: bool, settle: float = 0.5
+        self,
+        service: str,
+        component: str,
+        *,
+        restart: str,
+        heal: Heal,
+        probed: bool = False,
+        settle: float = 0.5,
+        own_probe: Health | None = None,
+        oneshot: bool = False,
     ) -> None:
+        """``own_probe`` is its image's. A ``oneshot`` is not probed."""
         self.settles[service, component] = settle
-        wanted = Wanted(service, component, Desired.RUNNING, "app:v1", "h1", restart, heal)
-        self.declared[service, component] = Target(wanted, f"{service}-{component}", PROBE if probed else None)
+        self.runtime.own_probes[service, component] = own_probe
+        desired = Desired.COMPLETED if oneshot else Desired.RUNNING
+        wanted = Wanted(service, component, desired, "app:v1", "h1", restart, heal)
+        health = DISABLED if oneshot else PROBE if probed else None
+        self.declared[service, component] = Target(wanted, f"{service}-{component}", health)
 
     # -- what the monitor asks
 
@@ -83,6 +106,8 @@ class Node:
             return await self._restart_ill((service, component), ill)
         if service in self._busy:
             return False
+        target = self.declared.get((service, component))
+        assert target is None or not is_oneshot(target), f"{service}/{component} runs to its end: nobody heals it"
         self.notify()
         await trio.sleep(self.draws.of("heal").uniform(0.1, 0.5))
         target = self.declared.get((service, component))
@@ -130,9 +155,27 @@ class Node:
         """It ends by itself, and podman restarts it when that is its policy."""
         container = self.container(key)
         if container and container.runs:
-            self.runtime.end(container, code, out_of_memory=out_of_memory)
-            if container.restart == "always" or (container.restart == "on-failure" and code):
-                self._nursery.start_soon(self._restart, container)
+            self._ends(container, code, out_of_memory=out_of_memory)
+
+    def _ends(self, container: Container, code: int, *, out_of_memory: bool = False) -> None:
+        self.runtime.end(container, code, out_of_memory=out_of_memory)
+        restarts = container.restart == "always" or (container.restart == "on-failure" and code)
+        # A oneshot's tries have an end.
+        if restarts and (not container.completes or self.draws.of("tries").random() < self.tries):
+            self._nursery.start_soon(self._restart, container)
+
+    def _begins(self, container: Container) -> None:
+        if container.completes:
+            self._nursery.start_soon(self._work, container, container.started_at)
+
+    async def _work(self, container: Container, run: datetime | None) -> None:
+        """A oneshot does its work, and ends well or not; what is paused then goes on when it is unpaused."""
+        draw = self.draws.of("work")
+        longest = self.longest_work_s
+        await trio.sleep(draw.choice([0.0, *(draw.uniform(0, longest * share) for share in (0.01, 0.2, 1.0))]))
+        is_there = self.runtime.containers.get(container.id) is container
+        if is_there and container.state is Observed.RUNNING and container.started_at == run:
+            self._ends(container, 0 if draw.random() < self.completes else draw.choice([1, 137]))
 
     async def _restart(self, container: Container) -> None:
         await trio.sleep(self.draws.of("restart").uniform(0.05, 1.5))
@@ -144,9 +187,10 @@ class Node:
         if container and container.runs:
             container.stopping = True
             self.runtime.happens(container)
-            await trio.sleep(self.draws.of("stop").uniform(0, 1))
+            draw = self.draws.of("stop")
+            await trio.sleep(draw.uniform(0, 1))
             if container.runs:
-                self.runtime.end(container, 0)
+                self.runtime.end(container, draw.choice([0, 143]) if container.completes else 0)
 
     def started_by_hand(self, key: Key) -> None:
         container = self.container(key)
@@ -166,6 +210,8 @@ class Node:
         container = self.container(key)
         if container and container.state is (Observed.RUNNING if paused else Observed.PAUSED):
             self.runtime.pause(container, paused=paused)
+            if not paused:
+                self._begins(container)
 
     def falls_ill(self, key: Key) -> None:
         if container := self.container(key):
@@ -200,8 +246,9 @@ class Node:
             target.wanted,
             image=f"app:v{self._versions}",
             spec_hash=f"h{self._versions}",
-            desired=Desired.RUNNING,
+            desired=Desired.COMPLETED if is_oneshot(target) else Desired.RUNNING,
         )
+        self.runtime.own_probes[key] = draw.choice(PROBES)
         new_target = msgspec.structs.replace(target, wanted=wanted)
         new = self.runtime.create(new_target, f"{target.container}.next")
         await trio.sleep(draw.uniform(0, 2))
@@ -212,21 +259,36 @@ class Node:
             self.runtime.rename(old, f"{target.container}.last")
         self.runtime.rename(new, target.container)
         self.runtime.start(new)
-        await trio.sleep(draw.uniform(0, 20))
-        await trio.sleep(self.settles[key])
-        # It did not stay up, or something else failed.
-        if old and (not new.runs or draw.random() < 0.2):
+        if new.completes:
+            await self._completes(new)
+        else:
+            await trio.sleep(draw.uniform(0, 20))
+            await trio.sleep(self.settles[key])
+        # It did not stay up, or did not complete, or something else failed.
+        works = new.has_completed if new.completes else new.runs
+        if old and (not works or draw.random() < 0.2):
             self.runtime.remove(new)
             self.runtime.rename(old, target.container)
-            self.runtime.start(old)
+            if not old.completes:
+                self.runtime.start(old)
         else:
             if old:
                 self.runtime.remove(old)
             self.declared[key] = new_target
 
+    async def _completes(self, container: Container) -> None:
+        """Waits for the end of a oneshot, and of podman's tries."""
+        with trio.move_on_after(PATIENCE_S):
+            while not container.has_completed:
+                was_over = not container.runs or container.id not in self.runtime.containers
+                # Longer than podman takes to try again.
+                await trio.sleep(2)
+                if was_over and not container.runs:
+                    return
+
     async def change_probe(self, key: Key, health: Health | None, *, asked: bool) -> None:
         """Changes a probe in place. One that is ``asked`` first, as in a deploy, and finds fault, changes nothing."""
-        if key not in self.declared or not self._begin(key[0]):
+        if key not in self.declared or is_oneshot(self.declared[key]) or not self._begin(key[0]):
             return
         await trio.sleep(self.draws.of("change probe").uniform(0, 2))
         container = self.container(key)
@@ -240,14 +302,18 @@ class Node:
             return
         for key in self._keys(service):
             target = self.declared[key]
-            wanted = msgspec.structs.replace(target.wanted, desired=desired)
+            oneshot = is_oneshot(target)
+            active = Desired.COMPLETED if oneshot and desired is Desired.RUNNING else desired
+            wanted = msgspec.structs.replace(target.wanted, desired=active)
             self.declared[key] = msgspec.structs.replace(target, wanted=wanted)
             await trio.sleep(self.draws.of("desired").uniform(0, 1))
             found = self.container(key)
             if found and desired is Desired.STOPPED and found.runs:
-                self.runtime.end(found, 0)
-            if found and desired is Desired.RUNNING and not found.runs:
+                self.runtime.end(found, 143 if oneshot else 0)
+            if found and desired is Desired.RUNNING and not found.runs and not (oneshot and found.has_completed):
                 self.runtime.start(found)
+                if oneshot:
+                    await self._completes(found)
         self._end(service)
 
     async def undeploy(self, service: str) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
 import trio
+from msgspec import UNSET
 
-from monitor.model import Observed, Sighting
+from monitor.model import Desired, Observed, Sighting
 from monitor.ports import Happening, OutsideError, Ran, Target
 from protos.parts import Health
 
@@ -36,16 +37,25 @@ class Container:
     stopping: bool = False
     # The probes that say that it is not well.
     ill: frozenset[str] = frozenset()
+    # The health check that it has from its image.
+    own_probe: Health | None = None
+    # It is to run to its end.
+    completes: bool = False
 
     @property
     def runs(self) -> bool:
         return self.state in (Observed.RUNNING, Observed.PAUSED)
 
+    @property
+    def has_completed(self) -> bool:
+        return self.state is Observed.EXITED and self.exit_code == 0
+
     def truth(self, health: Health | None) -> Observed:
-        """Its state, with what this probe would say."""
-        if self.state is not Observed.RUNNING or not health:
+        """Its state, with what its probe would say: the declared one, or its own."""
+        asked = health or self.own_probe
+        if self.state is not Observed.RUNNING or not asked or asked.disable:
             return self.state
-        return Observed.UNHEALTHY if health.cmd[0] in self.ill else Observed.HEALTHY
+        return Observed.UNHEALTHY if asked.cmd[0] in self.ill else Observed.HEALTHY
 
     def sighting(self) -> Sighting:
         """Without a pid: there is no process to watch, so that deaths are seen by events and by listing only."""
@@ -64,6 +74,7 @@ class Container:
             by_hand=self.stopping,
             image=self.image,
             spec_hash=self.spec_hash,
+            own_probe=self.own_probe,
         )
 
 
@@ -83,6 +94,9 @@ class FakeRuntime:
     def __init__(self, draws: Draws, quality: Quality) -> None:
         self.containers: dict[str, Container] = {}
         self.down = False
+        # What images have, by service and component; and who is told of every start.
+        self.own_probes: dict[tuple[str, str], Health | None] = {}
+        self.on_start: Callable[[Container], None] = lambda _: None
         self._draws = draws
         self._quality = quality
         self._log: list[Happening] = []
@@ -103,6 +117,8 @@ class FakeRuntime:
             wanted.image,
             wanted.spec_hash,
             wanted.restart,
+            own_probe=self.own_probes.get((wanted.service, wanted.component)),
+            completes=wanted.desired is Desired.COMPLETED,
         )
         self.containers[made.id] = made
         self.happens(made)
@@ -112,6 +128,7 @@ class FakeRuntime:
         container.state, container.started_at = Observed.RUNNING, wall(trio.current_time())
         container.exit_code, container.out_of_memory, container.stopping = None, False, False
         self.happens(container)
+        self.on_start(container)
 
     def end(self, container: Container, code: int, *, out_of_memory: bool = False) -> None:
         container.state, container.exit_code = Observed.EXITED, code
@@ -160,7 +177,10 @@ class FakeRuntime:
         await self._answering("list")
         found = [each.sighting() for each in self.containers.values()]
         await self._answering("listed")
-        return [msgspec.structs.replace(each, started_at=_whole(each.started_at), exit_code=None) for each in found]
+        return [
+            msgspec.structs.replace(each, started_at=_whole(each.started_at), exit_code=None, own_probe=UNSET)
+            for each in found
+        ]
 
     async def look(self, container: str) -> Sighting | None:
         await self._answering(f"look {container}")

@@ -9,11 +9,12 @@ import pytest
 import trio
 
 from monitor.model import AlertKind, Observed
-from protos.parts import Heal
+from protos.parts import Heal, Health
 
 from .history import RECOVERED, play
 from .invariants import INVARIANTS
 from .node import OTHER, PATIENT, PROBE, Key, Node
+from .runtime import Quality
 
 
 def one(node: Node, heal: Heal = Heal.ALERT, **changes: Any) -> Key:
@@ -87,6 +88,47 @@ def test_a_probe_that_is_asked_otherwise_keeps_its_verdict(seed: int) -> None:
     played = play(seed, story)
     assert [kind for kind, _ in played.kinds(SOLO)] == ["running", "healthy", "unhealthy"]
     assert played.open(SOLO) == [AlertKind.DRIFT]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_images_own_health_check_is_the_probe_of_what_declares_none(seed: int) -> None:
+    async def story(node: Node) -> None:
+        key = one(node, probed=False, own_probe=PROBE)
+        await trio.sleep(50)
+        ill(node, key, "probe")
+        await trio.sleep(100)
+        ill(node, key)
+        await trio.sleep(100)
+        # A declared one takes its place, and gives it back.
+        ill(node, key, "other")
+        for health in (OTHER, None):
+            await node.change_probe(key, health, asked=False)
+            await trio.sleep(200)
+
+    played = play(seed, story)
+    for holds in INVARIANTS:
+        holds(played)
+    assert played.node.truth(SOLO) is Observed.HEALTHY
+    assert [each.alert.kind for each in played.of(SOLO)] == [AlertKind.DRIFT, RECOVERED] * 2
+
+
+@pytest.mark.parametrize("after", [OTHER, None])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_health_check_that_podman_changes_in_place_takes_its_verdict_with_it(seed: int, after: Health | None) -> None:
+    async def story(node: Node) -> None:
+        key = one(node, probed=False, own_probe=PROBE)
+        await trio.sleep(50)
+        ill(node, key, "probe")
+        await trio.sleep(100)
+        container = node.container(key)
+        assert container
+        container.own_probe = after
+        node.runtime.happens(container)
+
+    played = play(seed, story, quality=Quality(lost=0.0))
+    for holds in INVARIANTS:
+        holds(played)
+    assert [each.alert.kind for each in played.of(SOLO)] == [AlertKind.DRIFT, RECOVERED]
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,8 +1,10 @@
 """Builders: a valid value of each kind, of which a test names only what it is about."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from mcpd.changes.config_files import ConfigFiles
 from mcpd.model import (
     LABEL_COMPONENT,
     LABEL_NODE,
@@ -15,6 +17,9 @@ from mcpd.model import (
 from monitor.model import Desired, Observed
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
+
+# Of a node whose components have no configs: nothing can be written below it.
+NO_CONFIGS = ConfigFiles(Path("/dev/null/configs"))
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 IMAGE = "registry.example.net:5000/app:v1"

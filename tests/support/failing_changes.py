@@ -23,7 +23,7 @@ from mcpd.registry.store import Registry
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed, Sighting
 from protos.spec import Service
-from tests.support.builders import component, container, service
+from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
 from tests.support.waiting import DEADLINE_S
 
@@ -71,7 +71,7 @@ class Changed:
         self.journal = Journal(registry)
         self.podman = TwoComponents(*containers)
         self.started, self.seen = trio.open_memory_channel[Sighting](100)
-        self.node = Node("rift", cast(Podman, self.podman), registry, self.journal, self.started)
+        self.node = Node("rift", cast(Podman, self.podman), registry, self.journal, self.started, NO_CONFIGS)
 
     @property
     def running(self) -> set[str]:

@@ -9,9 +9,16 @@ from typing import Any
 import msgspec
 
 from mcpd.model import Container
+from mcpd.runtime.api_types import Volume
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Observed
 from tests.support.builders import component, container
+
+# What made a container that was adopted.
+_CREATED_BY = (
+    *("podman", "run", "--uts=host", "--cap-add=NET_ADMIN", "--label=a=b", "--sysctl=net.core.somaxconn=9"),
+    "app:v0",
+)
 
 
 class PretendedPodman:
@@ -28,16 +35,25 @@ class PretendedPodman:
         return container in self.adopted
 
     async def details(self, name: str) -> Details:
-        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
-        host = {"CapAdd": ["CAP_NET_ADMIN"]}
+        config = {"Labels": {"a": "b"}, "CreateCommand": _CREATED_BY}
+        host = {"CapAdd": ["CAP_NET_ADMIN"], "UTSMode": "host"}
         plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
         return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
 
     async def image_defaults(self, reference: str) -> ImageDefaults:
         return ImageDefaults()
 
-    async def has_image(self, reference: str) -> bool:
+    async def has_image(self, reference: str, platform: str = "") -> bool:
         return True
+
+    async def network_labels(self, name: str) -> Mapping[str, str] | None:
+        return {}
+
+    async def remove_own_network(self, name: str, labels: Mapping[str, str]) -> bool:
+        return False
+
+    async def volume(self, name: str) -> Volume | None:
+        return None
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         made = container(component(image=spec["image"]), name=spec["name"], id="new", state=Observed.CREATED)

@@ -18,6 +18,8 @@ BY_HAND = Seen(Observed.EXITED, IMAGE, "h1", exit_code=0, by_hand=True)
 SICK = Seen(Observed.UNHEALTHY, IMAGE, "h1", words="HTTP status 503")
 CREATED = Seen(Observed.CREATED, IMAGE, "h1")
 PAUSED = Seen(Observed.PAUSED, IMAGE, "h1")
+# The machine lost its power meanwhile, say.
+UNCLEAR = Seen(Observed.EXITED, IMAGE, "h1")
 UNKNOWN = Seen(Observed.UNKNOWN, IMAGE, "h1")
 OTHER_IMAGE = Seen(Observed.RUNNING, "registry.example.net:5000/app:v0", "h0")
 
@@ -30,6 +32,7 @@ ALWAYS = wanted("always")
 HEALED = wanted(heal=Heal.RESTART)
 STOPPED = wanted(desired=Desired.STOPPED)
 IGNORED = wanted(desired=Desired.IGNORE)
+ONESHOT = wanted(desired=Desired.COMPLETED)
 
 
 class Component:

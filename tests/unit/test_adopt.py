@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcpd.changes.adopt import candidates_of, lookalikes
+from mcpd.changes.adoptable import candidates_of
 from mcpd.model import Container, RecordedService, Result
 from monitor.model import Desired, Observed
 from tests.support.builders import component, container, recorded, recorded_service
@@ -68,45 +68,70 @@ def test_of_two_the_one_that_runs_is_taken() -> None:
     assert "already has a container" in left["old"]
 
 
-@pytest.mark.parametrize("name", ["mc-API", "mc-a_b", "mc-", "mc--", "mc-" + "x" * 64])
+@pytest.mark.parametrize("name", ["mc-", "mc--", "mc-_", "mc-" + "x" * 64])
 def test_what_cannot_name_a_component_is_left_alone(name: str) -> None:
     adopted, left = found(stranger(name))
     assert adopted == {}
-    assert "podman rename" in left[name]
-
-
-def alike(*containers: Container, known: tuple[RecordedService, ...] = ()) -> dict[str, str]:
-    return {each.component: each.message for each in lookalikes("mc", containers, known, ("mc-proxy",))}
+    assert f"`podman rename {name} mc-NAME`" in left[name]
 
 
 @pytest.mark.parametrize(
-    ("name", "renamed"),
+    ("name", "component_name"),
     [
-        ("mc_web_1", "mc-web"),
-        ("mc_web_2", "mc-web-2"),
-        ("mc_a_b_1", "mc-a-b"),
-        ("MC-Api", "mc-api"),
-        ("mc.db", "mc-db"),
+        ("mc_web_1", "web"),
+        ("mc_web_2", "web-2"),
+        ("mc_web", "web"),
+        ("mc-my_app", "my-app"),
+        ("mc_a_b_1", "a-b"),
+        ("MC-Api", "api"),
+        ("mc-API", "api"),
+        ("mc.db", "db"),
+        ("Mc", "mc"),
+        ("mc-web-1", "web-1"),
     ],
 )
-def test_what_looks_as_if_it_were_meant_is_named_with_the_command_that_mends_it(name: str, renamed: str) -> None:
-    assert found(stranger(name), stranger("mc-other"))[1] == {}
-    assert f"`podman rename {name} {renamed}`" in alike(stranger(name))[name]
+def test_a_name_that_is_spelled_otherwise_becomes_a_component(name: str, component_name: str) -> None:
+    assert found(stranger(name), stranger("other")) == ({component_name: name}, {})
 
 
-def test_a_name_that_is_proposed_is_free() -> None:
-    assert "mc_web_1 mc-web-1`" in alike(stranger("mc_web_1"), stranger("mc-web"))["mc_web_1"]
-    taken = [stranger("mc_web_1"), stranger("mc-web"), stranger("mc-web-1")]
-    assert "mc_web_1 mc-NAME`" in alike(*taken)["mc_web_1"]
+def test_of_two_that_would_be_one_component_none_is_taken() -> None:
+    adopted, left = found(stranger("mc_web_1"), stranger("mc_web"), stranger("mc-web_2"))
+    assert adopted == {"web-2": "mc-web_2"}
+    assert "mc_web would be mc/web, too; `podman rename mc_web_1 mc-web-1`" in left["mc_web_1"]
+    assert "mc_web_1 would be mc/web, too; `podman rename mc_web mc-web`" in left["mc_web"]
 
 
-def test_what_compose_made_for_the_project_is_meant_whatever_it_is_called() -> None:
-    labels = {"com.docker.compose.project": "mc", "com.docker.compose.service": "db"}
-    theirs = container(component(), name="postgres", id="1", labels=labels)
-    assert "`podman rename postgres mc-db`" in alike(theirs)["postgres"]
+def test_a_name_that_is_exactly_a_components_comes_first() -> None:
+    adopted, left = found(stranger("mc_web_1"), stranger("mc-web", state=Observed.EXITED))
+    assert adopted == {"web": "mc-web"}
+    assert "mc/web already has a container" in left["mc_web_1"]
 
 
-def test_what_is_anothers_or_called_quite_otherwise_is_not_meant() -> None:
+def composed(name: str, service: str, number: str = "1", project: str = "mc") -> Container:
+    labels = {
+        "com.docker.compose.project": project,
+        "com.docker.compose.service": service,
+        "com.docker.compose.container-number": number,
+    }
+    return container(component(), name=name, id=name, labels=labels)
+
+
+def test_what_compose_made_for_the_project_is_called_as_compose_calls_it() -> None:
+    made = [composed("postgres", "db"), composed("mc-web-1", "web"), composed("mc_web_2", "web", "2")]
+    explicit = composed("mc-api", "backend")
+    others = composed("pg", "db", project="else")
+    assert found(*made, explicit, others) == (
+        {"db": "postgres", "web": "mc-web-1", "web-2": "mc_web_2", "api": "mc-api"},
+        {},
+    )
+
+
+def test_what_is_anothers_in_another_spelling_is_left_to_it() -> None:
     labelled = container(component(), name="mc_a", id="1", labels={"mcp.service": "bank", "mcp.component": "x"})
     other = recorded_service(recorded(component(name="b"), service="x", container="mc_b"), name="x")
-    assert alike(labelled, stranger("mc_b"), stranger("mc_proxy_web"), stranger("mcx_1"), known=(other,)) == {}
+    adopted, left = found(
+        labelled, stranger("mc_b"), stranger("mc_proxy_web"), stranger("mcx_1"), known=(other,), defined=("mc-proxy",)
+    )
+    assert adopted == {}
+    assert left.keys() == {"mc_a", "mc_b", "mc_proxy_web"}
+    assert "`mcpctl adopt mc-proxy` adopts it" in left["mc_proxy_web"]

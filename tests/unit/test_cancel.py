@@ -26,7 +26,7 @@ from mcpd.runtime.api_types import Inspected
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.mcp import v1 as wire
-from tests.support.builders import component, container, service
+from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
 
 OPS, KYLE = Caller("ops", Role.ADMIN), Caller("kyle", Role.ADMIN)
@@ -51,10 +51,10 @@ class SlowPodman(PretendedPodman):
             self.is_there.set()
             await self.goes_on.wait()
 
-    async def has_image(self, reference: str) -> bool:
+    async def has_image(self, reference: str, platform: str = "") -> bool:
         return self.at != "pull"
 
-    async def pull(self, reference: str) -> AsyncGenerator[str, None]:
+    async def pull(self, reference: str, policy: str = "always", platform: str = "") -> AsyncGenerator[str, None]:
         await self._pass("pull")
         yield "done"
 
@@ -95,7 +95,7 @@ class Bench:
     def __init__(self, nursery: trio.Nursery, registry: Registry, podman: PretendedPodman, journal: Journal) -> None:
         started, _ = trio.open_memory_channel[Sighting](1)
         self.registry, self.journal = registry, journal
-        self.node = Node("rift", cast(Podman, podman), registry, journal, started)
+        self.node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
         self.operations = Operations(nursery, journal)
         self.methods = OperationMethods("rift", journal, self.operations)
 

@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import msgspec
 import pytest
@@ -160,6 +161,38 @@ def test_every_key_has_its_meaning_in_its_types_docstring(struct: type[msgspec.S
     untold = [name for name, field in fields.items() if name not in told and not configuration.table_of(field.type)]
     assert untold == []
     assert set(told) <= set(fields)
+
+
+def test_the_definition_with_every_key_has_every_key() -> None:
+    found = tomllib.loads(configuration.EVERY_KEY.read_text())
+    service, problems = spec.examine_service(found)
+    assert problems == []
+    assert service
+    missing = set(_keys_of(spec.Service, "")) - set(_keys_in(found, spec.Service, ""))
+    assert missing == set()
+
+
+def _keys_of(struct: type[msgspec.Struct], path: str) -> Iterator[str]:
+    """The path of every key, those of tables included."""
+    for field in msgspec.structs.fields(struct):
+        yield f"{path}{field.encode_name}"
+        if inner := configuration.table_of(field.type):
+            yield from _keys_of(inner, f"{path}{field.encode_name}.")
+
+
+def _keys_in(value: Any, struct: type[msgspec.Struct], path: str) -> Iterator[str]:
+    for field in msgspec.structs.fields(struct):
+        if field.encode_name not in value:
+            continue
+        yield f"{path}{field.encode_name}"
+        if inner := configuration.table_of(field.type):
+            for each in _tables_in(value[field.encode_name], is_of_names=get_origin(field.type) is Mapping):
+                yield from _keys_in(each, inner, f"{path}{field.encode_name}.")
+
+
+def _tables_in(value: Any, *, is_of_names: bool) -> list[Any]:
+    several = value if isinstance(value, list) else list(value.values()) if is_of_names else [value]
+    return [each for each in several if isinstance(each, dict)]
 
 
 def test_every_finding_of_the_audit_has_its_code_and_its_test() -> None:

@@ -58,6 +58,46 @@ def test_what_should_run_drifts_when_it_does_not_or_not_well(state: Observed, re
     assert drift(wanted(Desired.RUNNING), seen(state)) == reason
 
 
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (Observed.CREATED, "did not complete: created, not running"),
+        (Observed.RUNNING, ""),
+        (Observed.HEALTHY, ""),
+        (Observed.UNHEALTHY, ""),
+        (Observed.PAUSED, "did not complete: paused"),
+        (Observed.RESTARTING, "did not complete: restarting"),
+        (Observed.EXITED, "did not complete: it exited, and its status is not known"),
+        (Observed.REMOVED, "missing: no such container"),
+        (Observed.UNKNOWN, "unknown: not seen"),
+    ],
+)
+def test_what_should_complete_drifts_when_it_has_not_and_is_not_at_it(state: Observed, reason: str) -> None:
+    assert drift(wanted(Desired.COMPLETED), seen(state)) == reason
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(0, ""), (1, "did not complete: exited 1"), (137, "did not complete: exited 137 (SIGKILL)")],
+)
+def test_of_what_should_complete_the_exit_status_counts(code: int, reason: str) -> None:
+    assert drift(wanted(Desired.COMPLETED), seen(Observed.EXITED, exit_code=code)) == reason
+
+
+def test_why_something_did_not_complete_is_told_with_who_ended_it() -> None:
+    killed = Seen(Observed.EXITED, IMAGE, "h1", 137, out_of_memory=True)
+    assert drift(wanted(Desired.COMPLETED), killed) == "did not complete: exited 137 (out of memory)"
+    stopped = Seen(Observed.EXITED, IMAGE, "h1", 143, by_hand=True)
+    assert drift(wanted(Desired.COMPLETED), stopped) == "did not complete: exited 143 (SIGTERM), stopped by hand"
+
+
+@pytest.mark.parametrize(("state", "verb"), [(Observed.RUNNING, "runs"), (Observed.EXITED, "ran")])
+def test_what_completed_as_something_else_than_declared_drifts(state: Observed, verb: str) -> None:
+    done = seen(state, "app:v1", "h1", 0)
+    assert drift(wanted(Desired.COMPLETED, "app:v2", "h2"), done) == f"image v1 {verb}, v2 is wanted"
+    assert drift(wanted(Desired.COMPLETED, "app:v1", "h2"), done) == f"{verb} with settings other than those declared"
+
+
 def test_every_state_has_a_verdict() -> None:
     for desired in Desired:
         for state in Observed:

@@ -46,9 +46,9 @@ def test_the_login_is_the_daemons_users() -> None:
         ("statfs /srv/web: no such file or directory", "/srv/web does not exist on the node"),
         (
             'exec: "/bin/nope": stat /bin/nope: no such file or directory: OCI runtime attempted to invoke a command',
-            f"{IMAGE} has no such program: check `cmd`",
+            f"{IMAGE} has no such program: check `entrypoint` and `cmd`",
         ),
-        ('exec: "/etc": permission denied: OCI permission denied', "check `cmd`"),
+        ('exec: "/etc": permission denied: OCI permission denied', "check `entrypoint` and `cmd`"),
         (
             "unable to find user nobodyy: no matching entries in passwd file",
             f"{IMAGE} has no such user or group: check `user`",

@@ -22,6 +22,7 @@ from tests.support.watched_component import (
     RECOVERED,
     RULES,
     SICK,
+    UNCLEAR,
     UNKNOWN,
     UP,
     Component,
@@ -36,7 +37,7 @@ class Look(NamedTuple):
 
 
 SEEN = st.sampled_from(
-    [UP, DIED, ENDED_WELL, OOM, BY_HAND, SICK, CREATED, PAUSED, UNKNOWN, OTHER_IMAGE, MISSING, NOT_SEEN_YET]
+    [UP, DIED, ENDED_WELL, UNCLEAR, OOM, BY_HAND, SICK, CREATED, PAUSED, UNKNOWN, OTHER_IMAGE, MISSING, NOT_SEEN_YET]
 )
 AFTER = st.one_of(st.sampled_from([0.0, 0.001, 9.999, 10.0, 599.0, 600.0, 900.0]), st.floats(0, 2000))
 LOOKS = st.lists(st.builds(Look, SEEN, AFTER, st.booleans()), max_size=40)

@@ -7,7 +7,7 @@ import socketserver
 import threading
 from collections.abc import Iterator
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -26,7 +26,7 @@ from monitor.model import Desired, Observed, Seen, Wanted
 from monitor.ports import Executor, Ran
 from protos import program_output
 from protos.mcp import v1
-from protos.parts import Heal, Health
+from protos.parts import Build, ConfigFile, Heal, Health
 from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
 
@@ -207,6 +207,28 @@ KNOWN = {
 def test_a_right_guess_looks_as_a_wrong_one(known: RecordedService | None) -> None:
     right, wrong = (seen_by_a_viewer(service(each), known, RIGHT) for each in (RIGHT, WRONG))
     assert right == wrong
+
+
+def with_texts(text: str) -> Component:
+    """A component with what may hold a password in other places."""
+    configs = (ConfigFile("/etc/key", content=text),)
+    return component(configs=configs, build=Build("here", args={"KEY": text}))
+
+
+@pytest.mark.parametrize("recorded_text", ["hunter2", "other", None])
+def test_a_right_guess_at_a_config_or_a_build_argument_looks_as_a_wrong_one(recorded_text: str | None) -> None:
+    known = recorded_service(recorded(with_texts(recorded_text))) if recorded_text else None
+    running = with_texts("hunter2")
+    right, wrong = (seen_by_a_viewer(service(with_texts(each)), known, running) for each in ("hunter2", "hunter3"))
+    assert _without_randomness(right) == _without_randomness(wrong)
+
+
+def _without_randomness(seen: Any) -> Any:
+    """Diffs never reach a viewer (`mcpd.rpc.redaction`); without them nothing random is left."""
+    return [
+        (action, reason, [(each.field, each.before, each.after) for each in changes])
+        for action, reason, changes in seen
+    ]
 
 
 def test_an_admin_would_see_the_difference() -> None:

@@ -175,7 +175,7 @@ def test_a_restore_keeps_the_old_database_with_all_that_was_in_its_log(database:
     script = (
         "import os, signal, sqlite3, sys\n"
         "db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA wal_autocheckpoint = 0')\n"
-        "db.execute(\"INSERT INTO services VALUES ('late', 1, 1, 0)\"); db.commit()\n"
+        "db.execute(\"INSERT INTO services VALUES ('late', 1, 1, 0, '{}')\"); db.commit()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(database)], check=False, timeout=30)

@@ -25,7 +25,7 @@ from monitor.model import Sighting
 from monitor.ports import Ran
 from protos.parts import Health
 from protos.spec import Component
-from tests.support.builders import component
+from tests.support.builders import NO_CONFIGS, component
 
 PROBE = Health(cmd=("ask",), interval=timedelta(seconds=10), retries=3, start_period=timedelta(seconds=60))
 
@@ -60,7 +60,7 @@ class One:
 
 def node(podman: One, registry: Registry) -> Node:
     started, _ = trio.open_memory_channel[Sighting](10)
-    return Node("rift", cast(Podman, podman), registry, Journal(registry), started)
+    return Node("rift", cast(Podman, podman), registry, Journal(registry), started, NO_CONFIGS)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def node(podman: One, registry: Registry) -> Node:
     ],
 )
 def test_how_long_it_must_stay_up(declared: dict[str, Any], is_new: bool, seconds: float) -> None:
-    assert settle_s(component(**declared), is_new=is_new) == seconds
+    assert settle_s(component(**declared), declared.get("health"), is_new=is_new) == seconds
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from mcpctl.ui.rows.status import ServiceRow
 from mcpctl.ui.text_width import Line
 
 _UP = ("running", "healthy")
+_WANTS_UP = ("running", "completed")
 
 
 class FleetScreen(LiveScreen):
@@ -72,8 +73,8 @@ def node_line(view: NodeView, now: datetime) -> Line:
 
 
 def service_cells(view: NodeView, service: ServiceRow) -> Row:
-    up = sum(each.observed in _UP for each in service.components)
-    wanted = sum(each.desired == "running" for each in service.components)
+    up = sum(each.observed in _UP or each.has_completed for each in service.components)
+    wanted = sum(each.desired in _WANTS_UP for each in service.components)
     alerts = [each for each in view.alerts if each.service == service.name]
     silenced = sum(each.is_silenced for each in alerts)
     counted = f"{len(alerts)}" + (f" ({silenced} silenced)" if silenced else "") if alerts else ""

@@ -232,7 +232,7 @@ def event_cells(row: EventRow) -> Row:
 
 
 def _state_colour(row: ComponentRow) -> str:
-    return render.state_colour(row.observed)
+    return render.state_colour(state(row))
 
 
 def greyed(view: NodeView, row: Row) -> Row:

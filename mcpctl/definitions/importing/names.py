@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
 from mcpctl.definitions.importing.diagnostics import Diagnostics
-from mcpctl.definitions.importing.environment import Source
 from protos import naming
 
 # docs.docker.com/compose/how-tos/project-name: it comes before the file's own.
 _PROJECT_NAME = "COMPOSE_PROJECT_NAME"
 # Docker's registry, which a name without one means there; podman asks, or refuses.
 _DOCKER = "docker.io"
-_ALSO_DOCKER = ("index.docker.io", _DOCKER)
+_ALSO_DOCKER = ("index.docker.io", "registry-1.docker.io", _DOCKER)
 _DOCKER_OWN = "library"
+_LOCAL = "localhost"
 # An image by its id.
-_ID = re.compile(r"[0-9a-f]{64}")
+_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
+_LONGEST = 63
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -32,23 +33,53 @@ class Names(msgspec.Struct, frozen=True):
     def container(self, key: str) -> str:
         return naming.container_name(self.service, self.components[key], self.components.values())
 
-
-def project_name(document: Mapping[str, Any], source: Source) -> str:
-    """That of the environment, else the file's own, else its folder's as compose makes a project's of it."""
-    folder = source.folder
-    given = source.environment.get(_PROJECT_NAME) or document.get("name")
-    return str(given or re.sub(r"[^a-z0-9_-]", "", folder.name.lower()).lstrip("_-") or "compose")
+    @property
+    def own_network(self) -> str:
+        return naming.own_network(self.service)
 
 
-def our_name(name: str, path: str, report: Diagnostics) -> str:
-    """A name as it is allowed here; unchanged where none can be made of it, for the definition's rules to refuse."""
-    if naming.is_name(name):
-        return name
-    made = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].rstrip("-")
-    if naming.is_name(made):
-        report.lost(path, f"{name!r} is not a valid name ({naming.NAME_RULE}): renamed {made}")
-        return made
-    return name
+def project_name(said: str, environment: Mapping[str, str], folder: Path) -> str:
+    """That of the environment, else the file's own (``said``), else its folder's, each as compose makes one of it."""
+    for name in (environment.get(_PROJECT_NAME, ""), said, folder.name):
+        if made := re.sub(r"[^a-z0-9_-]", "", name.lower()).lstrip("_-"):
+            return made
+    return "compose"
+
+
+def service_name(project: str, report: Diagnostics) -> str:
+    made = _made(project) or "compose"
+    if made != project:
+        report.changed("name", f"{project!r} is not a name here ({naming.NAME_RULE}); the service is called {made}")
+    return made
+
+
+def components(keys: Iterable[str], report: Diagnostics) -> dict[str, str]:
+    """Names of ours by the file's, each once."""
+    made: dict[str, str] = {}
+    keys = list(keys)
+    # Whoever has a name that is allowed keeps it.
+    taken = {each for each in keys if naming.is_name(each)}
+    for position, key in enumerate(keys, start=1):
+        if key in taken:
+            made[key] = key
+            continue
+        name = _made(key) or f"component-{position}"
+        number = 2
+        while name in taken:
+            name = f"{(_made(key) or 'component')[: _LONGEST - 4]}-{number}"
+            number += 1
+        taken.add(name)
+        made[key] = name
+        report.changed(
+            f"services.{key}", f"is called {name} ({naming.NAME_RULE}); others still reach it as {key}, an alias"
+        )
+    return made
+
+
+def _made(name: str) -> str:
+    """A name that is allowed; "" where none can be made of it."""
+    made = name if naming.is_name(name) else re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST].rstrip("-")
+    return made if naming.is_name(made) else ""
 
 
 def full_image(reference: str) -> str:
@@ -60,10 +91,13 @@ def full_image(reference: str) -> str:
     if not reference or _ID.fullmatch(reference):
         return reference
     first, slash, rest = reference.partition("/")
-    is_registry = bool(slash) and (
-        first == "localhost" or first != first.lower() or any(each in first for each in ".:")
-    )
+    is_registry = bool(slash) and (first == _LOCAL or first != first.lower() or any(each in first for each in ".:"))
     if is_registry and first not in _ALSO_DOCKER:
         return reference
     name = rest if is_registry else reference
     return f"{_DOCKER}/{name}" if "/" in name else f"{_DOCKER}/{_DOCKER_OWN}/{name}"
+
+
+def built_image(reference: str) -> str:
+    """Of an image that is built: one word is hardly that of an official image of Docker's."""
+    return full_image(reference) if "/" in reference else f"{_LOCAL}/{reference}"

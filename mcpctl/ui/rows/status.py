@@ -31,6 +31,12 @@ class ComponentRow(msgspec.Struct, frozen=True):
     container_id: str
     spec_hash: str
 
+    @property
+    def has_completed(self) -> bool:
+        """Whether it was to run to its end, and has, with status 0; that of a container of the past is not known."""
+        ended_well = self.exit_code == 0 or (self.exit_code is None and not self.drift)
+        return self.desired == "completed" and self.observed == "exited" and ended_well
+
 
 class ServiceRow(msgspec.Struct, frozen=True):
     node: str

@@ -43,7 +43,11 @@ WRONG: dict[str, tuple[str, str, str]] = {
         "activ: unknown key; did you mean active?",
     ),
     "wrong type": ('ports = ["127.0.0.1:8080:80"]', "ports = 8080", "components[0].ports: expected a list, found 8080"),
-    "wrong type inside a list": ('["/srv/web:/data"]', "[7]", "components[0].volumes[0]: expected a string, found 7"),
+    "wrong type inside a list": (
+        '["/srv/web:/data"]',
+        "[7]",
+        "components[0].volumes[0]: expected a string or a table, found 7",
+    ),
     "a string for a truth": (
         'node = "rift"',
         'node = "rift"\nactive = "yes"',
@@ -53,7 +57,7 @@ WRONG: dict[str, tuple[str, str, str]] = {
     "no image": ('image = "postgres"\n', "", "components[1].image: is missing"),
     "duplicate component": ('name = "db"', 'name = "api"', "components[1].name: duplicate component 'api'"),
     "port 99999": ("8080:80", "99999:80", "components[0].ports[0]: '127.0.0.1:99999:80' has port 99999; a port is 1"),
-    "a volume without a colon": ("/srv/web:/data", "/data", "components[0].volumes[0]: '/data' is not a volume"),
+    "a volume without a target": ("/srv/web:/data", "data", "components[0].volumes[0]: 'data' mounts at 'data'"),
     "another name than the file's": ('name = "web"', 'name = "wob"', "name: is 'wob', but the file is web.toml"),
     "an unknown node": ('"rift"', '"rfit"', "node: 'rfit' is not a node in "),
     "not TOML": ('node = "rift"', "node = rift", "is not TOML: "),
@@ -86,7 +90,7 @@ def test_all_problems_of_a_file_are_told_at_once(settings: Settings) -> None:
         "unknown key",
         "bad image reference",
         "port 99999",
-        "a volume without a colon",
+        "a volume without a target",
         "a string for a truth",
     ):
         before, after, _ = WRONG[kind]

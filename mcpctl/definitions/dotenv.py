@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
-from mcpctl.definitions.importing import compose_file
-from mcpctl.definitions.importing.compose_file import ComposeError
+from mcpctl.definitions.interpolation import InterpolationError, expanded
 
 _BLANK = " \t\v\f"
 _NAME = re.compile(r"(?:export[ \t]+)?(?P<name>[^\s=:#'\"$]+)[ \t\v\f]*(?P<end>[=:]|\n|$)")
@@ -26,6 +25,10 @@ _ESCAPE = re.compile(r"\\(?:([abfnrtv\"\\])|(\$)|0([0-7]{1,3}))")
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", '"': '"', "\\": "\\"}
 
 
+class EnvFileError(ValueError):
+    """Which line of an env file is none; no value is in it."""
+
+
 def raw(text: str) -> dict[str, str]:
     """``format: raw``: each line is NAME=VALUE, and nothing in a value has a meaning."""
     lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
@@ -33,17 +36,31 @@ def raw(text: str) -> dict[str, str]:
     return {name.strip(): value for name, has_value, value in pairs if has_value}
 
 
-def parsed(text: str, environment: Mapping[str, str], missing: Callable[[int, str], None]) -> dict[str, str]:
+def parsed(
+    text: str,
+    environment: Mapping[str, str],
+    missing: Callable[[int, str], None],
+    *,
+    earlier: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The variables of an env file.
 
-    A name without a value takes its value from ``environment``; so do variables in values, before those of the file.
-    ``missing`` is told of the line and name of each that is nowhere: nothing stands in its place. Raises ComposeError.
+    A name without a value takes its value from ``environment``; so do variables in values, before those of the file,
+    and those before ``earlier``, which is what files before it say. ``missing`` is told of the line and name of each
+    that is nowhere: nothing stands in its place. Raises EnvFileError.
     """
-    return _Parser(text, environment, missing).result()
+    return _Parser(text, environment, missing, earlier or {}).result()
 
 
 class _Parser:
-    def __init__(self, text: str, environment: Mapping[str, str], missing: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        text: str,
+        environment: Mapping[str, str],
+        missing: Callable[[int, str], None],
+        earlier: Mapping[str, str],
+    ) -> None:
+        self._earlier = earlier
         self._text = text.removeprefix("\ufeff").replace("\r\n", "\n")
         self._environment = environment
         self._missing = missing
@@ -109,15 +126,15 @@ class _Parser:
 
     def _expanded(self, name: str, text: str) -> str:
         line = self._line
-        known = {**self._found, **self._environment} if "$" in text else {}
+        known = {**self._earlier, **self._found, **self._environment} if "$" in text else {}
         try:
-            return compose_file.expanded(text, known, lambda each: self._missing(line, each))
-        except ComposeError:
+            return expanded(text, known, lambda each: self._missing(line, each))
+        except InterpolationError:
             remedy = "write $$ for a dollar sign, or put the value in single quotes"
             self._refuse(f"the value of {name} has a $ that cannot be replaced: {remedy}")
 
     def _refuse(self, message: str) -> NoReturn:
-        raise ComposeError(f"line {self._line}: {message}")
+        raise EnvFileError(f"line {self._line}: {message}")
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -1,0 +1,120 @@
+"""What a service's containers are created among: networks, volumes, folders and configs, provided before them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+import structlog
+import trio
+
+from mcpd.changes.node import Node
+from mcpd.errors import McpdError, RefusedError
+from mcpd.model import LABEL_NODE, LABEL_SERVICE, RecordedService, Step
+from mcpd.runtime.create import Surroundings
+from monitor.model import Desired
+from protos import naming
+from protos.spec import Component, Service
+
+log = structlog.get_logger()
+
+# Records a step before it is taken: the component (or ""), the step, and words.
+Take = Callable[[str, Step, str], Awaitable[None]]
+
+
+async def surroundings(node: Node, service: Service, component: Component) -> Surroundings:
+    """Of one component of ``service``. Raises UnavailableError when podman does not answer."""
+    return Surroundings(
+        containers={name: service.container(name) for name in service.component_names},
+        own_networks=await own_networks(node, service),
+        configs=node.configs.places(service.name, component),
+    )
+
+
+async def own_networks(node: Node, service: Service) -> frozenset[str]:
+    """The networks that nobody but the service uses: its components may have short names there.
+
+    The network that is called like the service is always its own. Another one is, when mcpd made it, or will, and no
+    other service joins it.
+    """
+    default = naming.own_network(service.name)
+    theirs = {
+        each.name
+        for other in await node.registry.services()
+        if other.name != service.name
+        for component in other.components
+        if component.desired is not Desired.IGNORE
+        for each in component.spec.joins(other.name)
+    }
+    found = {default}
+    for name in set(service.joined_networks()) - theirs - {default}:
+        if name in service.networks and service.networks[name].external:
+            continue
+        labels = await node.podman.network_labels(name)
+        if labels is None or LABEL_NODE in labels:
+            found.add(name)
+    return frozenset(found)
+
+
+async def provide(node: Node, service: Service, component: Component, take: Take) -> None:
+    """Makes what ``component``'s container needs and is missing, each after its step was recorded."""
+    for name in (each.name for each in component.joins(service.name)):
+        await _provide_network(node, service, component, name, take)
+    for mount in component.mounts:
+        if mount.volume in service.volumes:
+            await _provide_volume(node, service, component, mount.volume, take)
+        if mount.create and mount.folder and not await trio.Path(mount.folder).exists():
+            await take(component.name, Step.CREATE, f"creating the folder {mount.folder}")
+            await _make_folder(mount.folder)
+    if component.configs:
+        await take(component.name, Step.CREATE, f"writing {', '.join(each.target for each in component.configs)}")
+        await node.configs.put(service.name, component)
+
+
+async def _provide_network(node: Node, service: Service, component: Component, name: str, take: Take) -> None:
+    if await node.podman.network_labels(name) is not None:
+        return
+    declared = service.networks.get(name)
+    if declared and declared.external:
+        raise RefusedError(f"network {name} is external and does not exist on this node; create it there")
+    await take(component.name, Step.NETWORK, f"creating network {name}")
+    labels = {LABEL_NODE: node.name}
+    if name == naming.own_network(service.name):
+        labels[LABEL_SERVICE] = service.name
+    await node.podman.create_network(name, labels, declared)
+
+
+async def _provide_volume(node: Node, service: Service, component: Component, name: str, take: Take) -> None:
+    if await node.podman.volume(name) is not None:
+        return
+    declared = service.volumes[name]
+    if declared.external:
+        raise RefusedError(f"volume {name} is external and does not exist on this node; create it there")
+    await take(component.name, Step.CREATE, f"creating volume {name}")
+    await node.podman.create_volume(name, declared)
+
+
+async def _make_folder(path: str) -> None:
+    try:
+        await trio.to_thread.run_sync(lambda: Path(path).mkdir(parents=True, exist_ok=True))
+    except OSError as error:
+        raise RefusedError(f"the folder {path} cannot be created: {error.strerror}; create it on the node") from error
+
+
+def joined_before(recorded: RecordedService | None, names: Iterable[str] | None = None) -> frozenset[str]:
+    """The networks that the components (those with these ``names``) joined, as far as the registry knows."""
+    if recorded is None:
+        return frozenset()
+    chosen = recorded.components if names is None else [each for each in recorded.components if each.spec.name in names]
+    specs = [spec for each in chosen for spec in (each.spec, each.deployed) if spec]
+    return frozenset(each.name for spec in specs for each in spec.joins(recorded.name))
+
+
+async def tidy_configs(node: Node, service: str) -> None:
+    """Removes the configs that neither a declaration nor a container of the service needs any more, if it can."""
+    try:
+        recorded = await node.registry.service(service)
+        known = recorded.components if recorded else ()
+        await node.configs.keep(service, [spec for each in known for spec in (each.spec, each.deployed) if spec])
+    except (McpdError, OSError) as error:
+        log.warning("configs of before could not be removed", service=service, error=str(error))
