@@ -70,7 +70,7 @@ secrets = [{ name = "keys-secret", target = "/run/key", mode = "0440" }]
 devices = ["/dev/null:/dev/mine:r"]
 ulimits = { nofile = "1000:2000", nproc = "1000" }
 [components.health]
-cmd = ["check", "a b"]
+cmd = ["/bin/true", "a b"]
 interval = "1h"
 [components.log]
 driver = "json-file"
@@ -103,7 +103,7 @@ WHOLE = COMMON | {
     "secrets": [("keys-secret", 0o440)],
     "devices": [("/dev/null", "/dev/mine")],
     "ulimits": [("RLIMIT_NOFILE", 1000, 2000)],
-    "health": (["CMD", "check", "a b"], 3600 * 10**9),
+    "health": (["CMD", "/bin/true", "a b"], 3600 * 10**9),
     "log": ("json-file", "1MB"),
 }
 

@@ -26,7 +26,7 @@ from protos.spec import Component, Service
 
 FILE_NAME = "compose.yaml"
 # Compose has a word for these, which podman-compose (1.6) does not read.
-_FOR_DOCKER_ONLY = "docker compose does it, podman-compose ignores it"
+_FOR_DOCKER_ONLY = "podman-compose ignores it; docker compose does not, and --format quadlet can say it"
 # podman-compose makes a pod, in which podman allows no user namespace of a container's own.
 _WITHOUT_POD = {"x-podman": {"in_pod": False}}
 # Docker's word for podman's own format; podman knows both.

@@ -10,7 +10,7 @@ from typing import Any
 
 from mcpctl.definitions.exporting import kube_probe, kube_security
 from mcpctl.definitions.exporting.formats import Losses
-from protos import grammar
+from protos import grammar, podman_notation
 from protos.parts import Log, Pull
 from protos.spec import Component
 
@@ -80,9 +80,7 @@ def _ports(text: str, index: int, lost: Losses) -> Iterator[dict[str, Any]]:
     """One for each port of a range."""
     port = grammar.port(text)
     if not port.host:
-        lost.add(
-            f"ports[{index}]", f"no port of the node is chosen; `podman kube play --publish-all` does so for {text}"
-        )
+        lost.add(f"ports[{index}]", f"{text}: a Pod publishes only what names a port of the node: add a hostPort")
     for step in range(port.length):
         made: dict[str, Any] = {"containerPort": port.container + step}
         made |= {"hostPort": port.host + step} if port.host else {}
@@ -103,9 +101,11 @@ def _resources(component: Component, lost: Losses) -> dict[str, dict[str, str]]:
     for key, why in _UNSAID.items():
         if getattr(said, key):
             lost.add(f"resources.{key}", why)
-    for each in component.devices:
-        taken = each if not each.startswith("/") else f"podman.io/device={each}"
-        lost.add("devices", f"{each}: Kubernetes needs a device plugin; podman 5 takes `{taken}: 1` as one of limits")
+    for each in map(podman_notation.device, component.devices):
+        taken = each.host if each.is_cdi else f"podman.io/device={each.host}"
+        words = f"{each.host} as {each.inside}, mode {each.mode}" if each.inside else each.host
+        told = f"podman 5.4 takes it, at its own path, with `{taken}: 1` as one of the limits"
+        lost.add("devices", f"{words}: Kubernetes needs a device plugin; {told}")
     requests = {"memory": str(said.memory_reservation)} if said.memory_reservation else {}
     if said.cpu_shares:
         requests["cpu"] = f"{math.ceil(said.cpu_shares * _MILLI / _SHARES_OF_A_CPU)}m"

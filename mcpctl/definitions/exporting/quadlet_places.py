@@ -166,7 +166,7 @@ def configs(service: Service, component: Component, lost: Losses) -> Iterator[st
     """Paths that begin with a dot are beside the unit."""
     for index, each in enumerate(component.configs):
         name = each.source or _config_name(service, component, index)
-        lost.add(f"configs[{index}]", f"{_where(name)}, mounted: {_prepared(name, each)}")
+        lost.add(f"configs[{index}]", f"mounted from {_where(name)}; prepare it there: {_prepared(name, each)}")
         source = name if name.startswith("/") else f"./{name}"
         text = f"{source}:{each.target}:ro"
         if text.isprintable() and text == text.strip() and text.count(":") == 2:
@@ -180,10 +180,10 @@ def _config_name(service: Service, component: Component, index: int) -> str:
 
 
 def _where(name: str) -> str:
-    return f"{name} is" if name.startswith("/") else f"{name} is to lie beside the unit, and is"
+    return name if name.startswith("/") else f"the file {name} beside the unit, which its owner alone can read"
 
 
 def _prepared(name: str, config: ConfigFile) -> str:
-    """A file that is exported can be read by its owner alone."""
+    """What gives the file the permissions of the config."""
     owner = f", and `chown {config.uid}:{config.gid} {name}` as the container's ids are on the node"
     return f"`chmod {mode(config.mode)} {name}`{owner if config.uid or config.gid else ''}"
