@@ -77,7 +77,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
     probed = before.probed if before else None
     # podman knows nothing of our probes.
     state = probed if probed and seen.state is Observed.RUNNING else seen.state
-    newer = before if before and before.order > seen.order else seen
+    newer, older = (before, seen) if before and before.order > seen.order else (seen, before)
     return Known(
         container=seen.container,
         name=newer.name,
@@ -101,7 +101,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         probe=before.probe if before else "",
         is_paused=seen.state is Observed.PAUSED,
         by_us=bool(before and before.by_us),
-        own_probe=newer.own_probe if newer.own_probe is not UNSET else seen.own_probe,
+        own_probe=newer.own_probe if newer.own_probe is not UNSET or older is None else older.own_probe,
     )
 
 

@@ -73,33 +73,37 @@ def import_service(
 
 
 def _imported(paths: Sequence[Path], files: Sequence[Path], name: str, node: str, profiles: Sequence[str]) -> Imported:
-    source = Source(paths[0].parent, os.environ, beside.read_text, _look)
+    source = Source(paths[0].parent, os.environ, beside.read_text, look)
     try:
         return import_compose(paths, source, name=name, node=node, active=profiles)
     except ComposeError as error:
         shown = " ".join(map(str, files))
-        raise UsageError("\n".join(f"{shown}: {line}" for line in str(error).splitlines())) from None
+        raise UsageError("\n".join(f"{shown}: {line}" for line in str(error).split("\n"))) from None
     except (OSError, UnicodeDecodeError) as error:
         wrong = error.filename if isinstance(error, OSError) and error.filename else files[0]
         raise UsageError(f"{wrong} cannot be read: {beside.reason(error)}") from None
 
 
-def told(losses: Iterable[Loss], warnings: Iterable[Warned], *, is_quiet: bool = False) -> list[str]:
+def told(losses: Sequence[Loss], warnings: Iterable[Warned], *, is_quiet: bool = False) -> list[str]:
     """Lines for people, what matters most first. ``is_quiet``: only what somebody has to look at."""
-    by_grade: dict[Grade, list[Loss]] = {each: [] for each in Grade}
-    for loss in losses:
-        by_grade[loss.kind].append(loss)
-    lines = [f"lost: {each}" for each in by_grade[Grade.LOST]]
-    lines += [f"warning: {each}" for each in warnings]
+    of = {grade: [each for each in losses if each.kind is grade] for grade in Grade}
+    lines = [*_grouped("lost", of[Grade.LOST]), *_grouped("warning", warnings)]
     if is_quiet:
         return lines
-    lines += [f"changed: {each}" for each in by_grade[Grade.CHANGED]]
-    lines += [f"ignored: {each}" for each in by_grade[Grade.IGNORED] if each.message != NO_MEANING]
-    plain = Counter(_key(each.path) for each in by_grade[Grade.IGNORED] if each.message == NO_MEANING)
-    if plain:
+    lines += _grouped("changed", of[Grade.CHANGED])
+    lines += _grouped("ignored", [each for each in of[Grade.IGNORED] if each.message != NO_MEANING])
+    if plain := Counter(_key(each.path) for each in of[Grade.IGNORED] if each.message == NO_MEANING):
         names = (f"{name} ({count} times)" if count > 1 else name for name, count in plain.items())
         lines.append(f"ignored, because it {NO_MEANING}: {', '.join(names)}")
     return lines
+
+
+def _grouped(word: str, told: Iterable[Loss | Warned]) -> list[str]:
+    """A line for each message, with all the places that it is about."""
+    paths: dict[str, list[str]] = {}
+    for each in told:
+        paths.setdefault(each.message, []).append(each.path)
+    return [f"{word}: {', '.join(several)}: {message}" for message, several in paths.items()]
 
 
 def _key(path: str) -> str:
@@ -116,7 +120,8 @@ def _beside(files: Sequence[Path]) -> list[Warned]:
     return [Warned(found[0].name, words.format(files[0], found[0]))] if found else []
 
 
-def _look(path: Path) -> Look:
+def look(path: Path) -> Look:
+    """What lies there."""
     try:
         mode = path.stat().st_mode & _PERMISSIONS
         if path.is_dir():

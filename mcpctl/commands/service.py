@@ -78,9 +78,11 @@ def export(
 
 
 def import_service(
-    file: Annotated[Path, Parameter(help="The compose file.")],
+    files: Annotated[
+        tuple[Path, ...], Parameter(name="FILE", help="The compose file, or several that are merged in this order.")
+    ],
     /,
-    *others: Annotated[Path, Parameter(name="OTHER", help="Compose files to merge with it, in this order.")],
+    *,
     name: Annotated[
         str, Parameter(help="The name of the service. [default: the name in the file, or its folder's name]")
     ] = "",
@@ -96,17 +98,16 @@ def import_service(
     dry_run: DryRun = False,
     common: Common = COMMON,
 ) -> int:
-    """Create a definition from a compose file, or from several that are merged as compose does.
+    """Create a definition from a compose file.
 
-    What is otherwise in the definition is listed on stderr: lost behaves differently; changed is only written
-    otherwise; ignored has no meaning here. As with compose, variables come from the environment and from .env next to
-    the file. An image without a registry gets Docker's: redis becomes docker.io/library/redis.
+    Several files are merged as compose does. What is otherwise in the definition is listed on stderr: lost behaves
+    differently; changed is only written otherwise; ignored has no meaning here. As with compose, variables come from
+    the environment and from .env next to the file. An image without a registry gets Docker's: redis becomes
+    docker.io/library/redis.
 
     For example: `mcpctl service import compose.yaml --name web --dry-run`
     """
     # With all that reads YAML: only when it is wanted.
     from mcpctl.actions import service_import
 
-    return service_import.import_service(
-        common.settings(), (file, *others), name, node, profile, common.how, dry_run=dry_run
-    )
+    return service_import.import_service(common.settings(), files, name, node, profile, common.how, dry_run=dry_run)

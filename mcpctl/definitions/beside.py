@@ -71,26 +71,28 @@ def _component(component: Component, folder: Path, path: str, problems: list[Pro
 def _environment(names: tuple[str, ...], folder: Path, path: str, problems: list[Problem]) -> dict[str, str]:
     """A later file is stronger than an earlier one."""
     env: dict[str, str] = {}
+    before = len(problems)
     for index, name in enumerate(names):
         here = f"{path}.env_file[{index}]"
         text = _read(folder / name, name, here, MAX_FILE_SIZE, problems)
-        if text is None:
-            continue
-        found, wrong = _variables(text, env)
-        problems += [Problem(here, f"{name}, {each}") for each in wrong]
-        env |= found
+        if text is not None:
+            # What an earlier file would have said is not missing: that file is.
+            found, wrong = _variables(text, env, are_known=len(problems) == before)
+            problems += [Problem(here, f"{name}, {each}") for each in wrong]
+            env |= found
     return env
 
 
-def _variables(text: str, earlier: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Those of one file, and the lines that are none."""
+def _variables(text: str, earlier: dict[str, str], *, are_known: bool) -> tuple[dict[str, str], list[str]]:
+    """Those of one file, and the lines that are none. ``are_known``: whether ``earlier`` is complete."""
     wrong: list[str] = []
 
     def missing(line: int, name: str) -> None:
-        wrong.append(
-            f"line {line}: {name} has no value: write {name}=VALUE; or, where a $ is meant, $$, or the value in single "
-            "quotes"
-        )
+        if are_known:
+            wrong.append(
+                f"line {line}: {name} has no value: write {name}=VALUE; or, where a $ is meant, $$, or the value in "
+                "single quotes"
+            )
 
     try:
         found = dotenv.parsed(text, {}, missing, earlier=earlier)

@@ -32,20 +32,28 @@ node = "NODE"
 [[components]]
 name = "NAME"
 image = "registry.example.net/NAME:v1"
-# network = "NAME"                 # a podman network, created if missing; or host, or none
-# user = "1000:1000"
-# restart = "no"                   # no | on-failure[:N] | unless-stopped | always
-# ports = ["127.0.0.1:8080:80"]    # [IP:]HOST:CONTAINER[/udp]
-# volumes = ["/srv/NAME:/data:ro", "cache:/cache"]
 # cmd = ["serve", "--verbose"]
+# user = "1000:1000"
 # env = { LOG_LEVEL = "info" }
-# secrets = ["NAME-key"]           # podman secrets, mounted at /run/secrets
-# depends_on = ["db"]              # components of this service
+# env_file = ["NAME.env"]          # beside this file
+# secrets = ["NAME-key"]           # podman secrets, files in /run/secrets; { name = "x", env = "X" } is a variable
+# networks = ["front"]             # podman networks; default: the service's own, where components have their names
+# ports = ["127.0.0.1:8080:80"]    # [[IP:]HOST:]CONTAINER[/udp]
+# volumes = ["/srv/NAME:/data:ro", "cache:/cache"]
+# tmpfs = ["/run"]
+# read_only = true                 # the root file system
+# cap_drop = ["ALL"]
+# restart = "no"                   # no | on-failure[:N] | unless-stopped | always
+# depends_on = ["migrate"]         # components of this service
 # stop_timeout = "10s"
 # settle = "5s"                    # how long it must stay up to count as started
 # heal = "alert"                   # alert | restart; default: the node's setting
 
-# [components.health]              # one of cmd, http, tcp
+# [[components.configs]]           # a text file, put into the container
+# target = "/etc/NAME.conf"
+# source = "NAME.conf"             # beside this file; or content = "..."
+
+# [components.health]              # one of cmd, http, tcp; default: the image's own
 # http = "http://127.0.0.1:8080/healthz"
 # interval = "30s"
 # timeout = "5s"
@@ -56,6 +64,11 @@ image = "registry.example.net/NAME:v1"
 # memory = "256MiB"
 # cpus = 0.5
 # pids = 256
+
+# [[components]]                   # runs to its end before those that depend on it, in every deploy of a change
+# name = "migrate"
+# image = "registry.example.net/NAME:v1"
+# oneshot = true
 """
 
 

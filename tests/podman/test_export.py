@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,15 +14,10 @@ import pytest
 from mcpctl.definitions.exporting import toml
 from protos.parts import Health
 from protos.spec import Component, Service
+from tests.podman import quadlet
 from tests.podman.node import Node, run
 from tests.support.waiting import free_port
 
-# Where Debian and Fedora have it; another place can be given.
-_GENERATORS = (
-    os.environ.get("MCP_QUADLET_GENERATOR", ""),
-    "/usr/libexec/podman/quadlet",
-    "/usr/lib/systemd/system-generators/podman-system-generator",
-)
 IMAGE = "localhost/mcp-demo:v1"
 HOSTILE = (
     "'single' \"double\"",
@@ -214,91 +207,39 @@ def test_compose_makes_the_same_containers(full: Node, tmp_path: Path) -> None:
 # -- quadlet
 
 
-def generator() -> str:
-    """Quadlet's; "" where there is none."""
-    return next((each for each in _GENERATORS if each and Path(each).exists()), "")
-
-
-def quadlet_units(folder: Path) -> dict[str, list[str]]:
-    """What Quadlet makes of the files in ``folder``: the words of each service's ExecStart=, by service."""
-    done = subprocess.run(
-        [generator(), "--dryrun"],
-        env={**os.environ, "QUADLET_UNIT_DIRS": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    units: dict[str, list[str]] = {}
-    name = ""
-    for line in done.stdout.split("\n"):
-        if line.startswith("---") and line.endswith("---"):
-            name = line.strip("-")
-        elif line.startswith("ExecStart="):
-            units[name] = systemd_words(line.removeprefix("ExecStart="))
-    return units
-
-
-_WORD = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
-_ESCAPED = re.compile(r"\\(?:x([0-9a-f]{2})|(.))")
-_LETTERS = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "s": " "}
-
-
-def systemd_words(text: str) -> list[str]:
-    """As systemd reads a command line: quotes, C escapes, then %% and $$ (systemd.service(5), systemd.syntax(7))."""
-    words = []
-    for match in _WORD.finditer(text):
-        word = re.sub(r'(?<!\\)((?:\\\\)*)"', r"\1", match[0])
-        word = _ESCAPED.sub(
-            lambda found: chr(int(found[1], 16)) if found[1] else _LETTERS.get(found[2], found[2]), word
-        )
-        words.append(word.replace("%%", "%").replace("$$", "$"))
-    return words
-
-
-def option(words: list[str], name: str) -> set[str]:
-    """The values of an option, whether given as one word or as two."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    return {word.partition("=")[2] or after for word, after in pairs if word.partition("=")[0] == name}
-
-
 def test_quadlet_runs_the_same_containers(full: Node, tmp_path: Path) -> None:
-    if not generator():
-        pytest.skip(
-            "there is no Quadlet here: podman before 4.4, or its generator is elsewhere (MCP_QUADLET_GENERATOR)"
-        )
+    quadlet.needed()
     definition = full.folder / "services/full.toml"
     definition.write_text(definition.read_text().replace('user = "1000', 'network = "fullnet"\nuser = "1000'))
     folder = tmp_path / "units"
     assert export(full, "quadlet", folder) == []
-    units = quadlet_units(folder)
-    assert set(units) == {"full-api.service", "full-worker.service", "fullnet-network.service"}
+    units = quadlet.units(folder)
+    assert set(units) == {
+        *("full-api.service", "full-worker.service"),
+        *("full-network.service", "fullnet-network.service"),
+    }
     api = units["full-api.service"]
     place = api.index(IMAGE)
     assert api[place + 1 :] == ["/bin/sh", "-c", LOOP, "a b", "$HOME %h", r'"q" \\ back']
-    assert option(api, "--env") == {
+    assert quadlet.option(api, "--env") == {
         "LOG_LEVEL=info",
         "ODD=a b $HOME ${X} %h 'q' \"d\"\nnext line",
         "YES=yes",
     }
-    (port,) = {each.split(":")[1] for each in option(api, "--publish")}
-    assert option(api, "--publish") == {f"127.0.0.1:{port}:8080", f"127.0.0.1:{port}:8080/udp"}
-    assert option(api, "-v") == {f"{tmp_path}/data:/data:ro", "full-cache:/cache"}
-    assert option(api, "--user") == {"1000:1001"}
-    assert option(api, "--name") == {"full-api"}
-    assert option(api, "--network") == {"fullnet"}
-    assert option(api, "--memory") == {str(64 * 2**20) + "b"}
-    assert option(api, "--pids-limit") == {"77"}
-    assert option(api, "--cpus") == {"0.5"}
-    assert option(api, "--stop-timeout") == {"3"}
+    (port,) = {each.split(":")[1] for each in quadlet.option(api, "--publish")}
+    assert quadlet.option(api, "--publish") == {f"127.0.0.1:{port}:8080", f"127.0.0.1:{port}:8080/udp"}
+    assert quadlet.option(api, "-v") == {f"{tmp_path}/data:/data:ro", "full-cache:/cache"}
+    assert quadlet.option(api, "--user") == {"1000:1001"}
+    assert quadlet.option(api, "--name") == {"full-api"}
+    assert quadlet.option(api, "--network") == {"fullnet"}
+    assert quadlet.option(api, "--memory") == {str(64 * 2**20) + "b"}
+    assert quadlet.option(api, "--pids-limit") == {"77"}
+    assert quadlet.option(api, "--cpus") == {"0.5"}
+    assert quadlet.option(api, "--stop-timeout") == {"3"}
 
 
 def test_quadlet_keeps_every_character(full: Node, tmp_path: Path) -> None:
-    if not generator():
-        pytest.skip(
-            "there is no Quadlet here: podman before 4.4, or its generator is elsewhere (MCP_QUADLET_GENERATOR)"
-        )
+    quadlet.needed()
     probe = ("sh", "-c", "test \"$A\" = 'b c'\n% \\n")
     components = (
         Component("api", IMAGE, cmd=HOSTILE, env={"A": HOSTILE[0], "B": HOSTILE[1]}, health=Health(cmd=probe)),
@@ -306,18 +247,18 @@ def test_quadlet_keeps_every_character(full: Node, tmp_path: Path) -> None:
     )
     (full.folder / "services/full.toml").write_text(toml.text(Service("full", full.name, components)))
     assert export(full, "quadlet", tmp_path / "units") == []
-    units = quadlet_units(tmp_path / "units")
+    units = quadlet.units(tmp_path / "units")
     api, one = (units[f"full-{name}.service"] for name in ("api", "one"))
     assert tuple(api[api.index(IMAGE) + 1 :]) == HOSTILE
-    assert option(api, "--env") == {f"A={HOSTILE[0]}", f"B={HOSTILE[1]}"}
-    assert [json.loads(each) for each in option(api, "--health-cmd")] == [list(probe)]
-    assert [json.loads(each) for each in option(one, "--health-cmd")] == [["'/bin/a b'"]]
-    assert option(one, "--volume") == {"/a\tb:/c"}
-    assert option(api, "--sdnotify") == {"healthy"}
+    assert quadlet.option(api, "--env") == {f"A={HOSTILE[0]}", f"B={HOSTILE[1]}"}
+    assert [json.loads(each) for each in quadlet.option(api, "--health-cmd")] == [list(probe)]
+    assert [json.loads(each) for each in quadlet.option(one, "--health-cmd")] == [["'/bin/a b'"]]
+    assert quadlet.option(one, "--volume") == {"/a\tb:/c"}
+    assert quadlet.option(api, "--sdnotify") == {"healthy"}
 
 
 def test_systemds_words_are_read_as_systemd_does() -> None:
-    assert systemd_words(r'/bin/podman "a b" $$x "d\"q\" \\ %%h" "l\nm"') == [
+    assert quadlet.systemd_words(r'/bin/podman "a b" $$x "d\"q\" \\ %%h" "l\nm"') == [
         "/bin/podman",
         "a b",
         "$x",

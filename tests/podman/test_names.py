@@ -25,7 +25,8 @@ depends_on = ["db"]
 name = "db"
 image = "localhost/mcp-demo:v1"
 """
-ASK = ("wget", "-qO-", "http://db:8080/")
+# Right after a replace a name may lead to where the component was, which answers nothing.
+ASK = ("timeout", "3", "wget", "-qO-", "http://db:8080/")
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from mcpd.runtime.healthcheck import Probe, probe_of
 from protos import podman_notation
 
 # Labels by which a tool finds its containers.
@@ -25,7 +28,7 @@ class Difference(NamedTuple):
     ours: Any
 
 
-def facts(found: Mapping[str, Any], project: str) -> dict[str, Any]:
+def facts(found: Mapping[str, Any], project: str, folder: str = "") -> dict[str, Any]:
     """One container's inspection, without what a tool or podman adds for itself."""
     config, host = found["Config"], found["HostConfig"]
     return {
@@ -51,7 +54,7 @@ def facts(found: Mapping[str, Any], project: str) -> dict[str, Any]:
         "secrets": sorted(
             (each["Name"], each["UID"], each["GID"], each["Mode"]) for each in config.get("Secrets") or ()
         ),
-        "mounts": sorted(_mounts(found)),
+        "mounts": sorted(_mounts(found, (folder, f"/srv/{project}"))),
         "tmpfs": sorted((host.get("Tmpfs") or {}).keys()),
         "networks": dict(_networks(found, project)),
         "network mode": _mode(host.get("NetworkMode", "")),
@@ -93,25 +96,31 @@ def _hostname(found: Mapping[str, Any]) -> str:
 
 
 def _healthcheck(probe: Mapping[str, Any] | None) -> Any:
-    if not probe or (probe.get("Test") or ["NONE"])[0] == "NONE":
-        return None
-    return probe
+    """As our probe, which takes its place: podman's shell is called by its path."""
+    found = probe_of(msgspec.convert(probe, Probe)) if probe else None
+    if found and found.cmd[:1] == ("/bin/sh",):
+        found = msgspec.structs.replace(found, cmd=("sh", *found.cmd[1:]))
+    return found
 
 
-def _mounts(found: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
+def _mounts(found: Mapping[str, Any], beside: tuple[str, str]) -> Iterator[tuple[str, str, str, bool]]:
+    """``beside``: folders that stand for what is beside the compose file."""
     for each in found.get("Mounts") or ():
         source = each.get("Name") if each["Type"] == "volume" else each.get("Source", "")
         if each["Type"] == "volume" and _ANONYMOUS.fullmatch(source):
             source = "(anonymous)"
         if each["Type"] == "bind":
             source = "(config)" if _OF_CONFIGS in source else source
+            for folder in filter(None, beside):
+                source = f"(beside){source.removeprefix(folder)}" if source.startswith(folder) else source
         yield each["Type"], source, each["Destination"], each.get("RW", True)
 
 
 def _networks(found: Mapping[str, Any], project: str) -> Iterator[tuple[str, list[str]]]:
-    own = {found["Id"][:12], found["Name"], found["Config"].get("Hostname", "")}
+    """The names by which others find it, but for those that only one of the two tools gives to containers."""
     for name, each in (found["NetworkSettings"].get("Networks") or {}).items():
-        yield _network(name, project), sorted(set(each.get("Aliases") or ()) - own)
+        aliases = {found["Name"], *(each.get("Aliases") or ())} - {found["Id"][:12]}
+        yield _network(name, project), sorted(alias for alias in aliases if not alias.startswith(project))
 
 
 def _network(name: str, project: str) -> str:

@@ -21,7 +21,7 @@ _GUESSES = (
 
 def files(folder: Path) -> list[Path]:
     """Every compose file below it."""
-    found = sorted(folder.rglob("*.y*ml"))
+    found = [each for each in sorted(folder.rglob("*.y*ml")) if each.is_file()]
     return [each for each in found if re.search(r"^services:", each.read_text(errors="replace"), re.MULTILINE)]
 
 

@@ -1,12 +1,14 @@
 """What the registry wants joined with what podman has."""
 
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
-from mcpd.model import LAST, NEXT
-from mcpd.status.components import from_registry, live, undeclared
-from monitor.model import Desired, Observed
+from mcpd.model import LAST, NEXT, Event, RecordedComponent
+from mcpd.status.components import from_registry, live, past, undeclared
+from monitor.model import Desired, Known, Observed
 from tests.support.builders import NOW, component, container, recorded, recorded_service
 
 EARLIER = NOW - timedelta(minutes=5)
@@ -95,3 +97,50 @@ def test_what_is_no_longer_defined_is_listed_without_drift() -> None:
     one = recorded(desired=Desired.IGNORE)
     (view,) = live(recorded_service(one), [], NOW)
     assert view.drift == ""
+
+
+JOB = component("job", oneshot=True)
+
+
+def job(**changes: Any) -> RecordedComponent:
+    fields = {"desired": Desired.COMPLETED, "observed": Observed.EXITED, "container_id": "c1"}
+    return recorded(JOB, **{**fields, **changes})
+
+
+@pytest.mark.parametrize(("code", "drift"), [(0, ""), (3, "did not complete: exited 3")])
+def test_of_what_runs_to_its_end_the_status_counts(code: int, drift: str) -> None:
+    found = container(JOB, state=Observed.EXITED, exit_code=code, pid=0)
+    (view,) = live(recorded_service(job()), [found], NOW)
+    assert (view.desired, view.observed, view.drift) == (Desired.COMPLETED, Observed.EXITED, drift)
+
+
+@pytest.mark.parametrize(("code", "drift"), [(0, ""), (3, "did not complete: exited 3")])
+def test_while_podman_does_not_answer_the_monitor_knows_how_it_ended(code: int, drift: str) -> None:
+    known = Known("c1", "web-job", "web", "job", Observed.EXITED, NOW, NOW, 1, exit_code=code)
+    (view,) = from_registry(recorded_service(job()), {"c1": known})
+    assert view.drift == drift
+    # What it knows of another state says nothing of this one.
+    (view,) = from_registry(recorded_service(job()), {"c1": msgspec.structs.replace(known, state=Observed.RUNNING)})
+    assert view.drift.endswith("its status is not known")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "drift"),
+    [
+        ("running", "", ""),
+        ("exited", "exited 0", ""),
+        ("exited", "exited 0 (out of memory)", ""),
+        ("exited", "exited 137 (SIGKILL)", "did not complete: exited 137 (SIGKILL)"),
+        ("paused", "paused", "did not complete: paused"),
+        ("removed", "", "missing: no such container"),
+    ],
+)
+def test_the_past_of_what_runs_to_its_end_is_told_by_what_the_ledger_said(kind: str, message: str, drift: str) -> None:
+    event = Event(1, EARLIER, "web", "job", kind, message, "")
+    (view,) = past(recorded_service(job()), {("web", "job"): event})
+    assert (view.observed, view.observed_at, view.drift) == (Observed(kind), EARLIER, drift)
+
+
+def test_of_a_past_without_an_event_nothing_is_told() -> None:
+    (view,) = past(recorded_service(job()), {})
+    assert (view.observed, view.drift) == (Observed.UNKNOWN, "")

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from betterproto import Message
 
-from mcpd.rpc.convert import built
+from mcpd.rpc.convert import built, component_info
+from mcpd.status.components import live
+from monitor.model import Desired
 from protos.mcp import v1 as wire
+from tests.support.builders import recorded, recorded_service
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
 FULL: dict[str, Any] = {
@@ -58,3 +61,10 @@ def test_a_field_that_does_not_exist_is_a_bug() -> None:
 def test_a_message_with_a_oneof_is_not_for_it() -> None:
     with pytest.raises(TypeError, match="Health has a oneof"):
         built(wire.Health, http="http://127.0.0.1/")
+
+
+@pytest.mark.parametrize("desired", Desired)
+def test_every_desired_state_is_one_on_the_wire(desired: Desired) -> None:
+    (view,) = live(recorded_service(recorded(desired=desired)), [], NOW)
+    sent = wire.ComponentInfo().parse(bytes(component_info(view))).desired
+    assert wire.DesiredState(sent).name == desired.name

@@ -6,7 +6,20 @@ import pytest
 import yaml
 
 from mcpctl.definitions.exporting import kube
-from protos.parts import Health, Resources
+from protos.parts import (
+    Build,
+    ConfigFile,
+    Health,
+    Log,
+    LogDriver,
+    Mount,
+    Network,
+    NetworkDeclaration,
+    Pull,
+    Resources,
+    Secret,
+    Volume,
+)
 from protos.spec import Service
 from tests.support.builders import component, service
 from tests.support.exports import FULL, losses
@@ -127,11 +140,11 @@ def test_losses_of_kube() -> None:
                 "secrets",
                 "depends_on",
                 "heal",
-                "resources.pids",
                 "restart",
                 "health",
                 "health.interval",
                 "health.cmd",
+                "resources.pids",
             )
         ),
     ]
@@ -148,3 +161,250 @@ def test_the_hosts_network_and_rare_mounts_of_kube() -> None:
     (pod,) = pods(service(component(network="host", volumes=("/a:/b:rslave,z",))))
     assert pod["spec"]["hostNetwork"] is True
     assert pod["spec"]["containers"][0]["volumeMounts"][0]["mountPropagation"] == "HostToContainer"
+
+
+def spec(**keys: Any) -> dict[str, Any]:
+    """The Pod of a component that says these."""
+    made: dict[str, Any] = documents(**keys)[-1]["spec"]
+    return made
+
+
+def container(**keys: Any) -> dict[str, Any]:
+    """What its container says beside what every container does."""
+    (plain,), (made,) = spec()["containers"], spec(**keys)["containers"]
+    return {key: value for key, value in made.items() if plain.get(key) != value}
+
+
+def documents(**keys: Any) -> list[dict[str, Any]]:
+    return pods(service(component(**keys)))
+
+
+def lost(**keys: Any) -> list[str]:
+    return [each.removeprefix("components[api].") for each in losses(kube.export(service(component(**keys))))]
+
+
+# -- the Pod
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected", "told"),
+    [
+        ({"hostname": "web"}, {"hostname": "web"}, []),
+        ({"hostname": "web.example.net"}, {"hostname": "web.example.net"}, ["hostname"]),
+        (
+            {"add_hosts": ("a:10.0.0.1", "b:10.0.0.1", "c:host-gateway")},
+            {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["a", "b"]}]},
+            ["add_hosts"],
+        ),
+        (
+            {"dns": ("9.9.9.9",), "dns_search": ("a.b",), "dns_options": ("ndots:1", "rotate")},
+            {
+                "dnsPolicy": "None",
+                "dnsConfig": {
+                    "nameservers": ["9.9.9.9"],
+                    "searches": ["a.b"],
+                    "options": [{"name": "ndots", "value": "1"}, {"name": "rotate"}],
+                },
+            },
+            [],
+        ),
+        (
+            {"group_add": ("44", "audio"), "sysctls": {"net.core.somaxconn": "1"}},
+            {
+                "securityContext": {
+                    "supplementalGroups": [44],
+                    "sysctls": [{"name": "net.core.somaxconn", "value": "1"}],
+                }
+            },
+            ["group_add"],
+        ),
+        ({"pid": "host", "ipc": "host"}, {"hostPID": True, "hostIPC": True}, ["pid"]),
+        ({"ipc": "private"}, {}, ["ipc"]),
+        ({"network": "none"}, {}, ["network"]),
+        ({"networks": ("a", Network("b", ("c",), "10.0.0.1"))}, {}, ["networks", "networks"]),
+        (
+            {"platform": "linux/arm64"},
+            {"nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "arm64"}},
+            ["platform"],
+        ),
+        ({"restart": "on-failure", "oneshot": True}, {"restartPolicy": "OnFailure"}, ["oneshot"]),
+    ],
+)
+def test_keys_that_are_a_pods(keys: dict[str, Any], expected: dict[str, Any], told: list[str]) -> None:
+    made = {key: value for key, value in spec(**keys).items() if value != spec().get(key)}
+    assert made == expected
+    assert lost(**keys) == told
+
+
+def test_labels_and_annotations_are_podmans_and_what_kubernetes_refuses_is_told() -> None:
+    keys = {"labels": {"a.b/c": "d", "e": "f g"}, "annotations": {"h": "i j", "k l": "m"}}
+    metadata = documents(**keys)[0]["metadata"]
+    assert metadata["labels"] == {"app": "web", "a.b/c": "d", "e": "f g"}
+    assert metadata["annotations"] == {"h": "i j", "k l": "m"}
+    assert lost(**keys) == ["labels.e", "annotations.k l"]
+
+
+def test_what_podman_alone_has_annotations_for() -> None:
+    keys: dict[str, Any] = {"init": True, "userns": "auto", "ulimits": {"nofile": "1:2", "nproc": "3"}}
+    metadata = documents(**keys, resources=Resources(pids=7, cpuset="0"))[0]["metadata"]
+    assert metadata["annotations"] == {
+        "io.podman.annotations.init/api": "TRUE",
+        "io.podman.annotations.userns": "auto",
+        "io.podman.annotations.ulimit": "nofile=1:2,nproc=3:3",
+        "io.podman.annotations.pids-limit/api": "7",
+        "io.podman.annotations.cpuset/api": "0",
+    }
+    assert lost(**keys) == ["init", "userns", "ulimits"]
+
+
+def test_namespaces_of_other_components_need_a_pod_for_both() -> None:
+    made = service(component(network="component:db", pid="component:db"), component("db"))
+    assert losses(kube.export(made))[1:] == [
+        f"components[api].{each}" for each in ("name", "depends_on", "network", "pid")
+    ]
+    assert [each["metadata"]["name"] for each in pods(made)] == ["web-db", "web-api"], "after the one that it joins"
+
+
+# -- the container
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected", "told"),
+    [
+        (
+            {"entrypoint": ("/a",), "cmd": ("b",), "workdir": "/c"},
+            {"command": ["/a"], "args": ["b"], "workingDir": "/c"},
+            [],
+        ),
+        ({"entrypoint": ()}, {}, ["entrypoint"]),
+        ({"pull": Pull.NEVER}, {"imagePullPolicy": "Never"}, []),
+        ({"pull": Pull.NEWER}, {"imagePullPolicy": "Always"}, ["pull"]),
+        ({"tty": True, "interactive": True}, {"tty": True, "stdin": True}, ["interactive"]),
+        (
+            {"ports": ("80", "[::1]:81-82:91-92/udp")},
+            {
+                "ports": [
+                    {"containerPort": 80, "protocol": "TCP"},
+                    {"containerPort": 91, "hostPort": 81, "hostIP": "::1", "protocol": "UDP"},
+                    {"containerPort": 92, "hostPort": 82, "hostIP": "::1", "protocol": "UDP"},
+                ]
+            },
+            ["ports[0]"],
+        ),
+        (
+            {"privileged": True, "read_only": True, "cap_add": ("cap_net_admin",), "cap_drop": ("ALL",)},
+            {
+                "securityContext": {
+                    "privileged": True,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+                }
+            },
+            [],
+        ),
+        (
+            {"security_opt": ("no-new-privileges", "label=type:spc_t", "unmask=ALL", "seccomp=unconfined")},
+            {
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "seLinuxOptions": {"type": "spc_t"},
+                    "procMount": "Unmasked",
+                }
+            },
+            ["security_opt"],
+        ),
+        (
+            {"resources": Resources(memory_reservation=5, cpu_shares=512, memory_swap=-1, oom_score_adj=1)},
+            {"resources": {"requests": {"memory": "5", "cpu": "500m"}}},
+            [f"resources.{each}" for each in ("memory_swap", "oom_score_adj", "cpu_shares")],
+        ),
+        ({"devices": ("/dev/fuse",)}, {}, ["devices"]),
+        ({"shm_size": 5}, {}, ["shm_size"]),
+        ({"stop_signal": "SIGINT"}, {}, ["stop_signal"]),
+        ({"env_file": ("a.env",)}, {}, ["env_file"]),
+        ({"health": Health(disable=True)}, {}, ["health.disable"]),
+    ],
+)
+def test_keys_that_are_a_containers(keys: dict[str, Any], expected: dict[str, Any], told: list[str]) -> None:
+    assert container(**keys) == expected
+    assert lost(**keys) == told
+
+
+def test_a_probe_of_a_port_in_a_range_is_asked_where_it_leads() -> None:
+    (made,) = spec(ports=("8080-8089:80-89",), health=Health(tcp="127.0.0.1:8085"))["containers"]
+    assert made["livenessProbe"]["tcpSocket"] == {"port": 85}
+
+
+# -- what it mounts
+
+
+def test_volumes_that_nobody_names_and_folders_that_are_made() -> None:
+    keys = {"volumes": ("/a", Mount("/b", "/srv/b", create=True), Mount("/c:d", "/srv/c"))}
+    assert spec(**keys)["volumes"] == [
+        {"name": "web-volume-0", "emptyDir": {}},
+        {"name": "volume-1", "hostPath": {"path": "/srv/b", "type": "DirectoryOrCreate"}},
+    ]
+    assert [each["mountPath"] for each in container(**keys)["volumeMounts"]] == ["/a", "/b"]
+    assert lost(**keys) == ["volumes"]
+
+
+def test_a_tmpfs_is_a_volume_in_memory() -> None:
+    keys = {"tmpfs": ("/run:size=64m,mode=1777",)}
+    assert spec(**keys)["volumes"] == [
+        {"name": "web-tmpfs-0", "emptyDir": {"medium": "Memory", "sizeLimit": str(64 * 2**20)}}
+    ]
+    assert lost(**keys) == ["tmpfs[0]", "tmpfs[0]"]
+
+
+def test_a_config_is_a_config_map_before_the_pod() -> None:
+    keys = {"configs": (ConfigFile("/etc/a b", content="x\n", mode=0o440, gid=5), ConfigFile("/c", "c.conf"))}
+    config_map, pod = documents(**keys)
+    assert config_map == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "web-config-0"},
+        "data": {"a-b": "x\n"},
+    }
+    assert pod["spec"]["volumes"] == [
+        {"name": "config-0", "configMap": {"name": "web-config-0", "defaultMode": 0o440}},
+    ]
+    assert container(**keys)["volumeMounts"] == [
+        {"name": "config-0", "mountPath": "/etc/a b", "subPath": "a-b", "readOnly": True}
+    ]
+    assert lost(**keys) == ["configs[0]", "configs[0]", "configs[1]"]
+
+
+# -- what is lost with what to do
+
+
+@pytest.mark.parametrize(
+    ("of", "message"),
+    [
+        (
+            service(volumes={"a b": Volume("nfs", {"o": "x y"}, {"l": "m"})}),
+            "create it before: `podman volume create --driver nfs --opt 'o=x y' --label l=m 'a b'`",
+        ),
+        (
+            service(networks={"web": NetworkDeclaration(None, ("10.0.0.0/24",), "10.0.0.1", True, True)}),
+            "create it before: `podman network create --subnet 10.0.0.0/24 --gateway 10.0.0.1 --internal --ipv6 web`; "
+            "name it: `podman kube play --network web`",
+        ),
+        (
+            service(component(networks=(Network("a", ("b",), "10.0.0.1"),))),
+            "`podman kube play --network a:alias=b,ip=10.0.0.1`",
+        ),
+        (
+            service(component(log=Log(LogDriver.JOURNALD, tag="a b"))),
+            "`podman kube play --log-driver=journald '--log-opt=tag=a b'`",
+        ),
+        (service(component(image="x:v1", platform="linux/arm64")), "`podman pull --platform linux/arm64 x:v1`"),
+        (
+            service(component(image="x:v1", build=Build(".", "D", "t", secrets=("id=a",), ssh=("default",)))),
+            "`podman build --tag x:v1 --file D --target t --secret id=a --ssh default .`",
+        ),
+        (service(component(secrets=(Secret("key", env="KEY"),))), "key: create a Secret and set KEY from it"),
+    ],
+)
+def test_a_remedy_can_be_typed(of: Service, message: str) -> None:
+    (loss,) = kube.export(of).losses
+    assert message in loss.message

@@ -4,11 +4,26 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from mcpctl.definitions.exporting import quadlet
-from protos.parts import Heal, Health
+from protos.parts import (
+    Build,
+    ConfigFile,
+    Heal,
+    Health,
+    Log,
+    LogDriver,
+    Mount,
+    Network,
+    NetworkDeclaration,
+    Pull,
+    Resources,
+    Secret,
+    Volume,
+)
 from protos.spec import Service
 from tests.support.builders import component, service
 from tests.support.exports import FULL, HOSTILE, PLAIN, losses
@@ -52,7 +67,7 @@ def _specified(text: str) -> str:
 
 def test_a_component_is_a_container_unit() -> None:
     found = units(FULL)
-    assert set(found) == {"web-api.container", "web-db.container", "mcpnet.network"}
+    assert set(found) == {"web-api.container", "web-db.container", "mcpnet.network", "web.network"}
     assert found["mcpnet.network"] == {"Network.NetworkName": ["mcpnet"]}
     unit = found["web-api.container"]
     assert {key: value for key, value in unit.items() if len(value) == 1} == {
@@ -108,7 +123,7 @@ def test_a_probe_of_one_word_is_quoted_for_the_shell_that_runs_it() -> None:
 def test_a_volume_that_volume_cannot_say_is_an_argument() -> None:
     unit = units(service(component(volumes=("/a\nb:/c", "/100%:/d"))))["web-api.container"]
     assert unit["Container.Volume"] == ["/100%%:/d"]
-    assert tuple(_words(unit["Container.PodmanArgs"][0])) == ("--volume", "/a\nb:/c")
+    assert tuple(_words(unit["Container.PodmanArgs"][0])) == ("--volume=/a\nb:/c",)
 
 
 @pytest.mark.parametrize(
@@ -144,3 +159,196 @@ def test_losses_of_quadlet() -> None:
     assert losses(quadlet.export(PLAIN)) == []
     made = service(component(heal=Heal.ALERT, cmd=("a", "", "b"), health=Health(tcp="127.0.0.1:80")))
     assert losses(quadlet.export(made)) == [f"components[api].{each}" for each in ("heal", "cmd", "health.tcp")]
+
+
+def said(**keys: Any) -> list[str]:
+    """The lines of a component that says these, beside those of every component."""
+    plain, made = (quadlet.export(service(component(**each))).files[0].text.splitlines() for each in ({}, keys))
+    return [line for line in made if line not in plain]
+
+
+# -- networks and volumes
+
+
+def test_the_services_own_network_has_a_unit_and_names() -> None:
+    found = units(service(component(), component("db", network="none")))
+    assert set(found) == {"web-api.container", "web-db.container", "web.network"}
+    assert found["web.network"] == {"Network.NetworkName": ["web"]}
+    assert found["web-api.container"]["Container.Network"] == ["web.network:alias=api"]
+    assert found["web-db.container"]["Container.Network"] == ["none"]
+
+
+def test_networks_with_names_and_addresses_of_quadlet() -> None:
+    declared = NetworkDeclaration(
+        "macvlan", ("10.89.7.0/24", "fd00::/64"), "10.89.7.1", True, True, {"mtu": "1400"}, {"a": "b c"}
+    )
+    networks = ("web", Network("front", ("shop",), "10.89.7.5", "fd00::5"), "old", Network("shared", ("me",)))
+    found = units(
+        service(component(networks=networks), networks={"front": declared, "old": NetworkDeclaration(external=True)})
+    )
+    assert found["web-api.container"]["Container.Network"] == [
+        "web.network:alias=api",
+        "front.network:alias=api,alias=shop,ip=10.89.7.5,ip6=fd00::5",
+        "old",
+        "shared.network:alias=me",
+    ]
+    assert "old.network" not in found, "somebody else makes it"
+    assert found["front.network"] == {
+        "Network.NetworkName": ["front"],
+        "Network.Driver": ["macvlan"],
+        "Network.Subnet": ["10.89.7.0/24", "fd00::/64"],
+        "Network.Gateway": ["10.89.7.1"],
+        "Network.Internal": ["true"],
+        "Network.IPv6": ["true"],
+        "Network.PodmanArgs": ["--opt=mtu=1400"],
+        "Network.Label": ['"a=b c"'],
+    }
+
+
+def test_the_network_of_another_component_is_joined_after_it_is_up() -> None:
+    unit = units(service(component(network="component:db", pid="component:db"), component("db")))["web-api.container"]
+    assert unit["Container.Network"] == ["container:web-db"]
+    assert unit["Container.PodmanArgs"] == ["--pid=container:web-db"]
+    assert unit["Unit.Requires"] == unit["Unit.After"] == ["web-db.service"]
+
+
+def test_no_two_units_make_one_service() -> None:
+    """Quadlet makes web-network.service of web.network, and of web-network.container as well."""
+    found = units(
+        service(component("network"), component("volume", volumes=("web:/a",)), volumes={"web": Volume("nfs")})
+    )
+    assert set(found) == {"web-network.container", "web-volume.container", "web-net.network", "web-data.volume"}
+    assert found["web-network.container"]["Container.Network"] == ["web-net.network:alias=network"]
+    assert found["web-volume.container"]["Container.Volume"] == ["web-data.volume:/a"]
+    assert found["web-net.network"]["Network.NetworkName"] == ["web"]
+
+
+def test_a_volume_has_a_unit_only_if_more_is_said_of_it() -> None:
+    made = service(
+        component(volumes=("cache:/cache:ro", "plain:/plain", "old:/old", Mount("/a:b", "cache"))),
+        volumes={
+            "cache": Volume("local", {"o": "size=1m"}, {"a": "b"}),
+            "plain": Volume(),
+            "old": Volume(external=True),
+        },
+    )
+    found = units(made)
+    assert found["web-api.container"]["Container.Volume"] == ["cache.volume:/cache:ro", "plain:/plain", "old:/old"]
+    assert found["web-api.container"]["Container.Mount"] == ["type=volume,source=cache.volume,target=/a:b"]
+    assert {name for name in found if name.endswith(".volume")} == {"cache.volume"}
+    assert found["cache.volume"] == {
+        "Volume.VolumeName": ["cache"],
+        "Volume.Driver": ["local"],
+        "Volume.PodmanArgs": ["--opt=o=size=1m"],
+        "Volume.Label": ["a=b"],
+    }
+    assert losses(quadlet.export(made)) == ["volumes.old.external"]
+
+
+def test_mounts_that_volume_cannot_say() -> None:
+    mounts = (
+        Mount("/a:b", "/srv/x y", ("ro", "z", "rslave", "O"), create=True),
+        Mount("/anonymous", options=("ro",)),
+        Mount("/c", "/srv/c", create=True),
+    )
+    made = service(component(volumes=mounts))
+    unit = units(made)["web-api.container"]
+    assert list(map(_specified, unit["Container.Mount"])) == [
+        '"type=bind,source=/srv/x y,target=/a:b,ro,relabel=shared,bind-propagation=rslave"'
+    ]
+    # Quadlet 5.4 falls over a mount that has no source.
+    assert unit["Container.PodmanArgs"] == ["--mount=type=volume,target=/anonymous,ro"]
+    assert unit["Container.Volume"] == ["/srv/c:/c"]
+    assert unit["Service.ExecStartPre"] == ['mkdir -p -- "/srv/x y"', 'mkdir -p -- "/srv/c"']
+    assert losses(quadlet.export(made)) == ["components[api].volumes[0]"]
+
+
+# -- configs and secrets
+
+
+def test_configs_are_files_beside_the_unit() -> None:
+    configs = (ConfigFile("/etc/a", content="x\n", uid=5), ConfigFile('/b:c,"', content=""), ConfigFile("/d", "d.conf"))
+    exported = quadlet.export(service(component(configs=configs)))
+    files = {file.name: file.text for file in exported.files}
+    assert (files["web-api-config-0"], files["web-api-config-1"]) == ("x\n", "")
+    unit = _parsed(files["web-api.container"])
+    assert unit["Container.Volume"] == ["./web-api-config-0:/etc/a:ro", "./d.conf:/d:ro"]
+    assert unit["Container.Mount"] == [r'"type=bind,source=./web-api-config-1,\"target=/b:c,\"\"\",ro"']
+    assert losses(exported) == [f"components[api].configs[{index}]" for index in range(3)]
+    assert "`chmod 0444 web-api-config-0`, and `chown 5:0 web-api-config-0`" in exported.losses[0].message
+
+
+def test_secrets_of_quadlet() -> None:
+    secrets = (
+        "key",
+        Secret("token", "/a b", uid=5, gid=6, mode=0o440),
+        Secret("other", env="X"),
+        Secret("bad", "/a,b"),
+    )
+    made = service(component(secrets=secrets))
+    assert units(made)["web-api.container"]["Container.Secret"] == [
+        "key",
+        '"token,target=/a b,uid=5,gid=6,mode=0440"',
+        "other,type=env,target=X",
+    ]
+    assert losses(quadlet.export(made)) == ["components[api].secrets"]
+
+
+# -- the rest
+
+
+def test_a_oneshot_takes_its_time_and_stays_done() -> None:
+    made = service(component(depends_on=("migrate",)), component("migrate", oneshot=True))
+    unit = units(made)["web-migrate.container"]
+    assert (unit["Service.Type"], unit["Service.RemainAfterExit"]) == (["oneshot"], ["yes"])
+    assert "Service.TimeoutStartSec" not in unit
+    assert losses(quadlet.export(made)) == ["components[migrate].oneshot"]
+
+
+def test_a_probe_before_the_first_success_and_none_at_all() -> None:
+    lines = said(health=Health(cmd=("a", "b"), start_interval=timedelta(seconds=1)))
+    assert lines[-3:] == ['HealthStartupCmd=["a", "b"]', "HealthStartupInterval=1s", "HealthStartupTimeout=5s"]
+    assert said(health=Health(disable=True)) == ["HealthCmd=none"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ({"pull": Pull.NEWER}, ["Pull=newer"]),
+        ({"entrypoint": ("/a", 'b "c"')}, [r'Entrypoint=["/a", "b \"c\""]']),
+        ({"entrypoint": ()}, ["Entrypoint=[]"]),
+        ({"read_only": True, "init": True}, ["ReadOnly=true", "RunInit=true"]),
+        ({"privileged": True, "tty": True}, ["PodmanArgs=--tty", "PodmanArgs=--privileged"]),
+        ({"cap_add": ("A_B", "C_D")}, ["AddCapability=A_B", "AddCapability=C_D"]),
+        ({"sysctls": {"a.b": "1 2"}}, ['Sysctl="a.b=1 2"']),
+        ({"ulimits": {"nofile": "1:2"}}, ["Ulimit=nofile=1:2"]),
+        ({"labels": {"a": "$b %c"}}, ['Label="a=$$b %%c"']),
+        ({"workdir": "/a b"}, ["WorkingDir=/a b"]),
+        ({"workdir": "/a\n[b]"}, [r'PodmanArgs="--workdir=/a\n[b]"']),
+        ({"security_opt": ("label=disable",)}, ["PodmanArgs=--security-opt=label=disable"]),
+        ({"log": Log(LogDriver.JOURNALD, 5, "a b")}, ["LogDriver=journald", "LogOpt=max-size=5", 'LogOpt="tag=a b"']),
+        (
+            {
+                "resources": Resources(
+                    1, memory_reservation=2, memory_swap=-1, cpu_shares=3, cpuset="0", oom_score_adj=-4
+                )
+            },
+            [
+                "PodmanArgs=--memory=1b",
+                "PodmanArgs=--memory-reservation=2b",
+                "PodmanArgs=--memory-swap=-1",
+                "PodmanArgs=--cpu-shares=3",
+                "PodmanArgs=--oom-score-adj=-4",
+                "PodmanArgs=--cpuset-cpus=0",
+            ],
+        ),
+    ],
+)
+def test_keys_that_quadlet_or_podman_has_a_word_for(keys: dict[str, Any], lines: list[str]) -> None:
+    assert said(**keys) == lines
+    assert losses(quadlet.export(service(component(**keys)))) == []
+
+
+def test_how_to_build_an_image_is_told() -> None:
+    (loss,) = quadlet.export(service(component(image="x:v1", build=Build("/a b", args={"A": "b c"})))).losses
+    assert loss.message == "build the image first: `podman build --tag x:v1 --build-arg 'A=b c' '/a b'`"

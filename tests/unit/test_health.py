@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -50,14 +51,17 @@ class Ward:
     def __init__(self, bed: Bed, nursery: trio.Nursery) -> None:
         self._send, self._receive = trio.open_memory_channel[Observation](1000)
         self._nursery = nursery
+        self._bed = bed
         self._poller = HealthPoller(bed, Inspector(bed, self._send), self._send)
 
     def poll(self, health: Health = HEALTH) -> trio.CancelScope:
         scope = trio.CancelScope()
+        started = self._bed.seen.started_at
+        assert started
 
         async def one() -> None:
             with scope:
-                await self._poller.poll(Patient.of("c1", STARTED, health))
+                await self._poller.poll(Patient.of("c1", started, health))
 
         self._nursery.start_soon(one)
         return scope
@@ -83,6 +87,49 @@ async def test_it_says_healthy_at_once_and_unhealthy_after_so_many_failures(
     await trio.sleep(10)
     (word,) = ward.said()
     assert (word.healthy, word.words) == (False, "ask exited 1: no database")
+
+
+class Counting(Bed):
+    """Counts when its probe is asked."""
+
+    def __init__(self, clock: MockClock, answers: Callable[[float], Ran]) -> None:
+        super().__init__(clock, answers)
+        self.asked: list[float] = []
+
+    async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
+        self.asked.append(round(self.clock.current_time(), 3))
+        return await super().run_inside(container, argv)
+
+
+@pytest.mark.parametrize(
+    ("well_from", "asked"),
+    [
+        # Until its first success, and then as ever.
+        (5, [0, 2, 4, 6, 16, 26, 36, 46]),
+        # Or until the start period is over.
+        (1000, [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 30, 40, 50]),
+    ],
+)
+async def test_it_asks_more_often_while_a_container_starts(
+    nursery: trio.Nursery, autojump_clock: MockClock, well_from: float, asked: list[float]
+) -> None:
+    bed = Counting(autojump_clock, lambda now: WELL if now >= well_from else ILL)
+    eager = msgspec.structs.replace(
+        HEALTH, start_period=timedelta(seconds=20), start_interval=timedelta(seconds=2), interval=timedelta(seconds=10)
+    )
+    bed.seen = msgspec.structs.replace(bed.seen, started_at=datetime.now(UTC))
+    Ward(bed, nursery).poll(eager)
+    await trio.sleep(51)
+    assert bed.asked == asked
+
+
+async def test_a_start_interval_without_a_start_period_is_none(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    bed = Counting(autojump_clock, lambda _: ILL)
+    Ward(bed, nursery).poll(msgspec.structs.replace(HEALTH, start_interval=timedelta(seconds=2)))
+    await trio.sleep(25)
+    assert bed.asked == [0, 10, 20]
 
 
 async def test_a_probe_that_is_changed_goes_on_in_the_order_of_the_last(

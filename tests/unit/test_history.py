@@ -130,6 +130,7 @@ def test_a_stop_by_a_clock_that_was_set_back_does_not_excuse_a_long_death() -> N
 
 
 OBSERVED = ["created", "running", "healthy", "unhealthy", "paused", "restarting", "exited", "removed", "unknown"]
+OBSERVED += ["completed"]
 OPERATIONS = ["deployed", "started", "stopped", "restarted", "undeployed", "failed", "of a newer agent"]
 kinds = st.sampled_from(OBSERVED + OPERATIONS)
 times = st.timedeltas(timedelta(hours=-2), timedelta(hours=12)).map(lambda since: START + since)
@@ -151,7 +152,7 @@ def test_neighbours_are_in_different_states(state: str, wanted: bool, changes: l
     assert all(one.state != other.state for one, other in itertools.pairwise(segments))
 
 
-@given(st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy")))))
+@given(st.lists(st.builds(Change, times, kinds.filter(lambda kind: kind not in ("running", "healthy", "completed")))))
 def test_nothing_is_up_that_was_never_seen_up(changes: list[Change]) -> None:
     segments = history.fold("exited", True, changes, WINDOW)
     assert history.uptime(segments) in (0, None)

@@ -15,6 +15,7 @@ from grpclib.exceptions import GRPCError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mcpctl.actions.dash.fleet_screen import service_cells
 from mcpctl.actions.live import fleet_state, screens
 from mcpctl.actions.live.fleet_state import Answer, NodeView, Used
 from mcpctl.ui.rows.alerts import AlertRow
@@ -26,6 +27,7 @@ from tests.support.live_agent import LiveAgent, alive, an_alert, an_event
 from tests.support.waiting import until
 
 Launch = Callable[..., Program]
+STATES = ("completed", "exited 0", "exited 1")
 
 
 def a_component(name: str = "api", **fields: Any) -> ComponentRow:
@@ -134,6 +136,31 @@ def test_who_drifts_comes_first() -> None:
     assert [line.split()[1] for line in text(lines)[2:]] == ["worker", "api"]
     assert ("it exited with 1", "red") in lines[2]
     assert ("exited 1", "red") in lines[2]
+
+
+def test_what_has_completed_is_shown_as_good_and_what_has_not_as_bad() -> None:
+    done = a_component("job", observed="exited", exit_code=0, pid=0, finished_at=AT, desired="completed")
+    failed = msgspec.structs.replace(done, exit_code=1, drift="did not complete: exited 1")
+    died = msgspec.structs.replace(done, desired="running", drift="exited 0")
+    for view in (screens.status_view, screens.ps_view):
+        shown = [view([a_view(each)], AT, 140, 24)[2] for each in (done, failed, died)]
+        # The wish is a word without a colour there.
+        found = [next(cell for cell in line if cell[0] in STATES and cell[1]) for line in shown]
+        assert found == [("completed", "green"), ("exited 1", "red"), ("exited 0", "red")]
+
+
+@pytest.mark.parametrize(
+    ("job", "cell"),
+    [
+        ({"observed": "exited", "exit_code": 0}, ("2/2", "green")),
+        ({"observed": "running"}, ("2/2", "green")),
+        ({"observed": "exited", "exit_code": 1, "drift": "did not complete: exited 1"}, ("1/2", "red")),
+        ({"observed": "exited", "exit_code": 0, "desired": "stopped"}, ("1/2", "green")),
+    ],
+)
+def test_of_a_service_what_has_completed_counts_as_what_is_up(job: dict[str, Any], cell: tuple[str, str]) -> None:
+    view = a_view(a_component(), a_component("job", **{"desired": "completed", **job}))
+    assert service_cells(view, view.services[0])[2] == cell
 
 
 def test_what_is_silenced_is_marked_and_counted_apart() -> None:

@@ -98,6 +98,8 @@ def call(method: str, status: str = "OK", seconds: float = 0.02) -> AuditEntry:
 
 # -- what is read
 
+MEASURES = ("up", "desired_running", "drift")
+
 
 class Sight:
     """A node of which everything is set by the test, with a real registry and real operations."""
@@ -163,6 +165,19 @@ async def test_components_are_told_as_the_monitor_knows_them_now(sight: Sight) -
         'mcp_component_transitions_total{component="api",service="web"}': 0,
         'mcp_component_transitions_total{component="db",service="web"}': 2,
     }
+
+
+@pytest.mark.parametrize(("code", "drifts"), [(0, 0), (1, 1)])
+async def test_what_runs_to_its_end_is_down_afterwards_and_drifts_only_if_it_failed(
+    sight: Sight, code: int, drifts: int
+) -> None:
+    job = component("job", oneshot=True)
+    await sight.registry.put_service(service(job), {"job": spec_hash(job)}, NOW)
+    sight.monitor.known = {"c-job": known("job", Observed.EXITED, exit_code=code)}
+    found = await sight.samples()
+    told = {name: found[f'mcp_component_{name}{{component="job",service="web"}}'] for name in MEASURES}
+    # A rule that compares the first two is quiet.
+    assert told == {"up": 0, "desired_running": 0, "drift": drifts}
 
 
 async def test_the_series_of_a_component_that_is_forgotten_are_gone(sight: Sight) -> None:

@@ -13,6 +13,7 @@ from mcpd.registry.store import Registry
 from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, Observed
 from monitor.ports import NewAlert
 from protos.fingerprint import spec_hash
+from protos.parts import Health
 from tests.support.builders import NOW, component, service
 
 DRIFT, FLAP, RECOVERED = AlertKind.DRIFT, AlertKind.FLAP, AlertKind.RECOVERED
@@ -96,6 +97,28 @@ async def test_states_are_remembered_until_the_container_is_gone(tmp_path: Path)
     async with Registry.open(tmp_path / "mcp.db") as second:
         states, _ = await MonitorLedger(second, "rift").remembered()
     assert states == [known(RUNNING)]
+
+
+YESTERDAYS = (
+    '{"container":"c1","name":"web-api","service":"web","component":"api","state":"healthy",'
+    '"since":"2026-03-01T12:00:00Z","started_at":"2026-03-01T12:00:00Z","order":7,"exit_code":null,'
+    '"out_of_memory":false,"by_hand":false,"pid":42,"conmon_pid":41,"image":"app:v1","spec_hash":"h1",'
+    '"probed":"healthy","probed_order":3,"words":"","probe":"0123456789abcdef","is_paused":false,"by_us":false}'
+)
+
+
+async def test_what_an_mcpd_of_before_knew_is_known_but_for_what_it_did_not_ask(registry: Registry) -> None:
+    await registry.transact(lambda db: db.execute("INSERT INTO containers VALUES ('c1', ?)", (YESTERDAYS,)))
+    ((found,), _) = await MonitorLedger(registry, "rift").remembered()
+    assert (found.state, found.probe, found.own_probe) == (Observed.HEALTHY, "0123456789abcdef", msgspec.UNSET)
+
+
+@pytest.mark.parametrize("probe", [None, msgspec.UNSET, Health(cmd=("ask", "it"), interval=timedelta(seconds=3))])
+async def test_a_health_check_is_remembered_and_so_is_that_there_is_none(registry: Registry, probe: Any) -> None:
+    ledger = MonitorLedger(registry, "rift")
+    state = msgspec.structs.replace(known(), own_probe=probe)
+    await ledger.record((), (state,), (), NOW)
+    assert await ledger.remembered() == ([state], [])
 
 
 async def test_a_state_is_that_of_the_component_whose_container_has_the_proper_name(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -12,16 +14,21 @@ import pytest
 import trio
 
 from mcpd.runtime.api import Api
-from mcpd.runtime.api_types import Frames, Inspected, split
+from mcpd.runtime.api_types import Frames, Inspected, Listed, container, split
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed
+from protos.parts import Health
+from protos.spec import Component
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def inspected(status: str) -> Inspected:
-    state = {"Status": status, "Pid": 0, "ExitCode": 137, "StartedAt": "2026-11-24T08:00:00.5Z"}
-    found = {"Id": "c1", "Name": "solo", "ImageName": "demo", "State": state, "Config": {"Labels": None}}
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def inspected(status: str, ended: str = "2026-11-24T08:00:09Z", **config: Any) -> Inspected:
+    state = {"Status": status, "Pid": 0, "ExitCode": 137, "StartedAt": "2026-11-24T08:00:00.5Z", "FinishedAt": ended}
+    found = {"Id": "c1", "Name": "solo", "ImageName": "demo", "State": state, "Config": {"Labels": None, **config}}
     return msgspec.json.decode(msgspec.json.encode(found), type=Inspected)
 
 
@@ -35,6 +42,79 @@ def test_a_container_whose_process_has_ended_has_exited_with_its_code(status: st
 def test_a_container_that_is_being_stopped_still_runs_and_is_stopped_by_hand() -> None:
     sighting = inspected("stopping").sighting()
     assert (sighting.state, sighting.by_hand, sighting.exit_code) == (Observed.RUNNING, True, None)
+
+
+@pytest.mark.parametrize("ended", [NEVER, "2026-11-24T07:59:59Z"])
+def test_of_a_run_that_the_machine_ended_nobody_knows_how(ended: str) -> None:
+    """podman 5 says of it after the next boot that it has exited with 0, and when the last run before it ended."""
+    sighting = inspected("exited", ended).sighting()
+    assert (sighting.state, sighting.exit_code, sighting.finished_at) == (Observed.EXITED, None, None)
+
+
+def test_what_ended_at_once_may_seem_to_have_ended_before_its_start() -> None:
+    """podman takes the two times from two clocks; measured, up to 4 ms apart on an idle machine."""
+    assert inspected("exited", "2026-11-24T08:00:00.49Z").sighting().exit_code == 137
+
+
+@pytest.mark.parametrize(("ended", "code"), [(-62135596800, None), (1796001200, None), (1796001258, 3)])
+def test_a_list_knows_as_much_of_ends_as_an_inspection(ended: int, code: int | None) -> None:
+    listed = Listed("c1", ("web",), "app:v1", "0", "exited", exit_code=3, started_at=1796001258, exited_at=ended)
+    assert container(listed, {}).exit_code == code
+
+
+CHECK = {"Test": ["CMD-SHELL", "test -e /ready"], "Interval": 2 * 10**9, "Timeout": 4 * 10**9, "Retries": 2}
+CHECK |= {"StartPeriod": 10**9}
+OF_IMAGE = Health(
+    cmd=("/bin/sh", "-c", "test -e /ready"),
+    interval=timedelta(seconds=2),
+    timeout=timedelta(seconds=4),
+    start_period=timedelta(seconds=1),
+    retries=2,
+)
+DECLARED = Health(tcp="127.0.0.1:80")
+
+
+@pytest.mark.parametrize(
+    ("declared", "probe"),
+    [
+        (Component("web", "app:v1"), OF_IMAGE),
+        (Component("web", "app:v1", health=DECLARED), DECLARED),
+        (Component("web", "app:v1", health=Health(disable=True)), None),
+        (Component("web", "app:v1", oneshot=True), None),
+        (Component("web", "app:v1", oneshot=True, health=Health(disable=True)), None),
+    ],
+)
+def test_a_containers_own_health_check_is_the_probe_of_what_declares_none(
+    declared: Component, probe: Health | None
+) -> None:
+    assert inspected("running", Healthcheck=CHECK).probe(declared) == probe
+
+
+@pytest.mark.parametrize(
+    ("test", "argv"),
+    [
+        (["CMD", "curl", "-f"], ("curl", "-f")),
+        (["CMD-SHELL", "curl -f || exit 1"], ("/bin/sh", "-c", "curl -f || exit 1")),
+        # As podman runs it, too.
+        (["curl", "-f"], ("curl", "-f")),
+    ],
+)
+def test_a_health_check_is_asked_as_podman_would(test: list[str], argv: tuple[str, ...]) -> None:
+    found = inspected("running", Healthcheck={"Test": test}).sighting().own_probe
+    assert isinstance(found, Health)
+    assert found.cmd == argv
+
+
+@pytest.mark.parametrize("check", [None, {}, {"Test": None}, {"Test": []}, {"Test": ["NONE"]}, {"Test": ["CMD"]}])
+def test_what_has_no_health_check_is_known_to_have_none(check: Any) -> None:
+    found = inspected("running", Healthcheck=check)
+    assert found.sighting().own_probe is None
+    assert found.probe(Component("web", "app:v1")) is None
+
+
+def test_labels_of_an_adoption_take_nothing_away() -> None:
+    found = inspected("running", Healthcheck=CHECK).labelled({"mcp.service": "web"}).sighting()
+    assert (found.service, found.own_probe) == ("web", OF_IMAGE)
 
 
 def test_a_state_that_is_not_known_is_said_to_be_unknown() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from monitor.model import Observed, Probed, Reprobed
 from monitor.reducer import observe
+from protos.parts import Health
 from tests.support.observations import (
     EXITED,
     FIRST,
@@ -12,6 +13,7 @@ from tests.support.observations import (
     RUNNING,
     UNHEALTHY,
     at,
+    ended,
     missed,
     play,
     probed,
@@ -110,3 +112,24 @@ def test_a_pause_that_nobody_saw_for_a_while_is_told_to_be_over() -> None:
     assert seen.told[-1] == (RUNNING, "unpaused")
     assert play(sighting(1, PAUSED, at=at(9)), missed(2), sighting(3, PAUSED, at=at(40))).told[-1] == (PAUSED, "paused")
     assert len(play(sighting(1, PAUSED, at=at(9)), missed(2), sighting(3, PAUSED, at=at(40))).facts) == 2
+
+
+# The health check of its image
+
+
+CHECK, OTHER = Health(cmd=("check",)), Health(cmd=("other",))
+
+
+def test_a_health_check_is_that_of_the_newest_question_whatever_came_first() -> None:
+    old, new = sighting(1, own_probe=CHECK), sighting(2, own_probe=OTHER)
+    assert play(old, new).present.own_probe == play(new, old).present.own_probe == OTHER
+    assert play(new, sighting(3, EXITED, own_probe=None)).present.own_probe is None
+
+
+def test_a_health_check_stays_whatever_else_is_observed_of_the_container() -> None:
+    seen = play(sighting(1, own_probe=CHECK), probed(True), missed(2), ended()).present
+    assert (seen.state, seen.own_probe) == (EXITED, CHECK)
+
+
+def test_who_did_not_ask_for_it_takes_nothing_away() -> None:
+    assert play(sighting(1, own_probe=CHECK), sighting(2, PAUSED)).present.own_probe == CHECK

@@ -172,6 +172,20 @@ async def test_desired_follows_from_the_two_active_flags(
     assert await desired(registry) == {"api": expected}
 
 
+@pytest.mark.parametrize(
+    ("whole", "part", "expected"),
+    [(True, True, Desired.COMPLETED), (True, False, STOPPED), (False, True, STOPPED), (False, False, STOPPED)],
+)
+async def test_what_runs_to_its_end_is_wanted_to_complete_while_it_is_active(
+    registry: Registry, whole: bool, part: bool, expected: Desired
+) -> None:
+    await put(registry, service(component("job", oneshot=True, active=part), component("api"), active=whole))
+    assert await desired(registry) == {"job": expected, "api": RUNNING if whole else STOPPED}
+    await registry.set_active("web", "", not whole, NOW)
+    await registry.set_active("web", "", whole, NOW)
+    assert (await desired(registry))["job"] == expected
+
+
 async def test_stopping_a_service_stops_what_is_active_and_starting_it_again_starts_that(registry: Registry) -> None:
     await put(registry, service(component("api"), component("job", active=False)))
     await registry.set_active("web", "", False, NOW)

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
+import pytest
 import trio
+from msgspec import UNSET
 from trio.testing import MockClock
 
-from monitor.model import Observation, Sighting
+from monitor.model import Known, Observation, Observed, Sighting
 from monitor.ports import OutsideError
 from monitor.sources.inspector import Inspector
-from monitor.sources.resync import Resync
+from monitor.sources.resync import Resync, _differs
+from protos.parts import Health
+from tests.support.builders import NOW
 from tests.support.idle_node import StillRuntime
 
 
@@ -32,6 +36,24 @@ async def resyncing(podman: Lists, nursery: trio.Nursery) -> Resync:
     resync = Resync(Inspector(podman, send), send, dict, lambda *_: None, 60.0)
     await nursery.start(resync.run)
     return resync
+
+
+@pytest.mark.parametrize(
+    ("state", "own_probe", "differs"),
+    [
+        (Observed.RUNNING, UNSET, True),
+        (Observed.RUNNING, None, False),
+        (Observed.RUNNING, Health(cmd=("ask",)), False),
+        # It has no probe before it runs again, and then it is looked at anyway.
+        (Observed.EXITED, UNSET, False),
+    ],
+)
+async def test_what_has_not_been_asked_for_its_health_check_is_looked_at(
+    state: Observed, own_probe: Health | None, differs: bool
+) -> None:
+    known = Known("c1", "web", "web", "web", state, NOW, NOW, 1, own_probe=own_probe)
+    seen = Sighting(0, "c1", "web", "web", "web", state, NOW)
+    assert _differs(known, seen) is differs
 
 
 async def test_it_lists_every_interval_when_nothing_happens(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

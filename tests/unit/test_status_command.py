@@ -1,6 +1,8 @@
 """`mcpctl status` of a time that is past, and of one component."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -86,3 +88,40 @@ def test_a_component_that_there_is_not_is_guessed(run: Run, command: str) -> Non
     status, out, err = run(command, "web/apii")
     assert (status, out) == (2, "")
     assert "web has no component 'apii'; it has api, db; did you mean web/api?" in err
+
+
+# -- what runs to its end
+
+
+def a_job(**values: Any) -> v1.ComponentInfo:
+    fields = {"component": "job", "desired": v1.DesiredState.COMPLETED, "observed": v1.ObservedState.EXITED}
+    return an_api(**{**fields, "exit_code": 0, **values})
+
+
+@pytest.mark.parametrize("words", [(), ("--exit-code",), ("--at", "2h")])
+def test_what_has_completed_is_as_wanted(run: Run, alone: Node, words: tuple[str, ...]) -> None:
+    # Of the past the status is not told.
+    prepare_status(alone, a_job(exit_code=None) if words[:1] == ("--at",) else a_job())
+    status, out, _ = run("status", "web", *words)
+    assert status == 0
+    assert stripped(out.splitlines()[1])[:5] == ["web", "job", "rift", "completed", "completed"]
+
+
+@pytest.mark.parametrize("exit_code", [1, None])
+def test_what_has_not_completed_is_drift(run: Run, alone: Node, exit_code: int | None) -> None:
+    prepare_status(alone, a_job(exit_code=exit_code, drift="did not complete"))
+    status, out, _ = run("status", "web", "--exit-code")
+    assert status == 3
+    assert "exited" in out.splitlines()[1]
+
+
+def test_a_program_is_told_what_it_is_wanted_to_be_and_what_it_was(run: Run, alone: Node) -> None:
+    prepare_status(alone, a_job())
+    (service,) = json.loads(run("status", "web", *JSON).out)
+    (row,) = service["components"]
+    assert (row["desired"], row["observed"], row["exit_code"], row["drift"]) == ("completed", "exited", 0, "")
+
+
+def test_a_wish_of_a_newer_node_is_told_by_its_number(run: Run, alone: Node) -> None:
+    prepare_status(alone, an_api(desired=99))
+    assert "DesiredState(99)" in run("status", "web").out

@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 import trio
+from msgspec import UNSET
 
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
-from monitor.model import Observed, Sighting
+from monitor.model import Known, Observed, Sighting
 from monitor.ports import Ran, Target
 from monitor.watch import Monitor, Settings
 from protos.parts import Health
@@ -108,6 +109,65 @@ async def test_a_probe_that_was_changed_before_a_restart_of_mcpd_is_heard_after_
     world.health = after
     async with watched(registry, world) as monitor:
         await becomes(monitor, state)
+
+
+class OfImage(Probed):
+    """A container whose image has a health check; counts how often podman is asked about it."""
+
+    def __init__(self, check: Health | None, health: Health | None = None) -> None:
+        super().__init__(health)
+        self.seen = msgspec.structs.replace(self.seen, own_probe=check)
+        self.looks = 0
+
+    async def look(self, container: str) -> Sighting | None:
+        self.looks += 1
+        return await super().look(container)
+
+
+@pytest.mark.parametrize(
+    ("check", "health", "state"),
+    [
+        (WELL, None, HEALTHY),
+        (ILL, None, UNHEALTHY),
+        (ILL, WELL, HEALTHY),
+        (ILL, Health(disable=True), RUNNING),
+        (None, None, RUNNING),
+    ],
+)
+async def test_the_probe_is_the_declared_one_or_the_images(
+    registry: Registry, check: Health | None, health: Health | None, state: Observed
+) -> None:
+    async with watched(registry, OfImage(check, health)) as monitor:
+        await becomes(monitor, state)
+
+
+async def test_an_images_health_check_outlives_mcpd_without_another_look(registry: Registry) -> None:
+    async with watched(registry, OfImage(ILL)) as monitor:
+        await becomes(monitor, UNHEALTHY)
+    world = OfImage(ILL)
+    async with watched(registry, world) as monitor:
+        assert [each.own_probe for each in monitor.known.values()] == [ILL]
+        await becomes(monitor, UNHEALTHY)
+        await monitor.progressed()
+    # What is ill is looked at once more before that is said.
+    assert world.looks <= 1
+    assert [each.kind for each in await registry.events("web")] == ["running", "unhealthy"]
+
+
+async def test_a_container_that_an_mcpd_of_before_knew_is_looked_at_once_and_gets_its_probe(
+    registry: Registry,
+) -> None:
+    before = Known("c1", "web", "web", "web", RUNNING, START, START, 7, own_probe=UNSET)
+    await MonitorLedger(registry, "n1").record((), (before,), (), START)
+    world = OfImage(WELL)
+    async with watched(registry, world) as monitor:
+        await becomes(monitor, HEALTHY)
+    # The resync, and the first word of the probe.
+    assert world.looks <= 2
+    assert await MonitorLedger(registry, "n1").alerts() == ()
+    async with watched(registry, world) as monitor:
+        await monitor.progressed()
+        assert [each.own_probe for each in monitor.known.values()] == [WELL]
 
 
 async def test_a_restart_of_mcpd_tells_nothing_of_a_probe_that_is_the_same(registry: Registry) -> None:

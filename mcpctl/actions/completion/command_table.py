@@ -66,7 +66,10 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Deploy only if this plan from `mcpctl plan` still holds."),
             "--force": ("", "Also recreate containers that have not changed."),
-            "--accept-loss": ("", "Recreate adopted containers without the settings that a definition cannot express."),
+            "--accept-loss": (
+                "",
+                "Recreate adopted containers without the settings that their definition does not have.",
+            ),
             "--wait": ("", "Wait for a running operation on the service, instead of failing."),
             "--yes": ("", "Deploy all definitions without asking."),
             "-y": ("", "Deploy all definitions without asking."),
@@ -645,6 +648,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         {
             "--name": ("text", "The name of the service."),
             "--node": ("node", "The node."),
+            "--profile": ("text", "Also import the services of this profile; * for all; can be given more than once."),
             "--dry-run": ("", "Only show what would be done."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "Output format."),
@@ -653,7 +657,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "In listings print only names, in changes only what went wrong."),
             "--debug": ("", "Show the traceback of an error."),
         },
-        ("files",),
+        ("files...",),
     ),
     "completion bash": ("Print the completion script for bash.", {}, ()),
     "completion zsh": ("Print the completion script for zsh.", {}, ()),

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
+from mcpctl.definitions.exporting import toml
 from mcpctl.definitions.loss import Loss
+from mcpctl.definitions.plain_keys import PLAIN_KEYS, PlainKey
+from protos import naming, podman_notation
+from protos.parts import Network
 from protos.spec import Component, Service
 
 
@@ -32,14 +38,26 @@ class Exported(msgspec.Struct, frozen=True):
 
 
 class Losses:
-    """Collects what is lost of one component."""
+    """Collects what is lost of one table of a definition, ``path``."""
 
-    def __init__(self, component: str) -> None:
-        self._component = component
+    def __init__(self, path: str) -> None:
+        self._path = path
         self.found: list[Loss] = []
 
     def add(self, field: str, message: str) -> None:
-        self.found.append(Loss(f"components[{self._component}].{field}", message))
+        self.found.append(Loss(f"{self._path}.{field}" if field else self._path, message))
+
+    def add_all(self, field: str, struct: msgspec.Struct | None, message: str) -> None:
+        """Everything that a table of it says."""
+        for name, _, _ in toml.said(struct) if struct else ():
+            self.add(f"{field}.{name}" if field else name, message)
+
+
+def of_component(component: Component) -> Losses:
+    return Losses(f"components[{component.name}]")
+
+
+# -- values
 
 
 def seconds(duration: timedelta) -> int:
@@ -58,14 +76,75 @@ def cpus(component: Component) -> str:
     return f"{component.resources.cpus:.6f}".rstrip("0").rstrip(".")
 
 
+def size(value: int) -> str:
+    """As podman and Docker read it; -1 is unlimited."""
+    return str(value) if value == podman_notation.UNLIMITED else f"{value}b"
+
+
+def mode(value: int) -> str:
+    return f"{value:04o}"
+
+
+# -- keys
+
+
+def plain(service: Service, component: Component) -> Iterator[tuple[PlainKey, Any]]:
+    """What it says in the keys that other notations only call otherwise: true, a string, a list or a table of strings.
+
+    Other components are named by their containers.
+    """
+    said = {name: value for name, value, _ in toml.said(component)}
+    for each in PLAIN_KEYS:
+        value = said.get(each.key)
+        if value is None or value is False:
+            continue
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = size(value)
+        elif isinstance(value, str):
+            value = namespace(service, value)
+        yield each, value
+
+
+def namespace(service: Service, text: str) -> str:
+    """As podman-run(1) takes it: ``component:NAME`` is ``container:CONTAINER``."""
+    name = podman_notation.named_component(text)
+    return f"container:{service.container(name)}" if name else text
+
+
+# -- components among each other
+
+
+def joined(service: Service, component: Component) -> tuple[Network, ...]:
+    """The networks that it joins, each with every name that it has there.
+
+    Networks that the service declares, or does not share with others by their nature, know it by its own name.
+    """
+    own = {naming.own_network(service.name), *(name for name, each in service.networks.items() if not each.external)}
+    return tuple(
+        msgspec.structs.replace(each, aliases=tuple(dict.fromkeys((component.name, *each.aliases))))
+        if each.name in own
+        else each
+        for each in component.joins(service.name)
+    )
+
+
+def waits_for(component: Component) -> list[str]:
+    """The components that must be up before it, each once."""
+    return [*dict.fromkeys((*component.depends_on, *sorted(component.shares_with)))]
+
+
+def is_waited_for(service: Service, component: Component) -> bool:
+    return any(component.name in each.waits_for for each in service.components)
+
+
 def in_dependency_order(service: Service) -> list[Component]:
-    """Every component after those that it depends on; otherwise as in the definition."""
+    """Every component after those that it waits for; otherwise as in the definition."""
     ordered: list[Component] = []
     waiting = list(service.components)
     while waiting:
         placed = {each.name for each in ordered}
         # A definition has no circle, so that there is always one.
-        ready = next((each for each in waiting if placed.issuperset(each.depends_on)), waiting[0])
+        ready = next((each for each in waiting if placed.issuperset(each.waits_for)), waiting[0])
         waiting.remove(ready)
         ordered.append(ready)
     return ordered

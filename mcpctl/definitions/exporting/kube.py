@@ -5,39 +5,40 @@ One Pod for each component: restart policy, published ports and network belong t
 
 from __future__ import annotations
 
-import math
-import shlex
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from mcpctl.definitions.exporting import yamltext
-from mcpctl.definitions.exporting.formats import Exported, File, Losses, in_dependency_order, seconds
+from mcpctl.definitions.exporting import commands, kube_container, kube_security, kube_volumes, yamltext
+from mcpctl.definitions.exporting.formats import (
+    Exported,
+    File,
+    Losses,
+    in_dependency_order,
+    of_component,
+    seconds,
+    waits_for,
+)
 from mcpctl.definitions.loss import Loss
-from protos import grammar
-from protos.parts import Health
+from protos import grammar, podman_notation
+from protos.parts import Network
 from protos.spec import Component, Service
 
 _POLICIES = {"no": "Never", "on-failure": "OnFailure", "unless-stopped": "Always", "always": "Always"}
-# Kubernetes insists on a size, and podman ignores it.
-_CLAIM_SIZE = "1Gi"
-# podman's annotation (5.x) for what Kubernetes leaves to the kubelet's configuration.
-_PIDS_LIMIT = "io.podman.annotations.pids-limit"
-# podman-kube-play(1): how mount options are said in Kubernetes.
-_PROPAGATION = {"private": "None", "rprivate": "None", "rslave": "HostToContainer", "rshared": "Bidirectional"}
-# What podman does by itself.
-_IMPLIED = frozenset({"rw", "rbind", "bind", "z"})
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_MILLI = 1000
+_HOST_GATEWAY = "host-gateway"
+_CAPITALS = {"network": "Network", "pid": "PID", "ipc": "IPC"}
+_ONE_POD = "put both containers into one Pod"
 
 
 def export(service: Service) -> Exported:
     losses: list[Loss] = []
     documents = []
     for component in in_dependency_order(service):
-        lost = Losses(component.name)
-        documents.append(yamltext.document(_pod(service, component, lost), comment=_claims(component)))
+        lost = of_component(component)
+        pod, container = pod_name(service, component.name)
+        documents += [yamltext.document(each) for each in kube_volumes.config_maps(component, pod)]
+        made = _pod(service, component, pod, container, lost)
+        documents.append(yamltext.document(made, comment=kube_volumes.claims(component)))
         losses += lost.found
+    losses += _of_declarations(service)
     return Exported((File(f"{service.name}.yaml", "---\n".join(documents)),), tuple(losses))
 
 
@@ -49,70 +50,64 @@ def pod_name(service: Service, component: str) -> tuple[str, str]:
     return service.name, component if component != service.name else "main"
 
 
-def _pod(service: Service, component: Component, lost: Losses) -> dict[str, Any]:
-    pod, container = pod_name(service, component.name)
+def _pod(service: Service, component: Component, pod: str, container: str, lost: Losses) -> dict[str, Any]:
     if f"{pod}-{container}" != service.container(component.name):
-        lost.add("name", f"podman calls the container {pod}-{container}; its Pod is {pod}")
+        found = f"others find it as {pod}, and as {container} with podman 5 alone"
+        lost.add("name", f"podman calls the container {pod}-{container}; its Pod is {pod}, and {found}")
     _tell_what_is_missing(service, component, lost)
-    metadata: dict[str, Any] = {"name": pod, "labels": {"app": service.name}}
-    if pids := component.resources.pids:
-        metadata["annotations"] = {f"{_PIDS_LIMIT}/{container}": str(pids)}
-        lost.add(
-            "resources.pids", "written as an annotation, which podman 4 and Kubernetes ignore, so they set no limit"
-        )
-    mounts, volumes = _volumes(component, lost)
+    mounts, volumes = kube_volumes.mounts(component, pod, lost)
     spec: dict[str, Any] = {
         "restartPolicy": _restart(component, lost),
         "terminationGracePeriodSeconds": seconds(component.stop_timeout),
+        **_namespaces(component, lost),
+        **_names(component, lost),
+        "nodeSelector": _node(component, lost),
+        "securityContext": kube_security.of_pod(component, lost),
+        "containers": [kube_container.container(component, container, mounts, lost)],
+        "volumes": volumes,
     }
-    if component.network == "host":
-        spec["hostNetwork"] = True
-    spec["containers"] = [_container(component, container, mounts, lost)]
-    if volumes:
-        spec["volumes"] = volumes
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-
-
-def _container(component: Component, name: str, mounts: list[dict[str, Any]], lost: Losses) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": name, "image": component.image, "imagePullPolicy": "IfNotPresent"}
-    if component.cmd:
-        made["args"] = list(component.cmd)
-    if component.env:
-        made["env"] = [{"name": name, "value": value} for name, value in component.env.items()]
-    _tell_of_expansion(component, lost)
-    if component.ports:
-        made["ports"] = [_port(grammar.port(text)) for text in component.ports]
-    if mounts:
-        made["volumeMounts"] = mounts
-    if limits := _limits(component, lost):
-        made["resources"] = {"limits": limits}
-    if user := _user(component, lost):
-        made["securityContext"] = user
-    if component.health and (probe := _probe(component, component.health, lost)):
-        made["livenessProbe"] = probe
-    return made
+    metadata = {
+        "name": pod,
+        "labels": {"app": service.name, **kube_container.labels(component, lost)},
+        "annotations": kube_container.annotated(component, container, lost),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {key: value for key, value in metadata.items() if value},
+        # 0 s is something that is said.
+        "spec": {key: value for key, value in spec.items() if value not in (None, {}, [], False)},
+    }
 
 
 def _tell_what_is_missing(service: Service, component: Component, lost: Losses) -> None:
     if not service.wants_running(component):
         lost.add("active", "it will be started; `podman kube play --start=false` prevents that")
-    if component.network and component.network != "host":
+    if component.network and not component.network_mode:
         lost.add("network", f"pass it to podman: `podman kube play --network {component.network}`")
-    for secret in component.secrets:
-        lost.add("secrets", f"{secret}: create a Secret and mount it at /run/secrets")
-    if component.depends_on:
+    for each in map(Network.of, component.networks):
+        lost.add("networks", f"pass it to podman: `podman kube play --network {_option(each)}`")
+    for secret in component.secret_list:
+        owner = f" (mode {secret.mode:04o}, owner {secret.uid}:{secret.gid})"
+        how = f"set {secret.env} from it" if secret.env else f"mount it at {secret.target or '/run/secrets'}{owner}"
+        lost.add("secrets", f"{secret.name}: create a Secret and {how}")
+    if waits_for(component):
         lost.add("depends_on", "the file lists the Pods in this order, but none waits for another")
+    if component.oneshot:
+        lost.add("oneshot", "it runs whenever the file is played, and no Pod waits for its end")
     if component.settle is not None:
         lost.add("settle", "a container counts as started immediately")
     if component.heal:
         lost.add("heal", "restartPolicy decides, and no alert is sent")
+    if component.build:
+        lost.add("build", f"build the image first: `{commands.build_image(component.image, component.build)}`")
 
 
-def _tell_of_expansion(component: Component, lost: Losses) -> None:
-    """Kubernetes expands $(VAR), and reads $$ as $; podman does neither, and would keep an escape."""
-    texts = [("cmd", each) for each in component.cmd] + [(f"env.{name}", each) for name, each in component.env.items()]
-    for field in dict.fromkeys(field for field, text in texts if "$(" in text or "$$" in text):
-        lost.add(field, "correct for podman, but Kubernetes expands $(VAR) and $$: double each such $ for it")
+def _option(network: Network) -> str:
+    """As podman-kube-play(1) takes it; for all Pods of a file."""
+    options = [f"alias={each}" for each in network.aliases]
+    options += [f"{key}={address}" for key, address in (("ip", network.ip), ("ip6", network.ip6)) if address]
+    return ":".join([network.name, *([",".join(options)] if options else [])])
 
 
 def _restart(component: Component, lost: Losses) -> str:
@@ -124,120 +119,66 @@ def _restart(component: Component, lost: Losses) -> str:
     return _POLICIES[policy]
 
 
-def _port(port: grammar.Port) -> dict[str, Any]:
-    made: dict[str, Any] = {"containerPort": port.container, "hostPort": port.host}
-    if port.host_ip:
-        made["hostIP"] = port.host_ip
-    return made | {"protocol": port.protocol.upper()}
+def _namespaces(component: Component, lost: Losses) -> dict[str, bool]:
+    modes = {"network": component.network_mode, "pid": component.pid, "ipc": component.ipc}
+    for key, value in modes.items():
+        if podman_notation.named_component(value):
+            lost.add(key, f"{value}: {_ONE_POD}{' with shareProcessNamespace' if key == 'pid' else ''}")
+        elif key == "network" and value not in ("", "host"):
+            lost.add(key, f"pass it to podman: `podman kube play --network {value}`")
+        elif key == "ipc" and value not in (None, "host"):
+            lost.add(key, f"{value}: the containers of a Pod share one")
+    if component.pid == "host":
+        lost.add("pid", "podman 4.3 ignores hostPID")
+    return {f"host{_CAPITALS[key]}": value == "host" for key, value in modes.items()}
 
 
-def _volumes(component: Component, lost: Losses) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    mounts, volumes = [], []
-    for index, volume in enumerate(component.mounts):
-        name = f"volume-{index}"
-        mount: dict[str, Any] = {"name": name, "mountPath": volume.target}
-        for option in volume.options:
-            if option == "ro":
-                mount["readOnly"] = True
-            elif option in _PROPAGATION:
-                mount["mountPropagation"] = _PROPAGATION[option]
-            elif option not in _IMPLIED:
-                lost.add(
-                    f"volumes[{index}]", f"option {option}; podman takes it as mountPath: {volume.target}:{option}"
-                )
-        mounts.append(mount)
-        source = {"hostPath": {"path": volume.folder}}
-        volumes.append(
-            {"name": name, **(source if volume.folder else {"persistentVolumeClaim": {"claimName": volume.volume}})}
-        )
-    return mounts, volumes
-
-
-def _claims(component: Component) -> str:
-    """Beside the Pod: podman makes a volume that is missing, and 4.3 refuses a claim whose volume is there."""
-    named = dict.fromkeys(each.volume for each in component.mounts if each.volume)
-    if not named:
-        return ""
-    claims = [
-        yamltext.document(
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": name},
-                "spec": {
-                    "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": _CLAIM_SIZE}},
-                },
-            }
-        )
-        for name in named
-    ]
-    return "podman makes volumes that are missing. Kubernetes needs, as documents of their own:\n" + "---\n".join(
-        claims
-    )
-
-
-def _limits(component: Component, lost: Losses) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if component.resources.memory:
-        limits["memory"] = str(component.resources.memory)
-    if wanted := component.resources.cpus:
-        milli = math.ceil(round(wanted * _MILLI, 3))
-        limits["cpu"] = f"{milli}m"
-        if not math.isclose(milli / _MILLI, wanted):
-            lost.add("resources.cpus", f"{wanted} became {milli / _MILLI}: Kubernetes counts in thousandths")
-    return limits
-
-
-def _user(component: Component, lost: Losses) -> Mapping[str, int]:
-    if not component.user:
-        return {}
-    user, _, group = component.user.partition(":")
-    if not user.isdecimal() or (group and not group.isdecimal()):
-        lost.add("user", f"{component.user}: Kubernetes accepts only numbers; set runAsUser and runAsGroup")
-        return {}
-    return {"runAsUser": int(user), **({"runAsGroup": int(group)} if group else {})}
-
-
-def _probe(component: Component, health: Health, lost: Losses) -> dict[str, Any]:
-    lost.add("health", "a failed livenessProbe stops the container, and restartPolicy decides what follows")
-    times = {"interval": health.interval, "timeout": health.timeout, "start_period": health.start_period}
-    for field, value in times.items():
-        if value.microseconds:
-            lost.add(f"health.{field}", f"rounded up to {seconds(value)} s: Kubernetes counts whole seconds")
+def _names(component: Component, lost: Losses) -> dict[str, Any]:
+    """Its own name, and how it finds others."""
+    if component.hostname and component.network_mode == "host":
+        lost.add("hostname", "podman takes the node's own name for a Pod in the node's network")
+    elif component.hostname and "." in component.hostname:
+        lost.add("hostname", "Kubernetes takes a name without dots: move the rest to subdomain")
+    aliases: dict[str, list[str]] = {}
+    for name, address in map(podman_notation.added_host, component.add_hosts):
+        if address == _HOST_GATEWAY:
+            lost.add("add_hosts", f"{name}: Kubernetes has no {_HOST_GATEWAY}: write the node's address")
+        else:
+            aliases.setdefault(address, []).append(name)
+    dns = {
+        "nameservers": list(component.dns),
+        "searches": list(component.dns_search),
+        "options": [_dns_option(each) for each in component.dns_options],
+    }
     return {
-        **_handler(component, health, lost),
-        "periodSeconds": seconds(health.interval),
-        "timeoutSeconds": seconds(health.timeout),
-        "failureThreshold": health.retries,
-        "initialDelaySeconds": seconds(health.start_period),
+        "hostname": component.hostname,
+        "hostAliases": [{"ip": address, "hostnames": names} for address, names in aliases.items()],
+        "dnsPolicy": "None" if component.dns else None,
+        "dnsConfig": {key: value for key, value in dns.items() if value},
     }
 
 
-def _handler(component: Component, health: Health, lost: Losses) -> dict[str, Any]:
-    if health.cmd:
-        if any(shlex.quote(each) != each for each in health.cmd):
-            lost.add(
-                "health.cmd",
-                "podman 4 joins the words with spaces for a shell; podman 5 keeps them as separate arguments",
-            )
-        return {"exec": {"command": list(health.cmd)}}
-    if health.http:
-        lost.add("health.http", "podman runs this probe inside the container with curl, which the image must contain")
-        url = urlsplit(health.http)
-        default = 443 if url.scheme == "https" else 80
-        host, port = _inside(component, url.hostname or "", url.port or default)
-        path = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        return {"httpGet": {**host, "path": path, "port": port, "scheme": url.scheme.upper()}}
-    lost.add("health.tcp", "podman runs this probe inside the container with nc, which the image must contain")
-    host, port = _inside(component, *grammar.host_port(health.tcp or ""))
-    return {"tcpSocket": {**host, "port": port}}
+def _dns_option(text: str) -> dict[str, str]:
+    name, colon, value = text.partition(":")
+    return {"name": name, **({"value": value} if colon else {})}
 
 
-def _inside(component: Component, host: str, port: int) -> tuple[dict[str, str], int]:
-    """Where the container listens, for an address that is asked from the node; the address itself if it is not ours."""
-    published = map(grammar.port, component.ports)
-    inside = next((each.container for each in published if (each.host, each.protocol) == (port, "tcp")), None)
-    if inside is not None:
-        return {}, inside
-    return ({} if component.network == "host" and host in _LOOPBACK else {"host": host}), port
+def _node(component: Component, lost: Losses) -> dict[str, str]:
+    if not component.platform:
+        return {}
+    lost.add("platform", f"podman takes what is there: `podman pull --platform {component.platform} {component.image}`")
+    system, machine, *_ = component.platform.split("/")
+    return {"kubernetes.io/os": system, "kubernetes.io/arch": machine}
+
+
+def _of_declarations(service: Service) -> list[Loss]:
+    losses = []
+    for name, volume in service.volumes.items():
+        if volume.external:
+            losses.append(Loss(f"volumes.{name}", "podman makes the volume when it is missing"))
+        elif volume.driver or volume.options or volume.labels:
+            losses.append(Loss(f"volumes.{name}", f"create it before: `{commands.create_volume(name, volume)}`"))
+    for name, network in service.networks.items():
+        first = "" if network.external else f"create it before: `{commands.create_network(name, network)}`; "
+        losses.append(Loss(f"networks.{name}", f"{first}name it: `podman kube play --network {name}`"))
+    return losses

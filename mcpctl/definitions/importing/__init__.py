@@ -29,6 +29,7 @@ _TOP = ("name", "version", "services", "volumes", "networks", "secrets", "config
 _THEIRS = {ours: theirs for theirs, ours in NAMES.items()}
 _THEIRS |= {"cmd": "command", "env": "environment", "health": "healthcheck", "stop_timeout": "stop_grace_period"}
 _THEIRS |= {"pull": "pull_policy", "log": "logging", "network": "network_mode"}
+_UNSET = "is not set, and nothing stands in its place, as with compose; export it, or put it into .env beside the file"
 _PLACE = re.compile(r"components\[([0-9]+)\](?:\.([a-z_]+))?")
 
 
@@ -56,11 +57,7 @@ def import_compose(
     components = dict(zip(keys, values["components"], strict=True))
     secrets = literal_secrets.warnings(components, service.name, node)
     for variable, path in report.unset.items():
-        report.warn(
-            path,
-            f"{variable} is not set, and nothing stands in its place, as with compose; export it, or put it into .env "
-            "beside the file",
-        )
+        report.warn(f"{path} ({variable})", _UNSET)
     return Imported(service, report.losses, (*report.warnings, *secrets))
 
 
@@ -104,14 +101,15 @@ def _raise(report: Diagnostics, problems: Sequence[str]) -> None:
     if problems:
         unset = ", ".join(report.unset)
         hint = [f"variables: {unset}: not set; export them, or put them into .env beside the file"] if unset else []
-        raise ComposeError("\n".join([*dict.fromkeys(problems), *hint]))
+        raise ComposeError(*dict.fromkeys(problems), *hint)
 
 
 def _told(problem: Problem, keys: list[str]) -> str:
-    """A problem of the definition, by the place in the file that it comes from."""
-    match = _PLACE.match(problem.path)
-    if match is None:
-        return f"{problem.path or 'services'}: {problem.message}"
-    field = _THEIRS.get(match[2], match[2])
-    place = f"services.{keys[int(match[1])]}" + (f".{field}" if field else "")
-    return f"{place}{problem.path[match.end() :]}: {problem.message}"
+    """A problem of the definition, by the places in the file that it comes from."""
+
+    def place(match: re.Match[str]) -> str:
+        field = _THEIRS.get(match[2], match[2])
+        return f"services.{keys[int(match[1])]}" + (f".{field}" if field else "")
+
+    path = _PLACE.sub(place, problem.path).replace("components", "services") or "services"
+    return f"{path}: {_PLACE.sub(place, problem.message)}"

@@ -45,7 +45,7 @@ def build(
         if found := read(said.get(key), f"{path}.{key}", source, declared, report):
             made[key] = found
             words += [word for each in found for word in (option, each)]
-    words += _of_command_alone(said, path, report)
+    words += _of_command_alone(said, path, source, report)
     if said.get(_INLINE):
         report.lost(f"{path}.{_INLINE}", "write it into a Dockerfile, and name that as dockerfile")
     report.ignore_others(said, (*_KEPT, *_OPTIONS, _INLINE), path)
@@ -54,11 +54,13 @@ def build(
     return made
 
 
-def _of_command_alone(said: dict[str, Any], path: str, report: Diagnostics) -> list[str]:
+def _of_command_alone(said: dict[str, Any], path: str, source: Source, report: Diagnostics) -> list[str]:
     words = []
     for key, option in _OPTIONS.items():
         for each in _option(said.get(key), f"{path}.{key}", report):
-            words += [option, each]
+            name, mark, where = each.partition("=")
+            is_here = key == "additional_contexts" and where.startswith(".")
+            words += [option, f"{name}{mark}{source.path(where)}" if is_here else each]
             report.changed(f"{path}.{key}", f"is no part of the definition, but of the command: {option}")
     return words
 

@@ -24,7 +24,7 @@ from mcpctl.definitions.importing.relations import Relations, lender
 from mcpctl.definitions.importing.secrets import Granted
 from mcpctl.definitions.importing.source import Source
 from mcpctl.definitions.importing.volumes import Mounted, Volumes
-from protos import podman_notation
+from protos import grammar, podman_notation
 
 # What this module reads, or a module that it asks.
 _READ = frozenset(
@@ -86,7 +86,7 @@ class Components:
             if isinstance(each.get("container_name"), str)
         }
         places = Places(source, names.service)
-        self._declared = Declared(document, names, report)
+        self._declared = Declared(document, names, places, report)
         self._networks = Networks(document, names, self._declared, containers, report)
         self._volumes = Volumes(source, places, self._declared, report)
         self._options = Options(self._networks, places, report)
@@ -149,9 +149,8 @@ class Components:
                 report.ignored(f"{path}.{name}")
         ours, said = self._names.container(key), service.get("container_name")
         if said is not None and report.text(said, f"{path}.container_name") not in ("", ours):
-            report.changed(
-                f"{path}.container_name", f"the container is called {ours}; others still reach it as {said}, an alias"
-            )
+            alias = "" if service.get("network_mode") else f"; others still reach it as {said}, an alias"
+            report.changed(f"{path}.container_name", f"the container is called {ours}{alias}")
         policy = service.get("restart")
         if (policy == "no" or service.get("exclude_from_hc") == "true") and key not in self._relations.oneshots:
             report.warn(
@@ -160,9 +159,9 @@ class Components:
 
     def _image(self, service: dict[str, Any], path: str, key: str) -> dict[str, Any]:
         report = self._report
-        said = report.text(service.get("image") or "", f"{path}.image").strip()
+        said = self._reference(service.get("image") or "", f"{path}.image")
         if not service.get("build"):
-            if not said:
+            if not service.get("image"):
                 report.wrong(f"{path}.image", "is missing: name the image, or say in build how it is built")
             policy = self._pull(service.get("pull_policy"), f"{path}.pull_policy", is_built=False)
             return {"image": full_image(said), "pull": policy}
@@ -173,6 +172,15 @@ class Components:
             "build": made,
             "pull": self._pull(service.get("pull_policy"), f"{path}.pull_policy", is_built=True),
         }
+
+    def _reference(self, value: Any, path: str) -> str:
+        """Checked as it is written, before it gets its registry."""
+        text = self._report.text(value, path).strip()
+        try:
+            return grammar.image(text) if text else ""
+        except ValueError as error:
+            self._report.wrong(path, str(error))
+            return text
 
     def _pull(self, value: Any, path: str, *, is_built: bool) -> str | None:
         report = self._report

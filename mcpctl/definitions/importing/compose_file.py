@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -24,10 +25,19 @@ _RESET, _OVERRIDE = "!reset", "!override"
 # A file that Coolify writes as it stands: no key of compose's.
 _VERBATIM = "content"
 _VOLUMES = ".volumes["
+_DEVICE = re.compile(r"volumes\.[^.]+\.driver_opts\.device")
 
 
 class ComposeError(Exception):
     """The file cannot be read, or used; a line for each problem."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(map(_one_line, problems)))
+
+
+def _one_line(text: str) -> str:
+    """Keys of a file are in it, which may be anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class Override(NamedTuple):
@@ -151,7 +161,7 @@ def interpolated(
 
     def walk(value: Any, path: str) -> Any:
         if isinstance(value, str):
-            known = of_paths if _VOLUMES in path else environment
+            known = of_paths if _VOLUMES in path or _DEVICE.fullmatch(path) else environment
             try:
                 if "$" not in value:
                     return value
@@ -174,7 +184,7 @@ def interpolated(
 
     found: dict[str, Any] = walk(value, "")
     if problems:
-        raise ComposeError("\n".join(problems))
+        raise ComposeError(*problems)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 
 from mcpctl.definitions.importing.diagnostics import Diagnostics
 from mcpctl.definitions.importing.names import Names
+from mcpctl.definitions.importing.places import Places
+from mcpctl.definitions.importing.source import Kind
 
 _VOLUME_KEYS = ("name", "external", "driver", "driver_opts", "labels")
 # Docker's own, which is podman's, too.
@@ -30,8 +33,9 @@ class Entry(msgspec.Struct, frozen=True):
 class Declared:
     """Those of one file. What components use is told of once."""
 
-    def __init__(self, document: dict[str, Any], names: Names, report: Diagnostics) -> None:
+    def __init__(self, document: dict[str, Any], names: Names, places: Places, report: Diagnostics) -> None:
         self._document = document
+        self._places = places
         self._names = names
         self._report = report
         self._volumes: dict[str, Entry] = {}
@@ -57,6 +61,11 @@ class Declared:
             self._report.wrong(path, f"{key!r} is neither a path (./{key}) nor a volume's name: letters, digits, _ . -")
         return name
 
+    @property
+    def called(self) -> str:
+        """What is told of a volume or network without a name of its own."""
+        return f"is called {self._names.project}_NAME on the node, as with compose"
+
     def anonymous(self, key: str, target: str) -> str:
         """The name of a volume that has none."""
         below = re.sub(r"[^A-Za-z0-9]+", "-", posixpath.normpath(target)).strip("-") or "root"
@@ -72,7 +81,7 @@ class Declared:
             return {"external": True}
         report.ignore_others(said, _VOLUME_KEYS, path)
         if not entry.has_own_name:
-            report.changed(path, f"is called {entry.name}, as compose calls it: the project's name comes first")
+            report.changed(path, self.called)
         made: dict[str, Any] = {}
         if said.get("driver") and said["driver"] not in LOCAL:
             made["driver"] = report.text(said["driver"], f"{path}.driver")
@@ -84,13 +93,17 @@ class Declared:
         return made
 
     def _options(self, options: dict[str, str], path: str) -> dict[str, str]:
+        """A folder of this machine is one of the service's on the node, which the driver does not make."""
         device = options.get("device", "")
-        if device.startswith((".", "~")):
-            self._report.lost(
-                f"{path}.driver_opts.device",
-                f"{device} is a path on this machine; write the absolute path on the node, or mount it as a folder",
-            )
-        return options
+        place = self._places.of(device) if device.startswith((".", "~")) else None
+        if place is None:
+            return options
+        push = self._places.push(place) if place.kind is Kind.FOLDER else f"mkdir -p {shlex.quote(place.node)}"
+        where = "" if place.kind is Kind.FOLDER else ", on the node"
+        self._report.changed(
+            f"{path}.driver_opts.device", f"{device} is {place.node} on the node; before the deploy{where}: `{push}`"
+        )
+        return {**options, "device": place.node}
 
     def texts(self, value: Any, path: str) -> dict[str, str]:
         """A table of strings; what has no value has an empty one."""

@@ -22,6 +22,13 @@ _DRIVERS = ("macvlan", "ipvlan")
 _OPTIONS = ("mtu", "vlan", "isolate", "parent", "mode", "metric", "no_default_route")
 _RENAMED = {"com.docker.network.driver.mtu": "mtu", "macvlan_mode": "mode", "ipvlan_mode": "mode"}
 # The name of an interface on the node.
+# What podman does anyway.
+_USUAL = {
+    "com.docker.network.bridge.enable_icc": "true",
+    "com.docker.network.bridge.enable_ip_masquerade": "true",
+    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",  # noqa: S104
+}
+_IPV6 = "com.docker.network.enable_ipv6"
 _NAMELESS = ("com.docker.network.bridge.name", "com.docker.network.container_iface_prefix")
 
 
@@ -86,7 +93,8 @@ class Networks:
         found = [*links]
         if self._names.components[key] != key:
             found.append(key)
-        if isinstance(name := service.get("container_name"), str) and name:
+        # podman finds a container by its own name anyway.
+        if isinstance(name := service.get("container_name"), str) and name not in ("", self._names.container(key)):
             found.append(name)
         return found
 
@@ -102,7 +110,7 @@ class Networks:
         ours = self._name(entry)
         # On the service's own network the component has its name anyway; elsewhere only if it says so.
         own = self._names.components[key] if ours == self._names.own_network else ""
-        aliases = [*common, *report.words(said.get("aliases"), f"{path}.aliases"), *([] if own else [key])]
+        aliases = [*([] if own else [key]), *common, *report.words(said.get("aliases"), f"{path}.aliases")]
         made: dict[str, Any] = {"name": ours, "aliases": self._allowed([each for each in aliases if each != own], path)}
         for theirs, field in (("ipv4_address", "ip"), ("ipv6_address", "ip6")):
             if said.get(theirs):
@@ -177,7 +185,7 @@ class Networks:
             return {"external": True}
         report.ignore_others(dict(said), _KEYS, path)
         if not entry.has_own_name and entry.key != _DEFAULT:
-            report.changed(path, f"is called {entry.name}, as compose calls it: the project's name comes first")
+            report.changed(path, self._declared.called)
         made = self._driver(said, path) | self._ipam(report.mapping(said.get("ipam"), f"{path}.ipam"), f"{path}.ipam")
         for theirs, field in (("internal", "internal"), ("enable_ipv6", "ipv6")):
             if said.get(theirs) is not None and report.boolean(said[theirs], f"{path}.{theirs}"):
@@ -203,7 +211,11 @@ class Networks:
                 options[ours] = value
             elif name in _NAMELESS:
                 report.changed(f"{path}.driver_opts.{name}", "podman names the interface itself")
-            elif driver != "overlay":
+            elif name == _IPV6:
+                made |= {"ipv6": True} if report.boolean(value, f"{path}.driver_opts.{name}") else {}
+            elif _USUAL.get(name) == value or driver == "overlay":
+                report.ignored(f"{path}.driver_opts.{name}")
+            else:
                 report.lost(
                     f"{path}.driver_opts.{name}", f"podman has no such option; allowed are {', '.join(_OPTIONS)}"
                 )

@@ -36,6 +36,7 @@ class Options:
             "annotations": self._table,
             "cap_add": self._upper,
             "cap_drop": self._upper,
+            "hostname": self._host_name,
             "ipc": self._namespace(podman_notation.ipc_namespace),
             "labels": self._labels,
             "pid": self._namespace(podman_notation.process_namespace),
@@ -120,7 +121,7 @@ class Options:
                 report.ignored(path, f"{name.strip()}: has no address")
                 continue
             found.append(f"{name.strip()}:{address.strip('[]')}")
-        return list(dict.fromkeys(found))
+        return self._kept(list(dict.fromkeys(found)), path, _host)
 
     def _upper(self, value: Any, path: str) -> list[str]:
         return list(dict.fromkeys(each.strip().upper() for each in self._report.words(value, path)))
@@ -168,6 +169,15 @@ class Options:
         text = self._report.text(value, path).strip().lower()
         return f"linux/{text}" if _PLATFORM.fullmatch(text) and text not in _SYSTEMS else text if "/" in text else ""
 
+    def _host_name(self, value: Any, path: str) -> str | None:
+        """Docker takes what no host can be called."""
+        text = self._report.text(value, path).strip()
+        try:
+            return podman_notation.host_name(text)
+        except ValueError as error:
+            self._report.lost(path, str(error))
+            return None
+
     def _namespace(self, rule: Callable[[str], object]) -> Callable[[Any, str], str | None]:
         def read(value: Any, path: str) -> str | None:
             text = self._report.text(value, path).strip()
@@ -181,6 +191,11 @@ class Options:
             return text
 
         return read
+
+
+def _host(text: str) -> str:
+    podman_notation.added_host(text)
+    return text
 
 
 def _default(field: Any) -> Any:

@@ -48,7 +48,23 @@ _OF_FILES = frozenset(
     | {".sh", ".so", ".sql", ".sqlite", ".sqlite3", ".tmpl", ".toml", ".tpl", ".ts", ".txt", ".vcl", ".xml", ".yaml"}
     | {".yml"}
 )
-_FILES = frozenset({"Caddyfile", "Corefile", "Dockerfile", "Procfile", "Vagrantfile", "acme.json", "hosts"})
+_FILES = frozenset(
+    {
+        ".env",
+        ".htaccess",
+        ".htpasswd",
+        ".netrc",
+        ".npmrc",
+        ".pgpass",
+        "Caddyfile",
+        "Corefile",
+        "Dockerfile",
+        "Procfile",
+        "Vagrantfile",
+        "acme.json",
+        "hosts",
+    }
+)
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from mcpctl.definitions.interpolation import InterpolationError, expanded
 # docs.docker.com/compose/how-tos/environment-variables/envvars
 _PROJECT_NAME, _PROFILES = "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"
 # More than any project has; each can name others.
-_MOST_FILES = 100
+_MOST_FILES = 200
+# It is parsed, and then loaded.
+_OF_ONE_FILE = 2
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -36,26 +39,23 @@ def load(files: Sequence[Path], source: Source, profiles: Sequence[str], report:
     """Raises ComposeError, OSError and UnicodeDecodeError for what cannot be read."""
     known = environment.of_project(source, report)
     if report.problems:
-        raise ComposeError("\n".join(report.problems))
-    texts = [source.read(each) for each in files]
-    name = _name(texts, known, source)
+        raise ComposeError(*report.problems)
+    loader = _Loader(source, report, is_several=len(files) > 1)
+    name = _name([loader.parsed(each) for each in files], known, source)
     # Compose sets it for whoever asks for it.
     source = msgspec.structs.replace(source, environment={**known, _PROJECT_NAME: name})
-    loader = _Loader(source, report, is_several=len(files) > 1)
+    loader.source = source
     made: dict[str, Any] = {}
-    for path, text in zip(files, texts, strict=True):
-        made = merging.merged(made, loader.file(path, text, source.folder, source.environment, made))
+    for path in files:
+        made = merging.merged(made, loader.file(path, source.folder, source.environment, made))
     active = profiles or [each.strip() for each in source.environment.get(_PROFILES, "").split(",")]
     return Project(merging.settled(made), source, name, frozenset(filter(None, active)))
 
 
-def _name(texts: Sequence[str], known: Mapping[str, str], source: Source) -> str:
+def _name(read: Sequence[list[dict[str, Any]]], known: Mapping[str, str], source: Source) -> str:
     """The last one that a file says."""
-    said = ""
-    for text in texts:
-        for document in documents(text):
-            name = merging.settled(document.get("name"))
-            said = name if isinstance(name, str) else said
+    names = [merging.settled(document.get("name")) for documents in read for document in documents]
+    said = next((each for each in reversed(names) if isinstance(each, str)), "")
     try:
         said = expanded(said, known, lambda _: None)
     except InterpolationError:
@@ -64,19 +64,27 @@ def _name(texts: Sequence[str], known: Mapping[str, str], source: Source) -> str
 
 
 class _Loader:
+    """``source``: what variables are taken from is put into it before a file is loaded."""
+
     def __init__(self, source: Source, report: Diagnostics, *, is_several: bool) -> None:
-        self._source = source
+        self.source = source
         self._report = report
         self._is_several = is_several
-        self._read = 0
+        self._parsed: dict[Path, list[dict[str, Any]]] = {}
+        self._loaded = 0
 
-    def file(
-        self, path: Path, text: str, folder: Path, known: Mapping[str, str], earlier: dict[str, Any]
-    ) -> dict[str, Any]:
+    def parsed(self, path: Path) -> list[dict[str, Any]]:
+        """The documents in a file, as they stand there. Raises ComposeError, OSError and ValueError."""
+        if path not in self._parsed:
+            self._count()
+            with self._named(path):
+                self._parsed[path] = documents(self.source.read(path))
+        return self._parsed[path]
+
+    def file(self, path: Path, folder: Path, known: Mapping[str, str], earlier: dict[str, Any]) -> dict[str, Any]:
         """One file with what it includes and extends. ``folder``: to which its own paths are relative."""
-        made: dict[str, Any] = {}
-        for document in self._documents(path, text, known):
-            made = merging.merged(made, document)
+        self._count()
+        made = self._interpolated(path, known)
         services = made.get("services")
         if isinstance(services, dict):
             bases = {**_services(earlier), **services}
@@ -86,18 +94,29 @@ class _Loader:
             made = merging.merged(self._included(each, f"include[{index}]", folder), made)
         return made
 
-    def _documents(self, path: Path, text: str, known: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        self._read += 1
-        if self._read > _MOST_FILES:
-            raise ComposeError(f"include and extends name more than {_MOST_FILES} files: does one name itself?")
+    def _interpolated(self, path: Path, known: Mapping[str, str]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        with self._named(path):
+            for document in self.parsed(path):
+                made = merging.merged(made, interpolated(document, known, self._missing, self._malformed))
+        return made
+
+    def _count(self) -> None:
+        self._loaded += 1
+        if self._loaded > _MOST_FILES:
+            raise ComposeError(f"include: it and extends name more than {_MOST_FILES} files: does one name itself?")
+
+    @contextmanager
+    def _named(self, path: Path) -> Iterator[None]:
+        """Errors begin with the name of their file, where there are several."""
         try:
-            for document in documents(text):
-                yield interpolated(document, known, self._missing, self._malformed)
+            yield
         except ComposeError as error:
-            if self._read == 1 and not self._is_several:
+            name = f"{os.path.relpath(path, self.source.folder)}: "
+            if self._loaded <= _OF_ONE_FILE and not self._is_several:
                 raise
-            name = _shown(path, self._source.folder)
-            raise ComposeError("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from None
+            lines = str(error).split("\n")
+            raise ComposeError(*(line if line.startswith(name) else f"{name}{line}" for line in lines)) from None
 
     def _missing(self, where: str, name: str) -> None:
         self._report.unset.setdefault(name, where)
@@ -135,9 +154,8 @@ class _Loader:
         self, folder: Path, file: str, name: str, where: str, chain: tuple[tuple[Path, str], ...]
     ) -> Any:
         other = _joined(folder, file)
-        made: dict[str, Any] = {}
-        for document in self._documents(other, self._text(other, where), self._source.environment):
-            made = merging.merged(made, document)
+        self._check_readable(other, where)
+        made = self._interpolated(other, self.source.environment)
         services = _services(made)
         _check_known(services, name, where, other)
         base = self._extended(other, other.parent, services, name, chain)
@@ -159,10 +177,11 @@ class _Loader:
         others = [_joined(folder, each) for each in files]
         own = options.get("project_directory")
         base = _joined(folder, report.text(own, f"{where}.project_directory")) if own else others[0].parent
-        known = {**self._defaults(options.get("env_file"), where, folder, base), **self._source.environment}
+        known = {**self._defaults(options.get("env_file"), where, folder, base), **self.source.environment}
         made: dict[str, Any] = {}
         for each in others:
-            made = merging.merged(made, self.file(each, self._text(each, where), base, known, made))
+            self._check_readable(each, where)
+            made = merging.merged(made, self.file(each, base, known, made))
         made.pop("name", None)
         return paths.rebased(made, os.path.relpath(base, folder))
 
@@ -172,7 +191,7 @@ class _Loader:
         named = [_joined(folder, each) for each in report.words(value, f"{where}.env_file")]
         for path in named or [base / environment.DOTENV]:
             try:
-                text = self._source.read(path)
+                text = self.source.read(path)
             except FileNotFoundError as error:
                 if named:
                     report.wrong(f"{where}.env_file", f"{path} cannot be read: {reason(error)}")
@@ -181,13 +200,13 @@ class _Loader:
                 report.wrong(f"{where}.env_file", f"{path} cannot be read: {reason(error)}")
                 continue
             found |= environment.variables(
-                text, _shown(path, self._source.folder), self._source.environment, found, report
+                text, os.path.relpath(path, self.source.folder), self.source.environment, found, report
             )
         return found
 
-    def _text(self, path: Path, where: str) -> str:
+    def _check_readable(self, path: Path, where: str) -> None:
         try:
-            return self._source.read(path)
+            self.parsed(path)
         except (OSError, ValueError) as error:
             raise ComposeError(f"{where}: {path} cannot be read: {reason(error)}") from None
 
@@ -205,7 +224,3 @@ def _check_known(services: dict[str, Any], name: str, where: str, path: Path) ->
 
 def _joined(folder: Path, name: str) -> Path:
     return Path(os.path.normpath(folder / name))
-
-
-def _shown(path: Path, folder: Path) -> str:
-    return os.path.relpath(path, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from mcpctl.definitions.beside import reason
@@ -57,9 +58,12 @@ class Granted:
                 f"is podman's secret {entry.name}; on the node: `printf %s {value} | podman secret create {name} -`",
             )
             return
-        file = said.get("file")
-        here = shlex.quote(report.text(file, f"{path}.file")) if file else "FILE"
-        report.changed(path, f"is podman's secret {entry.name}; on the node: `podman secret create {name} {here}`")
+        file = Path(report.text(said["file"], f"{path}.file")).name if said.get("file") else ""
+        report.changed(
+            path,
+            f"is podman's secret {entry.name}; bring {file or 'a file with it'} to the node, and there: "
+            f"`podman secret create {name} {shlex.quote(file or 'FILE')}`",
+        )
 
     # -- configs
 

@@ -30,6 +30,7 @@ _LONG_KEYS: tuple[str, ...] = (
 )
 # Coolify's own: what it makes of a path is said by its content, or is a folder.
 _LONG_KEYS += ("is_directory", "isDirectory")
+_DEFAULT_OPTION = "rw"
 # Of Docker Desktop's file sharing: nothing on Linux.
 _OF_DESKTOP = frozenset({"cached", "delegated", "consistent", "default"})
 # What is there on every node, or is no folder: a folder in its place would help nobody.
@@ -52,9 +53,14 @@ _SYSTEM += tuple(
 )
 _SYSTEM += ("/etc/os-release", "/etc/nsswitch.conf", "/etc/ssl", "/etc/pki", "/etc/ca-certificates", "/etc/fstab")
 _SOCKETS = {"/var/run/docker.sock": "/run/podman/podman.sock", "/run/docker.sock": "/run/podman/podman.sock"}
+_SOCKET_WARNING = (
+    "the container gets podman's API, which Docker's clients understand, without Swarm, and so the node's containers; "
+    "where mcpd is not root, the socket is /run/user/UID/podman/podman.sock of its user"
+)
 _DOCKER_DATA = "/var/lib/docker"
+_DOCKER_VOLUMES, _PODMAN_VOLUMES = f"{_DOCKER_DATA}/volumes", "/var/lib/containers/storage/volumes"
 _PRIVATE = "PRIVATE KEY"
-_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_WINDOWS = re.compile(r"[A-Za-z]:(\\|/[^:]*:/)|\\\\")
 _SCRIPT, _SCRIPT_MODE, _FILE_MODE = "#!", 0o555, 0o444
 _RECURSIVE = {"disabled": "bind"}
 
@@ -106,7 +112,9 @@ class Volumes:
                 self._report.wrong(path, f"{text!r} mounts at {target!r}; allowed is [SOURCE:]/TARGET[:OPTIONS]")
             return
         given = [each.strip() for each in options.split(",") if each.strip()]
-        if not colon:
+        if colon and not source.strip():
+            self._report.wrong(path, f"{text!r} has no source; allowed is [SOURCE:]/TARGET[:OPTIONS]")
+        elif not colon:
             self._anonymous(target, given, key, path, made)
         elif source.startswith(("/", ".", "~")):
             self._bind(source, target, given, path, made)
@@ -204,10 +212,17 @@ class Volumes:
             self._report.changed(
                 path, f"{source} is {socket} on the node; `systemctl enable --now podman.socket` makes it"
             )
-            self._report.warn(path, "the container gets podman's API, which Docker's clients understand, without Swarm")
+            self._report.warn(path, _SOCKET_WARNING)
             source = socket
+        elif source.startswith(f"{_DOCKER_VOLUMES}/") or source == _DOCKER_VOLUMES:
+            ours = source.replace(_DOCKER_VOLUMES, _PODMAN_VOLUMES, 1)
+            self._report.changed(path, f"{source} is {ours}, where podman keeps volumes, in the same form")
+            self._report.warn(
+                path, f"{_PODMAN_VOLUMES} is where root's podman keeps volumes; `podman info` says where another's"
+            )
+            source = ours
         elif f"{source}/".startswith(f"{_DOCKER_DATA}/"):
-            self._report.lost(path, f"{source} is Docker's; podman keeps images and logs elsewhere (podman info)")
+            self._report.lost(path, f"{source} is Docker's; podman keeps images and logs otherwise, see `podman info`")
         self._mount(source, target, options, path, made, is_made and not _is_system(source))
 
     def _local(
@@ -239,9 +254,9 @@ class Volumes:
     def _mount(
         self, source: str, target: str, options: list[str], path: str, made: Mounted, is_made: bool = False
     ) -> None:
-        kept = [each for each in options if each in grammar.VOLUME_OPTIONS]
+        kept = [each for each in options if each in grammar.VOLUME_OPTIONS and each != _DEFAULT_OPTION]
         for option in options:
-            if option not in kept:
+            if option not in grammar.VOLUME_OPTIONS:
                 is_nothing = option in _OF_DESKTOP
                 tell = self._report.ignored if is_nothing else self._report.lost
                 known = " ".join(sorted(grammar.VOLUME_OPTIONS))

@@ -47,7 +47,7 @@ def test_a_definition_is_shown_with_its_defaults(run: Run, web: Path) -> None:
     assert 'image = "x:v1"' in lines
     assert 'restart = "no"  # default' in lines
     assert 'stop_timeout = "10s"  # default' in lines
-    assert "network = (podman's default)  # default" in lines
+    assert "network = (the service's own, unless networks says others)  # default" in lines
     assert 'env = { LOG = "info" }' in lines
     assert 'resources.memory = "64MiB"' in lines
     assert "resources.cpus = 0 (no limit)  # default" in lines
@@ -60,8 +60,24 @@ def test_a_definition_is_shown_as_json_as_a_whole(run: Run, web: Path) -> None:
     # Nothing is left out, and it can be read as a definition.
     (only,) = found["service"]["components"]
     assert only["stop_timeout"] == "10s"
-    assert only["resources"] == {"memory": 0, "cpus": 0.0, "pids": 0}
+    assert only["resources"].items() >= {"memory": 0, "cpus": 0.0, "pids": 0}.items()
     assert examine_service(found["service"]) == (examine_service(tomllib.loads(WEB))[0], [])
+
+
+def test_what_has_several_tables_is_shown_too(run: Run, web: Path) -> None:
+    config = '[[components.configs]]\ntarget = "/a"\ncontent = "b\\nc"\nmode = "0440"\n'
+    web.write_text(MORE + f'{config}[volumes.cache]\ndriver = "nfs"\noptions = {{ a = "b" }}\n')
+    status, out, err = run("service", "show", "web")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert 'configs = [{ target = "/a", content = "b\\nc", mode = "0440" }]' in lines
+    assert 'volumes.cache.driver = "nfs"' in lines
+    assert "volumes.cache.external = false  # default" in lines
+    assert "entrypoint = (the image's)  # default" in lines
+    assert "log.max_size = 0 (10MiB)  # default" in lines
+    found = json.loads(run("service", "show", "web", "--output", "json").out)
+    assert found["service"]["components"][0]["configs"][0]["mode"] == "0440"
+    assert found["service"]["volumes"]["cache"]["options"] == {"a": "b"}
 
 
 @pytest.mark.usefixtures("web")
