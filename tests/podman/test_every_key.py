@@ -175,7 +175,7 @@ def essence(found: dict[str, Any]) -> dict[str, Any]:
         if mount["Type"] == "volume" and len(mount["Name"]) == 64:
             mount["Name"] = mount["Source"] = "anonymous"
     for joined in (found["NetworkSettings"].get("Networks") or {}).values():
-        joined["Aliases"] = sorted(set(joined["Aliases"] or ()) - {number[:12]})
+        joined["Aliases"] = sorted(set(joined.get("Aliases") or ()) - {number[:12]})
     essential = kept(found)
     assert isinstance(essential, dict)
     return essential
