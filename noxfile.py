@@ -18,7 +18,7 @@ nox.options.error_on_missing_interpreters = False
 PYTHONS = ["3.11", "3.12", "3.13"]
 PODMAN5_TESTS = [
     f"tests/podman/test_{name}.py"
-    for name in ("demo", "lifecycle", "inspect", "check", "export", "adopt", "pull", "monitor", "failures")
+    for name in ("demo", "lifecycle", "inspect", "check", "export", "adopt", "every_key", "pull", "monitor", "failures")
 ]
 GENERATED = ("__init__.py", "agent.binpb")
 

@@ -39,6 +39,9 @@ def spec_hash(component: Component) -> str:
     # msgspec leaves a default out only if it is the same object: a 0.0 that was read from somewhere is another.
     first = Resources(**{name: value for name, value in said.items() if value != default_of(Resources, name)})
     fields["resources"] = {**msgspec.to_builtins(first), **later}
+    if component.health and component.health.disable:
+        # Of a probe podman is told only this: a container has its image's health check, or none.
+        fields["disable"] = True
     return _short([_SCHEME, fields])
 
 
@@ -52,6 +55,11 @@ def _later(struct: msgspec.Struct) -> dict[str, object]:
     of = type(struct)
     said = _declared(struct)
     return {name: value for name, value in said.items() if name not in _ALWAYS[of] | _NOT_OF_THE_CONTAINER}
+
+
+def newer_keys(component: Component) -> frozenset[str]:
+    """The keys of its container that it says, and that came after the first version of the hash."""
+    return frozenset(_later(component))
 
 
 def definition_hash(component: Component) -> str:

@@ -104,18 +104,19 @@ def examine(value: object, to: type[T]) -> tuple[T | None, list[Problem]]:
 def plain(struct: msgspec.Struct) -> dict[str, Any]:
     """A struct as the plain values that `examine` makes the same of; fields that are None are left out."""
     return {
-        field.encode_name: _plain_value(value)
+        field.encode_name: plain_value(value)
         for field in msgspec.structs.fields(type(struct))
         if (value := getattr(struct, field.name)) is not None
     }
 
 
-def _plain_value(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
+    """A field's value as `plain` has it."""
     if isinstance(value, msgspec.Struct):
         return plain(value)
     if isinstance(value, Mapping):
-        return {key: _plain_value(each) for key, each in value.items()}
-    return [_plain_value(each) for each in value] if isinstance(value, tuple) else value
+        return {key: plain_value(each) for key, each in value.items()}
+    return [plain_value(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _walk(value: object, to: Any, path: str, problems: list[Problem]) -> Any:

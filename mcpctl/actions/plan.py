@@ -252,7 +252,7 @@ def _print_components(row: PlanRow) -> None:
 
 def _print_losses(row: PlanRow) -> None:
     if row.losses:
-        render.say("a deploy would drop these settings, which a definition cannot express:")
+        render.say("a deploy would drop these settings, which the definition does not have:")
     for loss in row.losses:
         render.say("    ", (loss, "red"))
 

@@ -22,7 +22,7 @@ def deploy(
     accept_loss: Annotated[
         bool,
         Parameter(
-            negative="", help="Recreate adopted containers without the settings that a definition cannot express."
+            negative="", help="Recreate adopted containers without the settings that their definition does not have."
         ),
     ] = False,
     wait: Wait = False,
@@ -41,7 +41,7 @@ def deploy(
     """Deploy services or components as their definitions say.
 
     Unchanged containers are not touched. If a step fails, the whole service is rolled back. An adopted container may
-    have settings that a definition cannot express: `mcpctl plan` lists them, and the deploy needs --accept-loss to drop
+    have settings that its definition does not have: `mcpctl plan` lists them, and the deploy needs --accept-loss to drop
     them. If the definition names a new node and the old node still runs the service, the deploy is refused, because
     the service would run twice.
 

@@ -156,7 +156,8 @@ def _ambiguous(
 
 def _rename(service: str, container: Container, containers: Iterable[Container]) -> str:
     """The command that gives it a name by which it is adopted."""
-    rest = _as_name(container.name).removeprefix(f"{service}-")
+    spelled = _as_name(container.name)
+    rest = spelled.removeprefix(f"{service}-") if spelled != service else ""
     wanted = f"{service}-{rest}"
     is_free = naming.is_name(rest) and wanted not in {each.name for each in containers}
     return f"`podman rename {container.name} {wanted if is_free else f'{service}-NAME'}`"

@@ -1,12 +1,12 @@
-"""What a change would drop: settings of adopted containers that no definition can express (audit E4).
+"""What a change would drop: settings of adopted containers that no definition can express, or theirs does not have.
 
 Only a container that mcpd has not made has any, and only while it is that one: what replaces it is made from its
-declaration.
+declaration (audit E4).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -17,6 +17,10 @@ from mcpd.model import Container
 from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
+from mcpd.runtime.setting import clipped
+from protos.fingerprint import newer_keys
+from protos.spec import Component
+from protos.validation import plain_value
 
 # Of what a refusal lists: an error travels in one header of HTTP/2. A plan lists everything.
 _MOST_LISTED = 20
@@ -51,7 +55,25 @@ async def _losses(node: Node, plan: ComponentPlan, names: Mapping[str, str]) -> 
         details = await node.podman.details(plan.current.id)
     except NoSuchError:
         return ()  # gone since it was listed
-    return (await described(node, plan.component.name, details, names)).losses
+    found = await described(node, plan.component.name, details, names)
+    return (*found.losses, *_undeclared(found.component, plan))
+
+
+def _undeclared(found: Component, plan: ComponentPlan) -> Iterator[str]:
+    """What the container has and nobody declares: it was adopted when a definition could not say that.
+
+    As a line of a definition; of tables the names alone, since values may hold passwords.
+    """
+    declared, told = newer_keys(plan.component), {each.field.partition(".")[0] for each in plan.changes}
+    has = newer_keys(found)
+    for key in found.__struct_fields__:
+        if key not in has or key in declared or key in told:
+            continue
+        value = getattr(found, key)
+        if isinstance(value, Mapping):
+            yield clipped(f"{key} {', '.join(value)} (not in its definition)")
+        else:
+            yield clipped(f"{key} = {msgspec.json.encode(plain_value(value)).decode()} (not in its definition)")
 
 
 def check_accepted(plan: DeployPlan, target: str) -> None:
@@ -62,8 +84,8 @@ def check_accepted(plan: DeployPlan, target: str) -> None:
     more = len(losses) - _MOST_LISTED
     lines = [*losses[:_MOST_LISTED], *([f"and {more} more, which `mcpctl plan {target}` lists"] if more > 0 else [])]
     raise RefusedError(
-        "nothing was changed: adopted containers would be recreated without settings that a definition cannot "
-        "express:\n  "
+        "nothing was changed: adopted containers would be recreated without settings that their definition does not "
+        "have:\n  "
         + "\n  ".join(lines)
         + f"\n`mcpctl deploy {target} --accept-loss` recreates them without these settings"
     )

@@ -28,7 +28,7 @@ async def pending(node: Node, service: Service) -> tuple[ComponentPlan, ...]:
 
 
 def _with_losses(plan: ComponentPlan) -> str:
-    lost = f"; needs --accept-loss, because a definition cannot express {in_short(plan.losses)}" if plan.losses else ""
+    lost = f"; needs --accept-loss, because its definition does not have {in_short(plan.losses)}" if plan.losses else ""
     return plan.reason + lost
 
 

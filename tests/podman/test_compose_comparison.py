@@ -14,12 +14,15 @@ import re
 import secrets
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from protos.parts import Health
+from protos.spec import Service, examine_service
 from tests.podman.node import Node, run
 from tests.support.compose_comparison import Difference, differences, facts
 from tests.support.corpus import files, plausible
@@ -67,7 +70,7 @@ def test_the_containers_of_compose_files_are_those_that_compose_makes(node: Node
 
 def compare(node: Node, file: Path, compared: Compared, scratch: Path) -> None:
     project = f"c{secrets.token_hex(4)}"
-    environment = {**plausible(file), **node.environment}
+    environment = {**plausible(file), **node.environment, "COMPOSE_PROJECT_NAME": project}
     name = str(file.relative_to(CORPUS))
     compared.files += 1
     # A copy: what compose creates beside the file must not be there.
@@ -97,6 +100,7 @@ def judge(
     for component in sorted(theirs.keys() & ours.keys()):
         compared.containers += 1
         one, other = facts(theirs[component], project, folder), facts(ours[component], project)
+        other["health check"] = ours[component]["declared probe"]
         for each in differences(component, one, other):
             if reason := excuse(each, theirs[component], ours[component]):
                 compared.excused[reason] += 1
@@ -118,9 +122,21 @@ def by_compose(node: Node, file: Path, project: str, environment: dict[str, str]
     """podman-compose's containers by service; its last words when it refuses the file."""
     have_images(node, file, project, environment)
     argv = [sys.executable, "-m", "podman_compose", "--in-pod=false", "-p", project, "-f", str(file)]
-    done = run([*argv, "up", "--no-start", "--no-build", "--pull=never"], env=environment, status=None)
+    argv += ["up", "--no-start", "--no-build", "--pull=never"]
+    done = run(argv, env=environment, status=None)
+    while missing := re.search(r"RuntimeError: volume \[([^]]+)\] not defined in top level", done.stderr):
+        declare_volume(file, missing[1])
+        done = run(argv, env=environment, status=None)
     found = inspected(node, f"label=io.podman.compose.project={project}", "com.docker.compose.service")
     return _last_lines(done.stderr) or "it made nothing" if done.returncode or not found else found
+
+
+def declare_volume(file: Path, name: str) -> None:
+    """What some collections leave to whoever takes their files, and compose insists on."""
+    text = file.read_text()
+    line = f"  {name}: {{}}\n"
+    has_some = re.search(r"(?m)^volumes:[ \t]*\n", text)
+    file.write_text(text[: has_some.end()] + line + text[has_some.end() :] if has_some else f"{text}\nvolumes:\n{line}")
 
 
 def by_us(node: Node, file: Path, project: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -135,7 +151,15 @@ def by_us(node: Node, file: Path, project: str, environment: dict[str, str]) -> 
     for secret in re.findall(r"needs the secret (\S+),", node.mcpctl("deploy", project, status=None).stderr):
         node.podman("secret", "create", "--replace", secret, "-", stdin=b"x", status=None)
     node.mcpctl("deploy", project)
-    return inspected(node, f"label=mcp.service={project}", "mcp.component")
+    service, _ = examine_service(tomllib.loads(definition.read_text()))
+    assert service
+    found = inspected(node, f"label=mcp.service={project}", "mcp.component")
+    return {name: {**each, "declared probe": service_probe(service, name)} for name, each in found.items()}
+
+
+def service_probe(service: Service, name: str) -> Health | None:
+    component = service.component(name)
+    return component.probe if component else None
 
 
 def inspected(node: Node, label: str, by: str) -> dict[str, Any]:

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
+from mcpd.runtime.healthcheck import Probe, probe_of
 from protos import podman_notation
 
 # Labels by which a tool finds its containers.
@@ -93,9 +96,11 @@ def _hostname(found: Mapping[str, Any]) -> str:
 
 
 def _healthcheck(probe: Mapping[str, Any] | None) -> Any:
-    if not probe or (probe.get("Test") or ["NONE"])[0] == "NONE":
-        return None
-    return probe
+    """As our probe, which takes its place: podman's shell is called by its path."""
+    found = probe_of(msgspec.convert(probe, Probe)) if probe else None
+    if found and found.cmd[:1] == ("/bin/sh",):
+        found = msgspec.structs.replace(found, cmd=("sh", *found.cmd[1:]))
+    return found
 
 
 def _mounts(found: Mapping[str, Any], beside: tuple[str, str]) -> Iterator[tuple[str, str, str, bool]]:

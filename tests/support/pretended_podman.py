@@ -15,6 +15,13 @@ from monitor.model import Observed
 from tests.support.builders import component, container
 
 
+# What made a container that was adopted.
+_CREATED_BY = (
+    *("podman", "run", "--uts=host", "--cap-add=NET_ADMIN", "--label=a=b", "--sysctl=net.core.somaxconn=9"),
+    "app:v0",
+)
+
+
 class PretendedPodman:
     """Keeps containers by name; what runs is what was started."""
 
@@ -29,8 +36,8 @@ class PretendedPodman:
         return container in self.adopted
 
     async def details(self, name: str) -> Details:
-        config = {"Labels": {"a": "b"}, "CreateCommand": ["podman", "run", "--sysctl=x=y", "app:v0"]}
-        host = {"CapAdd": ["CAP_NET_ADMIN"]}
+        config = {"Labels": {"a": "b"}, "CreateCommand": _CREATED_BY}
+        host = {"CapAdd": ["CAP_NET_ADMIN"], "UTSMode": "host"}
         plain = {"Id": name, "Name": "web-api", "Image": "0", "ImageName": "app:v0", "Path": "/app", "Args": []}
         return msgspec.convert({**plain, "Config": config, "HostConfig": host}, type=Details)
 

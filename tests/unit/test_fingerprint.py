@@ -80,6 +80,35 @@ def _other_than_default(field: str) -> Any:
     return {"resources": Resources(memory=1), "health": Health(tcp="127.0.0.1:1")}.get(field, "other")
 
 
+def test_without_its_images_health_check_it_is_another_container() -> None:
+    assert spec_hash(component(health=Health(disable=True))) != BASE
+
+
+# What 0.1 made of these: a container that it created carries this hash, and is not recreated by an upgrade.
+OF_BEFORE = {
+    "67ba920673e6434c": Component("a", "b:1"),
+    "dd9027d2ed3fa8f2": Component(
+        "a",
+        "b:1",
+        network="n",
+        user="0",
+        restart="always",
+        ports=("80:80",),
+        volumes=("/a:/b", "v:/c:ro"),
+        cmd=("a",),
+        env={"X": "1"},
+        secrets=("k",),
+        stop_timeout=timedelta(seconds=3),
+        resources=Resources(5, 0.5, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize("known", OF_BEFORE)
+def test_a_definition_without_newer_keys_has_the_hash_of_before(known: str) -> None:
+    assert spec_hash(OF_BEFORE[known]) == known
+
+
 def test_the_order_of_the_environment_does_not_matter() -> None:
     assert spec_hash(component(env={"A": "1", "B": "2"})) == spec_hash(component(env={"B": "2", "A": "1"}))
 

@@ -66,7 +66,10 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Deploy only if this plan from `mcpctl plan` still holds."),
             "--force": ("", "Also recreate containers that have not changed."),
-            "--accept-loss": ("", "Recreate adopted containers without the settings that a definition cannot express."),
+            "--accept-loss": (
+                "",
+                "Recreate adopted containers without the settings that their definition does not have.",
+            ),
             "--wait": ("", "Wait for a running operation on the service, instead of failing."),
             "--yes": ("", "Deploy all definitions without asking."),
             "-y": ("", "Deploy all definitions without asking."),
