@@ -70,11 +70,8 @@ class Options:
 
     # -- tables
 
-    def _table(self, value: Any, path: str) -> dict[str, str]:
-        return {name: text or "" for name, text in self._report.pairs(value, path)}
-
     def _labels(self, value: Any, path: str) -> dict[str, str]:
-        found = self._table(value, path)
+        found = self._report.texts(value, path)
         for name in [each for each in found if each.startswith(podman_notation.OWN_LABELS)]:
             self._report.lost(f"{path}.{name}", f"labels that begin with {podman_notation.OWN_LABELS} are mcp's own")
             del found[name]
