@@ -18,11 +18,10 @@ nox.options.error_on_missing_interpreters = False
 PYTHONS = ["3.11", "3.12", "3.13"]
 PODMAN5_TESTS = [
     f"tests/podman/test_{name}.py"
-<<<<<<< HEAD
-    for name in ("demo", "lifecycle", "inspect", "check", "export", "adopt", "every_key", "pull", "monitor", "failures")
-=======
-    for name in ("demo", "lifecycle", "inspect", "check", "export", "export_keys", "adopt", "pull", "monitor", "failures")
->>>>>>> exports
+    for name in (
+        *("demo", "lifecycle", "inspect", "check", "export", "export_keys", "adopt", "every_key", "names", "pull"),
+        *("monitor", "failures"),
+    )
 ]
 GENERATED = ("__init__.py", "agent.binpb")
 

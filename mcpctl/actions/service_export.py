@@ -95,7 +95,9 @@ def place(exported: Exported, to: Format, where: str) -> None:
     """Prints the files, or writes them: units into a folder, any other there or under that name. Raises CliError."""
     if where in ("", STDOUT):
         for file in exported.files:
-            show(f"# FILE {file.name}\n{file.text}" if len(exported.files) > 1 else file.text)
+            # What follows a file begins a line of its own.
+            text = file.text if file.text.endswith("\n") else f"{file.text}\n"
+            show(f"# FILE {file.name}\n{text}" if len(exported.files) > 1 else file.text)
         return
     target = Path(where).expanduser()
     is_folder = to is Format.QUADLET or target.is_dir()

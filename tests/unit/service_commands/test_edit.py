@@ -187,8 +187,9 @@ def test_a_new_definition_begins_with_a_template(run: Run, web: Path, editor: Ed
     assert run("service", "list").status == 0
 
 
-@pytest.mark.usefixtures("web")
-def test_everything_in_the_template_is_right(run: Run, editor: Editor) -> None:
+def test_everything_in_the_template_is_right(run: Run, web: Path, editor: Editor) -> None:
+    for name in ("blog.env", "blog.conf"):
+        (web.parent / name).write_text("")
     editor(
         "import re; text = re.sub(r'(?m)^# (?=[a-z\\[])', '', file.read_text()); "
         "text = re.sub(r'(?m)^depends_on.*', '', text); file.write_text(text)"
