@@ -182,10 +182,14 @@ def test_compose_makes_the_container_that_is_declared(keys: Node, tmp_path: Path
     pytest.importorskip("podman_compose", reason="podman-compose is not installed here")
     file = tmp_path / "compose.yaml"
     assert export(keys, "compose", file) == {"components[migrate].oneshot"}
+    keys.mcpctl("deploy", "keys")
+    deployed = keys.inspect("keys-api")
+    keys.mcpctl("undeploy", "keys")
+    assert facts(deployed) == WHOLE
     run([sys.executable, "-m", "podman_compose", "-f", str(file), "up", "--detach"], env=keys.environment)
     api, migrate = (keys.inspect(f"keys-{name}") for name in ("api", "migrate"))
     assert facts(api) == WHOLE
-    assert aliases(api) == {"keys": {"api"}, "keys-front": {"api", "shop"}}
+    assert aliases(api) == aliases(deployed) == {"keys": {"api"}, "keys-front": {"api", "shop"}}
     assert api["NetworkSettings"]["Networks"]["keys-front"]["IPAddress"] == "10.89.77.5"
     assert (migrate["State"]["Status"], migrate["State"]["ExitCode"]) == ("exited", 0)
     (network,) = json.loads(keys.podman("network", "inspect", "keys-front"))

@@ -205,6 +205,14 @@ def test_networks_with_names_and_addresses_of_quadlet() -> None:
     }
 
 
+def test_a_name_that_others_may_have_is_given_only_if_it_is_asked_for() -> None:
+    made = service(component(network="front"), component("db", networks=(Network("front", ("db",)),)))
+    assert units(made)["web-api.container"]["Container.Network"] == ["front.network"]
+    (loss,) = quadlet.export(made).losses
+    assert loss.path == "components[api].networks"
+    assert '{ name = "front", aliases = ["api"] }' in loss.message
+
+
 def test_the_network_of_another_component_is_joined_after_it_is_up() -> None:
     unit = units(service(component(network="component:db", pid="component:db"), component("db")))["web-api.container"]
     assert unit["Container.Network"] == ["container:web-db"]

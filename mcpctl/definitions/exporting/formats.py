@@ -117,7 +117,8 @@ def namespace(service: Service, text: str) -> str:
 def joined(service: Service, component: Component) -> tuple[Network, ...]:
     """The networks that it joins, each with every name that it has there.
 
-    Networks that the service declares, or does not share with others by their nature, know it by its own name.
+    It has its own name on the service's own network and on those that the service declares. Others may be shared with
+    services that have a component of the same name.
     """
     own = {naming.own_network(service.name), *(name for name, each in service.networks.items() if not each.external)}
     return tuple(

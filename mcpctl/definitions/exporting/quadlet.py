@@ -99,7 +99,7 @@ def _keys(service: Service, component: Component, lost: Losses) -> Iterator[str]
         yield f"User={user}"
         if group:
             yield f"Group={group}"
-    yield from quadlet_places.networks(service, component)
+    yield from quadlet_places.networks(service, component, lost)
     yield from quadlet_places.configs(service, component, lost)
     yield from filter(None, (_secret(each, lost) for each in component.secret_list))
     if component.health:

@@ -51,11 +51,20 @@ def _unit_name(service: Service, name: str, kind: str) -> str:
 # -- networks
 
 
-def networks(service: Service, component: Component) -> Iterator[str]:
+def networks(service: Service, component: Component, lost: Losses) -> Iterator[str]:
     if component.network_mode:
         yield f"Network={namespace(service, component.network_mode)}"
     for each in joined(service, component):
         yield _joining(service, each)
+        if component.name not in each.aliases and _is_shared(service, component, each.name):
+            told = f"other services may join {each.name}, so {component.name} is no name there"
+            lost.add("networks", f'{told}: say {{ name = "{each.name}", aliases = ["{component.name}"] }} if none does')
+
+
+def _is_shared(service: Service, component: Component, network: str) -> bool:
+    """Whether other components of the service join it."""
+    others = (each for each in service.components if each.name != component.name)
+    return any(network == joined.name for each in others for joined in each.joins(service.name))
 
 
 def _joining(service: Service, network: Network) -> str:
