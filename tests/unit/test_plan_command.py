@@ -66,7 +66,6 @@ def test_as_json_a_plan_is_a_list_of_documents(run: Run, rift: Node, words: tupl
         "before": "x:v1",
         "after": "x:v2",
         "source": "definition",
-        "diff": "",
     }
     assert components[1] == {"component": "db", "action": "none", "reason": "as declared", "changes": []}
 
