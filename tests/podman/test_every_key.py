@@ -1,9 +1,14 @@
-"""Each key makes the container that `podman run` makes, and each container is described as what makes it again."""
+"""Each key makes the container that `podman run` makes, and each container is described as what makes it again.
+
+A few seconds a case: a share of them, MCP_EVERY_KEY_STRIDE says every how many-th, 1 for all. Root's podman, an ordinary
+user's, and podman 5 have different ones.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -277,11 +282,20 @@ def _examine_both(place: Place, case: Case, version: int) -> None:
 
 
 @pytest.mark.usefixtures("device")
-@pytest.mark.parametrize("name", CASES)
+STRIDE = int(os.environ.get("MCP_EVERY_KEY_STRIDE", "4"))
+# podman 5 is tried in a tree of its own, which is a Debian 13.
+_IS_PODMAN_5 = "trixie" in Path("/etc/os-release").read_text()
+
+
+def share(names: Iterable[str], offset: int) -> list[str]:
+    return list(names)[(offset + 2 * _IS_PODMAN_5) % STRIDE :: STRIDE]
+
+
+@pytest.mark.parametrize("name", share(CASES, 0))
 def test_a_key_makes_what_podman_run_makes_and_comes_back(root: Place, name: str) -> None:
     _examine(root, CASES[name])
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.rootless])
+@pytest.mark.parametrize("name", share((name for name, case in CASES.items() if case.rootless), 1))
 def test_so_it_does_for_an_ordinary_users_podman(rootless: Place, name: str) -> None:
     _examine(rootless, CASES[name])
