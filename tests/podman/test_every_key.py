@@ -1,7 +1,7 @@
 """Each key makes the container that `podman run` makes, and each container is described as what makes it again.
 
-A few seconds a case: a share of them, MCP_EVERY_KEY_STRIDE says every how many-th, 1 for all. Root's podman, an ordinary
-user's, and podman 5 have different ones.
+A case takes a few seconds, so only a share of them is made: every one with MCP_EVERY_KEY_STRIDE=1. Root's podman, an
+ordinary user's, and podman 5 have different ones.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ CDI = {
 }
 CDI_FILE = Path("/var/run/cdi/mcp-test.json")
 
+STRIDE = int(os.environ.get("MCP_EVERY_KEY_STRIDE", "4"))
+# podman 5 is tried in a tree of its own, which is a Debian 13.
+_IS_PODMAN_5 = "trixie" in Path("/etc/os-release").read_text()
+
 # Of an inspection, what differs between any two containers.
 OF_EACH = frozenset(
     {"Id", "Created", "Name", "State", "CreateCommand", "lockNumber", "GraphDriver", "StaticDir", "OCIConfigPath"}
@@ -55,6 +59,10 @@ OF_EACH = frozenset(
     | {"io.kubernetes.cri-o.TTY", "io.kubernetes.cri-o.Created", "io.podman.annotations.userns", "sdNotifyMode"}
     | {"mcp.service", "mcp.component", "mcp.spec-hash", "mcp.node", "mcp.declared"}
 )
+
+
+def share(names: Iterable[str], offset: int) -> list[str]:
+    return list(names)[(offset + 2 * _IS_PODMAN_5) % STRIDE :: STRIDE]
 
 
 class Place:
@@ -282,15 +290,6 @@ def _examine_both(place: Place, case: Case, version: int) -> None:
 
 
 @pytest.mark.usefixtures("device")
-STRIDE = int(os.environ.get("MCP_EVERY_KEY_STRIDE", "4"))
-# podman 5 is tried in a tree of its own, which is a Debian 13.
-_IS_PODMAN_5 = "trixie" in Path("/etc/os-release").read_text()
-
-
-def share(names: Iterable[str], offset: int) -> list[str]:
-    return list(names)[(offset + 2 * _IS_PODMAN_5) % STRIDE :: STRIDE]
-
-
 @pytest.mark.parametrize("name", share(CASES, 0))
 def test_a_key_makes_what_podman_run_makes_and_comes_back(root: Place, name: str) -> None:
     _examine(root, CASES[name])
