@@ -138,6 +138,11 @@ class RecordedComponent(msgspec.Struct, frozen=True):
     deployed: Component | None = None
     definition_hash: str = ""
 
+    @property
+    def should_run(self) -> bool:
+        """Whether it should run, or have run to its end."""
+        return self.desired not in (Desired.STOPPED, Desired.IGNORE)
+
 
 class RecordedService(msgspec.Struct, frozen=True):
     """A service as the registry holds it. ``revision`` grows by one with every change of intent."""

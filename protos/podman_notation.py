@@ -32,7 +32,7 @@ _CDI = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*=[A-Za-
 _GROUP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
-_HOST_GATEWAY = "host-gateway"
+HOST_GATEWAY = "host-gateway"
 _SYSCTL = re.compile(r"[A-Za-z0-9_*-]+([./][A-Za-z0-9_*-]+)+")
 _ULIMIT = re.compile(r"(-1|[0-9]{1,19})(?::(-1|[0-9]{1,19}))?")
 _CPUSET = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*")
@@ -148,8 +148,8 @@ def added_host(text: str) -> tuple[str, str]:
     """``NAME:IP`` or ``NAME:host-gateway``."""
     name, colon, address = text.partition(":")
     if not colon or not _HOST_NAME.fullmatch(name):
-        raise ValueError(f"{quoted(text)} is not an added host: NAME:IP or NAME:{_HOST_GATEWAY}")
-    return name, address if address == _HOST_GATEWAY else str(_address(address, text))
+        raise ValueError(f"{quoted(text)} is not an added host: NAME:IP or NAME:{HOST_GATEWAY}")
+    return name, address if address == HOST_GATEWAY else str(_address(address, text))
 
 
 def ip(text: str) -> str:

@@ -41,9 +41,9 @@ def deploy(
     """Deploy services or components as their definitions say.
 
     Unchanged containers are not touched. If a step fails, the whole service is rolled back. An adopted container may
-    have settings that its definition lacks: `mcpctl plan` lists them, and the deploy needs --accept-loss to drop them. If
-    the definition names a new node and the old node still runs the service, the deploy is refused, because the service
-    would run twice.
+    have settings that its definition lacks: `mcpctl plan` lists them, and the deploy needs --accept-loss to drop them.
+    If the definition names a new node and the old node still runs the service, the deploy is refused, because the
+    service would run twice.
 
     Without a TARGET, all definitions are deployed: mcpctl shows the plans and asks first, unless you give --yes. Nodes
     are deployed to in parallel, the services of one node one after the other. If one service fails, the others

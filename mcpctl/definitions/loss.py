@@ -15,22 +15,17 @@ class Grade(StrEnum):
     LOST = "lost"
 
 
-class Loss(msgspec.Struct, frozen=True):
-    """What the other side says otherwise, or not at all. ``path`` is a key path (``components[api].heal``)."""
-
-    path: str
-    message: str
-    kind: Grade = Grade.LOST
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.message}"
-
-
 class Warned(msgspec.Struct, frozen=True):
-    """What would surprise, though nothing is lost. ``path`` as of a loss."""
+    """What would surprise, though nothing is lost. ``path`` is a key path (``components[api].heal``)."""
 
     path: str
     message: str
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+class Loss(Warned, frozen=True):
+    """What the other side says otherwise, or not at all."""
+
+    kind: Grade = Grade.LOST

@@ -17,6 +17,7 @@ from mcpd.changes.operations import Operation, Operations, RevertedError, cancel
 from mcpd.changes.plan import DeployPlan
 from mcpd.changes.recover import Recover
 from mcpd.changes.rollback import roll_back
+from mcpd.changes.surroundings import tidy_configs
 from mcpd.errors import NotFoundError, RefusedError, UnavailableError
 from mcpd.model import Caller, Role
 from mcpd.registry.journal import OperationRecord
@@ -58,6 +59,15 @@ class _Continuation:
             await trio.sleep(_RETRY_S)
 
     async def _go_on(self, operation: Operation) -> None:
+        try:
+            await self._end(operation)
+        except (RevertedError, RefusedError):
+            await tidy_configs(self._node, self._left.target.service)
+            raise
+        # What it had done may have been all but this.
+        await tidy_configs(self._node, self._left.target.service)
+
+    async def _end(self, operation: Operation) -> None:
         kind = self._left.kind
         if kind == "deploy":
             await self._end_deploy(operation)

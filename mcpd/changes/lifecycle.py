@@ -159,13 +159,13 @@ class Lifecycle:
 
     async def _resume_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         """As a node does by itself: a oneshot never runs again by itself."""
-        if component.spec.oneshot and container and _should_run(component):
+        if component.spec.oneshot and container and component.should_run:
             return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
         return await self._start_one(component, container)
 
     async def _start_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
-        if container is None or not _should_run(component):
+        if container is None or not component.should_run:
             return _not_startable(component)
         if container.is_active:
             return Outcome(name, Result.UNCHANGED, "runs already")
@@ -177,7 +177,7 @@ class Lifecycle:
 
     async def _heal_one(self, component: RecordedComponent, container: Container | None, ill: str) -> Outcome:
         name = component.spec.name
-        if container is None or not _should_run(component):
+        if container is None or not component.should_run:
             return _not_startable(component)
         if component.spec.oneshot:
             return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
@@ -207,13 +207,13 @@ class Lifecycle:
     async def _settle_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if component.desired is Desired.STOPPED:
             return await self._stop_one(component, container)
-        if _should_run(component) and container is None:
+        if component.should_run and container is None:
             remedy = f"`mcpctl deploy {component.service}` creates it"
             return Outcome(component.spec.name, Result.SKIPPED, f"has no container {component.container}; {remedy}")
         return await self._resume_one(component, container)
 
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
-        if container is None or not _should_run(component):
+        if container is None or not component.should_run:
             return _not_startable(component)
         if component.spec.oneshot and component.spec.name != self._target.component:
             return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
@@ -246,10 +246,6 @@ class Lifecycle:
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
         await self._podman.stop(container.id, component.spec.stop_timeout)
-
-
-def _should_run(component: RecordedComponent) -> bool:
-    return component.desired not in (Desired.STOPPED, Desired.IGNORE)
 
 
 def _as_it_ended(component: RecordedComponent, container: Container) -> str:

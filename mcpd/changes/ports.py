@@ -21,7 +21,6 @@ from mcpd.runtime import network, sockets
 from mcpd.runtime.api import PodmanError
 from mcpd.runtime.podman import Podman
 from mcpd.runtime.sockets import EVERY_ADDRESS, Owner, Socket
-from monitor.model import Desired
 from protos import grammar
 from protos.spec import Component
 
@@ -114,7 +113,7 @@ def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
         if service.name == but:
             continue
         for each in service.components:
-            if each.desired not in (Desired.STOPPED, Desired.IGNORE):
+            if each.should_run:
                 who = f"{service.name}/{each.spec.name}"
                 words = f"{who} declares", f"change `ports` of one of the two, or `mcpctl stop {who}`"
                 found += [Claim(need.port, *words) for need in needs(service.name, [each.spec])]

@@ -9,7 +9,6 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.surroundings import tidy_configs
 from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
-from monitor.model import Desired
 
 
 def purgeable(
@@ -27,7 +26,7 @@ def _purgeable(component: RecordedComponent, container: Container | None, is_def
     undeploy = f"`mcpctl undeploy {component.service}/{name} --node {node}` stops and removes it"
     if is_defined:
         return Outcome(name, Result.SKIPPED, "a definition names its service")
-    if component.desired not in (Desired.STOPPED, Desired.IGNORE):
+    if component.should_run:
         remedy = f"`mcpctl sync` records that it is no longer declared, {undeploy}"
         return Outcome(name, Result.SKIPPED, f"the registry says that it should run; {remedy}")
     if container and container.is_active:

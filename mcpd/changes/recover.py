@@ -49,9 +49,9 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
     if not await node.podman.has_image(image):
         remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
         return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
-    if _runs(component) and (taken := await ports.taken(node, component.service, [component.spec])):
+    if component.should_run and (taken := await ports.taken(node, component.service, [component.spec])):
         return Outcome(name, Result.FAILED, "; ".join(taken))
-    words = f"from {image}" + ("" if _runs(component) else ", not started")
+    words = f"from {image}" + ("" if component.should_run else ", not started")
     # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
     words += "; it was adopted: it lacks the settings that a definition cannot express" * node.podman.is_adopted(
         component.container_id
@@ -81,7 +81,7 @@ class Recover:
                 if outcome.result is Result.CREATED:
                     await self._create(service, component)
                     await self._start(component)
-                elif container and container.state is Observed.CREATED and _runs(component):
+                elif container and container.state is Observed.CREATED and component.should_run:
                     await ports.check_free(self._node, component.service, spec, container)
                     await self._start(component)  # made, and cut off before it was started
                     outcome = Outcome(spec.name, Result.STARTED)
@@ -101,7 +101,7 @@ class Recover:
         await self._node.podman.create(body)
 
     async def _start(self, component: RecordedComponent) -> None:
-        if not _runs(component):
+        if not component.should_run:
             return
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await ports.start(self._node, component.container, self._operation.caller.name)
@@ -117,7 +117,3 @@ class Recover:
             service, caller = self._operation.target.service, self._operation.caller.name
             await self._node.tell(service, outcome.component, kind, headline(outcome.message), caller)
         await self._operation.conclude(outcome)
-
-
-def _runs(component: RecordedComponent) -> bool:
-    return component.desired not in (Desired.STOPPED, Desired.IGNORE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
@@ -13,11 +16,15 @@ from mcpd.errors import McpdError, RefusedError
 from mcpd.model import LABEL_NODE, LABEL_SERVICE, RecordedService, Step
 from mcpd.runtime.create import Surroundings
 from monitor.model import Desired
-from protos import naming
+from protos import naming, podman_notation
 from protos.spec import Component, Service
 
 log = structlog.get_logger()
 
+# podman 4.7 writes the node's address for `host-gateway`; an older one writes the word.
+_KNOWS_HOST_GATEWAY = (4, 7)
+# Of the documentation (RFC 5737), so nobody's; the discard service.
+_ANYWHERE = ("192.0.2.1", 9)
 # Records a step before it is taken: the component (or ""), the step, and words.
 Take = Callable[[str, Step, str], Awaitable[None]]
 
@@ -28,7 +35,33 @@ async def surroundings(node: Node, service: Service, component: Component) -> Su
         containers={name: service.container(name) for name in service.component_names},
         own_networks=await own_networks(node, service),
         configs=node.configs.places(service.name, component),
+        host_gateway=await _host_gateway(node, service, component),
     )
+
+
+async def _host_gateway(node: Node, service: Service, component: Component) -> str:
+    """The node's address for `host-gateway`, where it is asked for and podman would write rubbish; else ""."""
+    if not any(podman_notation.added_host(each)[1] == podman_notation.HOST_GATEWAY for each in component.add_hosts):
+        return ""
+    version = re.match(r"(\d+)\.(\d+)", await node.podman.version())
+    if version and (int(version[1]), int(version[2])) >= _KNOWS_HOST_GATEWAY:
+        return ""
+    joined = component.joins(service.name)
+    # A rootless podman's bridges are in a namespace of its own, where the node has no address.
+    found = await node.podman.gateway(joined[0].name) if joined and os.geteuid() == 0 else ""
+    return found or _own_address()
+
+
+def _own_address() -> str:
+    """The address that the node has on its way out; nothing is sent. Raises RefusedError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(_ANYWHERE)
+        except OSError as error:
+            words = f"host-gateway: the node has no route, and so no address: {error.strerror}; write NAME:IP"
+            raise RefusedError(words) from error
+        address: str = probe.getsockname()[0]
+        return address
 
 
 async def own_networks(node: Node, service: Service) -> frozenset[str]:

@@ -213,7 +213,12 @@ class Volume(msgspec.Struct, frozen=True, rename="pascal"):
     options: Mapping[str, str] | None = None
 
 
+class Subnet(msgspec.Struct, frozen=True):
+    gateway: str = ""
+
+
 class Network(msgspec.Struct, frozen=True):
+    subnets: tuple[Subnet, ...] | None = None
     labels: Mapping[str, str] | None = None
 
 

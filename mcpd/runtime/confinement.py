@@ -17,8 +17,6 @@ _KEEP_GROUPS = "keep-groups"
 _REMEMBERED = "io.podman.annotations."
 # What podman's own inspection joins several labels with.
 _LABELS = ",label="
-# Options that no inspection shows.
-_UNSEEN = ("mask", "unmask", "proc-opts", "systempaths")
 _PRIVATE = "private"
 # User namespaces that podman's API calls otherwise than its command line.
 _MODES = {"nomap": "no-map"}

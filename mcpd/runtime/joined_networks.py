@@ -125,8 +125,10 @@ def _with_options(it: Made, name: str, asked: list[_Asked]) -> dict[str, Any]:
     own = (it.details.id[:12], it.details.name, it.config.hostname)
     aliases = [each for each in joined.aliases or () if each not in own]
     found: dict[str, Any] = {"name": name}
+    # What nobody asked for by its name is the default network, if it was asked for as `bridge`.
+    called = name if any(each.name == name for each in asked) else _BRIDGE
     for key in ("ip", "ip6"):
-        here = [value for each in asked if each.name == name for option, value in each.options if option == key]
+        here = [value for each in asked if each.name == called for option, value in each.options if option == key]
         if values := (*here, *it.asked(f"--{key}")):
             found[key] = values[0]
     if aliases := aliases or list(it.asked("--network-alias")):

@@ -135,7 +135,8 @@ def _options(it: Made, mount: inspected.Mount) -> list[str]:
     options = ["ro"] * (not mount.rw) + sorted(has - usual)
     # A default option that is missing was turned off.
     options += [each.removeprefix("no") for each in sorted(usual - has) if each.startswith("no") and has]
-    if mount.propagation not in ("", "rprivate"):
+    # podman's own, which is not recursive where the mount is not.
+    if mount.propagation not in ("", "rprivate", *(("private",) if "bind" in has else ())):
         options.append(mount.propagation)
     options += [mount.mode] if mount.mode in _UNSEEN_OPTIONS else []
     for word in it.asked("--volume"):

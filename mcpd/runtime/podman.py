@@ -290,6 +290,11 @@ class Podman:
         except NoSuchError:
             return None
 
+    async def gateway(self, name: str) -> str:
+        """The node's address on a network; "" when it has none there. Raises NoSuchError."""
+        found = await self._api.ask("GET", f"/networks/{name}/json", api_types.Network)
+        return next((each.gateway for each in found.subnets or () if each.gateway), "")
+
     async def create_network(
         self, name: str, labels: Mapping[str, str], declared: NetworkDeclaration | None = None
     ) -> None:

@@ -260,8 +260,8 @@ def test_a_deploy_of_rubbish_names_every_problem(client: Client) -> None:
         name="Web!",
         node="",
         components=[
-            pb.ComponentSpec(name="api", image="a b", ports=["99999:80", "80"], restart="perhaps"),
-            pb.ComponentSpec(name="api", image="ok", volumes=["/data"], depends_on=["nobody"], env={"A=B": "x"}),
+            pb.ComponentSpec(name="api", image="a b", ports=["99999:80", "eighty"], restart="perhaps"),
+            pb.ComponentSpec(name="api", image="ok", volumes=["data"], depends_on=["nobody"], env={"A=B": "x"}),
             pb.ComponentSpec(name="db", image="ok", health=pb.Health(), secrets=["../x"], user="a:b:c"),
         ],
     )
@@ -273,10 +273,10 @@ def test_a_deploy_of_rubbish_names_every_problem(client: Client) -> None:
         "service: node: '' is not a name",
         "components[0].image: 'a b'",
         "components[0].ports[0]: '99999:80' has port 99999; a port is 1 to 65535",
-        "components[0].ports[1]: '80' is not a port mapping",
+        "components[0].ports[1]: 'eighty' is not a port mapping",
         "components[0].restart: 'perhaps'",
         "components[1].name: duplicate component 'api'",
-        "components[1].volumes[0]: '/data' is not a volume",
+        "components[1].volumes[0]: 'data' mounts at 'data'",
         "components[1].depends_on: names 'nobody'",
         "components[1].env.A=B: 'A=B'",
         "components[2].health: needs exactly one of cmd, http and tcp",

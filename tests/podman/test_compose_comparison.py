@@ -7,6 +7,7 @@ default, 0 for all).
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import json
 import os
@@ -82,8 +83,9 @@ def compare(node: Node, file: Path, compared: Compared, scratch: Path) -> None:
     folder = scratch / project
     shutil.copytree(file.parent, folder)
     copy = folder / file.name
+    made: list[Path] = []
     try:
-        theirs = by_compose(node, copy, project, environment)
+        theirs = by_compose(node, copy, project, environment, made)
         if isinstance(theirs, str):
             compared.refused_by_compose[name] = theirs
             return
@@ -97,6 +99,9 @@ def compare(node: Node, file: Path, compared: Compared, scratch: Path) -> None:
         clear(node, project)
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(Path("/srv") / project, ignore_errors=True)
+        for path in sorted(made, reverse=True):
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
 
 def judge(
@@ -123,15 +128,22 @@ def excuse(difference: Difference, theirs: Any, ours: Any) -> str:
 # -- both sides
 
 
-def by_compose(node: Node, file: Path, project: str, environment: dict[str, str]) -> dict[str, Any] | str:
-    """podman-compose's containers by service; its last words when it refuses the file."""
+def by_compose(
+    node: Node, file: Path, project: str, environment: dict[str, str], made: list[Path]
+) -> dict[str, Any] | str:
+    """podman-compose's containers by service; its last words when it refuses the file.
+
+    ``made`` gets the folders of this machine that both create, since containers mount them.
+    """
     argv = [sys.executable, "-m", "podman_compose", "--in-pod=false", "-p", project, "-f", str(file)]
     done = run([*argv, "config"], env=environment, status=None)
     while missing := re.search(r"RuntimeError: volume \[([^]]+)\] not defined in top level", done.stderr):
         declare_volume(file, missing[1])
         done = run([*argv, "config"], env=environment, status=None)
     if done.returncode == 0:
-        have_images(node, yaml.safe_load(done.stdout).get("services", {}), project)
+        services = yaml.safe_load(done.stdout).get("services", {})
+        made += missing_folders(services)
+        have_images(node, services, project)
         done = run([*argv, "up", "--no-start", "--no-build", "--pull=never"], env=environment, status=None)
     found = inspected(node, f"label=io.podman.compose.project={project}", "com.docker.compose.service")
     return _last_lines(done.stderr) or "it made nothing" if done.returncode or not found else found
@@ -172,6 +184,13 @@ def inspected(node: Node, label: str, by: str) -> dict[str, Any]:
     ids = node.podman("ps", "--all", "--quiet", "--filter", label).split()
     found = json.loads(node.podman("container", "inspect", *ids)) if ids else []
     return {each["Config"]["Labels"][by].replace("_", "-").lower(): each for each in found}
+
+
+def missing_folders(services: dict[str, Any]) -> list[Path]:
+    mounts = (mount for each in services.values() for mount in each.get("volumes") or ())
+    sources = {each.get("source") if isinstance(each, dict) else each.partition(":")[0] for each in mounts}
+    places = [Path(each) for each in sources if each and each.startswith("/")]
+    return [path for place in places for path in (place, *place.parents) if not path.exists()]
 
 
 def have_images(node: Node, services: dict[str, Any], project: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 from tests.podman.node import Node, running
 from tests.support.waiting import until
 
-STRIDE = int(os.environ.get("MCP_CRASH_STRIDE", "9"))
+STRIDE = int(os.environ.get("MCP_CRASH_STRIDE", "13"))
 # How an operation may have ended for a client: cut off, or refused after it was reverted.
 ANY = None
 

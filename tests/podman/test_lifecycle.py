@@ -40,7 +40,12 @@ def test_progress_is_streamed_step_by_step_in_dependency_order(node: Node) -> No
     lines = [json.loads(line) for line in node.mcpctl("deploy", "demo", "--output", "json").stdout.splitlines()]
     steps = [(line["progress"]["component"], line["progress"]["step"]) for line in lines if "progress" in line]
     each = ("create", "start", "verify")
-    assert steps == [("", "plan"), *(("worker", step) for step in each), *(("web", step) for step in each)]
+    assert steps == [
+        ("", "plan"),
+        ("web", "network"),
+        *(("worker", step) for step in each),
+        *(("web", step) for step in each),
+    ]
 
 
 def test_what_is_unchanged_is_not_touched(node: Node) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Iterator
 
@@ -122,3 +123,11 @@ def test_a_component_that_shares_a_network_follows_the_one_that_has_it(node: Nod
     node.mcpctl("deploy", "shop", "--force", status=1)
     assert node.podman(*ask).strip() == "v2"
     assert node.containers() == {"shop-web", "shop-db"}
+
+
+def test_the_nodes_own_address_can_be_asked_for_by_a_name(node: Node) -> None:
+    node.define("shop", SHOP + 'add_hosts = ["gateway.example.net:host-gateway"]\n')
+    node.mcpctl("deploy", "shop")
+    hosts = node.podman("exec", "shop-db", "cat", "/etc/hosts").splitlines()
+    (line,) = [each for each in hosts if "gateway.example.net" in each]
+    assert ipaddress.ip_address(line.split()[0])

@@ -21,7 +21,7 @@ BAD = {
         GOOD + 'ports = ["99999:80"]\n',
         "components[0].ports[0]: '99999:80' has port 99999; a port is 1 to",
     ),
-    "volume without a colon": (GOOD + 'volumes = ["/data"]\n', "components[0].volumes[0]: '/data' is not a volume"),
+    "volume without a target": (GOOD + 'volumes = ["data"]\n', "components[0].volumes[0]: 'data' mounts at 'data'"),
     "name differs from file": (GOOD.replace('"bad"', '"good"'), "name: is 'good', but the file is bad.toml"),
     "unknown node": (GOOD.replace("NODE", "nowhere"), "node: 'nowhere' is not a node in"),
     "name of another's container": (

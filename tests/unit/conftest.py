@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 import tempfile
@@ -29,7 +30,9 @@ from tests.support.nodes import StatusAgent
 from tests.support.terminal import OnTerminal, Open
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
-settings.register_profile("unit", deadline=None, database=None, print_blob=True)
+# Of each property, unless its test says more.
+EXAMPLES = int(os.environ.get("MCP_EXAMPLES", "100"))
+settings.register_profile("unit", deadline=None, database=None, print_blob=True, max_examples=EXAMPLES)
 settings.load_profile("unit")
 
 

@@ -299,6 +299,11 @@ def test_networks_with_their_aliases_and_addresses() -> None:
     assert said(unseen) == {"network": None, "networks": (Network("mine", ("al",), "10.0.0.9"),)}
 
 
+def test_an_address_on_the_default_network_is_one_on_a_network_with_a_name() -> None:
+    found = said(described(made_by("--network=bridge:ip=10.88.0.9")))
+    assert found == {"network": None, "networks": (Network("podman", ip="10.88.0.9"),)}
+
+
 def test_options_of_a_users_own_network_are_lost() -> None:
     asked = made_by("--network", "slirp4netns:allow_host_loopback=true")
     found = described(asked, {"NetworkMode": "slirp4netns"})

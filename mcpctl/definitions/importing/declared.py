@@ -86,9 +86,9 @@ class Declared:
         if said.get("driver") and said["driver"] not in LOCAL:
             made["driver"] = report.text(said["driver"], f"{path}.driver")
             report.warn(f"{path}.driver", f"{made['driver']}: podman on the node needs a volume plugin of this name")
-        if options := self.texts(said.get("driver_opts"), f"{path}.driver_opts"):
+        if options := self._report.texts(said.get("driver_opts"), f"{path}.driver_opts"):
             made["options"] = self._options(options, path)
-        if labels := self.texts(said.get("labels"), f"{path}.labels"):
+        if labels := self._report.texts(said.get("labels"), f"{path}.labels"):
             made["labels"] = labels
         return made
 
@@ -104,7 +104,3 @@ class Declared:
             f"{path}.driver_opts.device", f"{device} is {place.node} on the node; before the deploy{where}: `{push}`"
         )
         return {**options, "device": place.node}
-
-    def texts(self, value: Any, path: str) -> dict[str, str]:
-        """A table of strings; what has no value has an empty one."""
-        return {name: text or "" for name, text in self._report.pairs(value, path)}

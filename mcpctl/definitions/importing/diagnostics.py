@@ -111,6 +111,10 @@ class Diagnostics:
             if name.strip():
                 yield name.strip(), None if found is None else self.text(found, f"{path}.{name}")
 
+    def texts(self, value: Any, path: str) -> dict[str, str]:
+        """A table of strings; what has no value has an empty one."""
+        return {name: text or "" for name, text in self.pairs(value, path)}
+
     def text(self, value: Any, path: str) -> str:
         if not isinstance(value, str):
             self.wrong(path, f"expected a string, found {_kind(value)}")

@@ -192,7 +192,7 @@ class Networks:
                 made[field] = True
         if said.get("enable_ipv4") is not None and not report.boolean(said["enable_ipv4"], f"{path}.enable_ipv4"):
             report.lost(f"{path}.enable_ipv4", "the network has IPv4 addresses, too; give it an IPv6 subnet alone")
-        if labels := self._declared.texts(said.get("labels"), f"{path}.labels"):
+        if labels := self._report.texts(said.get("labels"), f"{path}.labels"):
             made["labels"] = labels
         return made
 
@@ -206,7 +206,7 @@ class Networks:
         elif driver == "overlay":
             report.changed(f"{path}.driver", "overlay is a bridge: there is one node")
         options = {}
-        for name, value in self._declared.texts(said.get("driver_opts"), f"{path}.driver_opts").items():
+        for name, value in self._report.texts(said.get("driver_opts"), f"{path}.driver_opts").items():
             if (ours := _RENAMED.get(name, name)) in _OPTIONS:
                 options[ours] = value
             elif name in _NAMELESS:

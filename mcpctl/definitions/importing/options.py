@@ -33,7 +33,7 @@ class Options:
         self._defaults = {each.name: _default(each) for each in msgspec.structs.fields(Component)}
         self._readers: dict[str, Callable[[Any, str], Any]] = {
             "add_hosts": self._hosts,
-            "annotations": self._table,
+            "annotations": report.texts,
             "cap_add": self._upper,
             "cap_drop": self._upper,
             "hostname": self._host_name,
@@ -43,7 +43,7 @@ class Options:
             "platform": self._platform,
             "security_opt": self._security,
             "shm_size": report.size,
-            "sysctls": self._table,
+            "sysctls": report.texts,
             "ulimits": self._ulimits,
             "userns": self._namespace(podman_notation.user_namespace),
         }
@@ -70,11 +70,8 @@ class Options:
 
     # -- tables
 
-    def _table(self, value: Any, path: str) -> dict[str, str]:
-        return {name: text or "" for name, text in self._report.pairs(value, path)}
-
     def _labels(self, value: Any, path: str) -> dict[str, str]:
-        found = self._table(value, path)
+        found = self._report.texts(value, path)
         for name in [each for each in found if each.startswith(podman_notation.OWN_LABELS)]:
             self._report.lost(f"{path}.{name}", f"labels that begin with {podman_notation.OWN_LABELS} are mcp's own")
             del found[name]

@@ -23,7 +23,7 @@ class ProgressRow(msgspec.Struct, frozen=True):
     at: datetime | None
 
 
-class FieldChangeRow(msgspec.Struct, frozen=True):
+class FieldChangeRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """``before`` or ``after`` empty: not set. ``diff``: how a text of many lines differs, which they only name."""
 
     field: str

@@ -16,7 +16,7 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "bad image reference": (WEB.replace("x:v1", "X Y"), "components[0].image"),
     "duplicate component": (WEB + WEB[WEB.index("[[") :], "components[1].name"),
     "port 99999": (WEB + 'ports = ["99999:80"]\n', "components[0].ports[0]"),
-    "a volume without a colon": (WEB + 'volumes = ["/data"]\n', "components[0].volumes[0]"),
+    "a volume without a target": (WEB + 'volumes = ["data"]\n', "components[0].volumes[0]"),
     "another name than the file's": (WEB.replace("web", "wob"), "name: is 'wob'"),
     "an unknown node": (WEB.replace("rift", "nowhere"), "node: 'nowhere'"),
     "5 MiB": (WEB + "#" * 5 * 2**20, "is 5.0 MiB long"),
