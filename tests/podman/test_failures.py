@@ -76,7 +76,7 @@ def test_a_volume_that_does_not_exist_is_refused_and_names_the_path(node: Node) 
 def test_a_program_that_the_image_does_not_have_reverts(node: Node, program: str) -> None:
     port = demo(node)
     edit(node, 'depends_on = ["worker"]', f'depends_on = ["worker"]\ncmd = ["{program}"]')
-    assert "localhost/mcp-demo:v1 has no such program: check `cmd`" in failing(node, "demo")
+    assert "localhost/mcp-demo:v1 has no such program: check `entrypoint` and `cmd`" in failing(node, "demo")
     assert answer(port) == "v1"
 
 
