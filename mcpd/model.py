@@ -139,6 +139,11 @@ class RecordedComponent(msgspec.Struct, frozen=True):
     definition_hash: str = ""
 
     @property
+    def specs(self) -> tuple[Component, ...]:
+        """What is declared of it, and what its container was made from, where that is known."""
+        return (self.spec,) if self.deployed is None else (self.spec, self.deployed)
+
+    @property
     def should_run(self) -> bool:
         """Whether it should run, or have run to its end."""
         return self.desired not in (Desired.STOPPED, Desired.IGNORE)

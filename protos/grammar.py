@@ -32,7 +32,8 @@ _PORT = re.compile(
 )
 # As many as a range may have: each is a rule of the firewall, or a process that listens.
 MAX_PORT_RANGE = 1000
-_VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# What podman calls volumes, networks and secrets.
+RESOURCE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _RESTART = re.compile(r"(?P<policy>no|on-failure|unless-stopped|always)(:(?P<tries>[0-9]{1,9}))?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
@@ -137,7 +138,7 @@ def volume(text: str) -> Volume:
     target = rest[0]
     if not target.startswith("/"):
         raise ValueError(f"{quoted(text)} mounts at {quoted(target)}, which is not an absolute path")
-    if rest != [text] and not source.startswith("/") and not _VOLUME_NAME.fullmatch(source):
+    if rest != [text] and not source.startswith("/") and not RESOURCE_NAME.fullmatch(source):
         raise ValueError(f"{quoted(text)} mounts {quoted(source)}, neither an absolute path nor a volume's name")
     options = tuple(rest[1].split(",")) if len(rest) == 2 else ()
     for option in options:
@@ -153,7 +154,7 @@ def volume_option(text: str) -> str:
 
 
 def volume_source(text: str) -> str:
-    if not text.startswith("/") and not _VOLUME_NAME.fullmatch(text):
+    if not text.startswith("/") and not RESOURCE_NAME.fullmatch(text):
         raise ValueError(f"{quoted(text)} is neither an absolute path nor a volume's name")
     return text
 
@@ -172,7 +173,7 @@ def restart(text: str) -> Restart:
 
 
 def secret(text: str) -> str:
-    if not _VOLUME_NAME.fullmatch(text):
+    if not RESOURCE_NAME.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not a podman secret's name")
     return text
 

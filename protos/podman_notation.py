@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from protos import naming
-from protos.grammar import quoted
+from protos.grammar import RESOURCE_NAME, quoted
 
 # Ours: see `mcpd.model`.
 OWN_LABELS = "mcp."
@@ -246,7 +246,7 @@ def _is_resource(text: str) -> bool:
 
 def resource(text: str) -> str:
     """The name of a podman network or volume."""
-    if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", text):
+    if not RESOURCE_NAME.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not a name that podman takes: letters, digits, _ . and -")
     return text
 

@@ -25,7 +25,7 @@ from mcpd.changes.rollback import retire, roll_back
 from mcpd.changes.steps import StepFailedError, failing_at, step_failure
 from mcpd.changes.surroundings import provide, surroundings
 from mcpd.changes.survey import survey, taken_ports
-from mcpd.changes.verify import comes_up, completes, satisfies
+from mcpd.changes.verify import comes_up, satisfies
 from mcpd.errors import ConflictError, McpdError, RefusedError
 from mcpd.model import LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
@@ -211,10 +211,7 @@ class Deploy:
         async with self._step(plan, Step.START, f"starting {name}"):
             await ports.start(self._node, name, self._operation.caller.name)
         async with self._step(plan, Step.VERIFY, _waiting(name, component)):
-            if component.oneshot:
-                await completes(self._node, name, component)
-            else:
-                await comes_up(self._node, name, component, is_new=is_new)
+            await comes_up(self._node, name, component, is_new=is_new)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
         """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""

@@ -12,7 +12,7 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import has_completed, ordered, waits_for
 from mcpd.changes.surroundings import joined_before, tidy_configs
-from mcpd.changes.verify import comes_up, completes
+from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError, NotFoundError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
@@ -238,10 +238,7 @@ class Lifecycle:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
         await ports.start(self._node, container.id, self._operation.caller.name)
-        if component.spec.oneshot:
-            await completes(self._node, container.id, component.spec)
-        else:
-            await comes_up(self._node, container.id, component.spec)
+        await comes_up(self._node, container.id, component.spec)
 
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")

@@ -61,6 +61,9 @@ async def to_create(components: Iterable[Component]) -> tuple[str, ...]:
     """The folders that are to be made for ``components``, those above them included, the deepest first."""
     wanted = {Path(mount.folder) for each in components for mount in each.mounts if mount.create and mount.folder}
 
+    if not wanted:
+        return ()
+
     def look() -> list[str]:
         missing = {place for each in wanted for place in (each, *each.parents) if _is_lacking(str(place))}
         return [str(each) for each in sorted(missing, key=lambda place: len(place.parts), reverse=True)]

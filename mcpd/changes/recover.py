@@ -7,7 +7,7 @@ from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
 from mcpd.changes.surroundings import provide, surroundings
-from mcpd.changes.verify import comes_up, completes
+from mcpd.changes.verify import comes_up
 from mcpd.errors import McpdError
 from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
@@ -106,10 +106,7 @@ class Recover:
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await ports.start(self._node, component.container, self._operation.caller.name)
         await self._operation.take(component.spec.name, Step.VERIFY, f"checking that {component.container} comes up")
-        if component.spec.oneshot:
-            await completes(self._node, component.container, component.spec)
-        else:
-            await comes_up(self._node, component.container, component.spec, is_new=True)
+        await comes_up(self._node, component.container, component.spec, is_new=True)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):

@@ -139,8 +139,7 @@ def joined_before(recorded: RecordedService | None, names: Iterable[str] | None 
     if recorded is None:
         return frozenset()
     chosen = recorded.components if names is None else [each for each in recorded.components if each.spec.name in names]
-    specs = [spec for each in chosen for spec in (each.spec, each.deployed) if spec]
-    return frozenset(each.name for spec in specs for each in spec.joins(recorded.name))
+    return frozenset(each.name for known in chosen for spec in known.specs for each in spec.joins(recorded.name))
 
 
 async def tidy_configs(node: Node, service: str) -> None:
@@ -148,6 +147,6 @@ async def tidy_configs(node: Node, service: str) -> None:
     try:
         recorded = await node.registry.service(service)
         known = recorded.components if recorded else ()
-        await node.configs.keep(service, [spec for each in known for spec in (each.spec, each.deployed) if spec])
+        await node.configs.keep(service, [spec for each in known for spec in each.specs])
     except (McpdError, OSError) as error:
         log.warning("configs of before could not be removed", service=service, error=str(error))

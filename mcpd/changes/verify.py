@@ -38,6 +38,8 @@ _LAST_LINES = 10
 async def comes_up(node: Node, name: str, component: Component, *, is_new: bool = False) -> None:
     """Returns when container ``name``, just started, is healthy, if it has a probe, and has run as long as it must.
 
+    That of a oneshot must have exited with status 0, however long that takes.
+
     ``is_new``: there was none before that could be gone back to. Raises RefusedError: with the exit code and the last
     lines that it printed when it ended before, with the probe's words when it was still not healthy after its start
     period and all retries.
@@ -46,6 +48,9 @@ async def comes_up(node: Node, name: str, component: Component, *, is_new: bool 
     seen = await podman.inspect(name)
     with contextlib.suppress(trio.WouldBlock):  # very many at once; the monitor's next list has it
         node.started.send_nowait(seen.sighting())
+    if component.oneshot:
+        await _completes(podman, name, component, seen)
+        return
     if seen.observed is Observed.RUNNING:
         health = seen.probe(component)
         grace = health.start_period if health else timedelta(0)
@@ -60,16 +65,11 @@ async def comes_up(node: Node, name: str, component: Component, *, is_new: bool 
     raise RefusedError(await _obituary(podman, name, before, seen))
 
 
-async def completes(node: Node, name: str, component: Component) -> None:
-    """Returns when container ``name`` of a oneshot, just started, has exited with status 0, however long that takes.
+async def _completes(podman: Podman, name: str, component: Component, seen: Inspected) -> None:
+    """Returns when a oneshot's container has exited with status 0.
 
-    One that podman restarts after a failure has failed when podman does so no more. Raises RefusedError with the exit
-    code and the last lines that it printed.
+    One that podman restarts after a failure has failed when podman does so no more.
     """
-    podman = node.podman
-    seen = await podman.inspect(name)
-    with contextlib.suppress(trio.WouldBlock):
-        node.started.send_nowait(seen.sighting())
     while True:
         before = seen
         if seen.observed is Observed.RUNNING:
