@@ -93,9 +93,11 @@ class Sighting(msgspec.Struct, frozen=True):
     """One container, as podman described it when asked.
 
     ``started_at`` names the run: a container that runs again has another one. None: it never ran. ``order`` grows with
-    every question to podman, so that of two sightings of one run the newer is known whatever way they came. ``at`` is
-    when podman was asked; None: nobody kept it, and what only that time could tell is not told. ``own_probe`` is the
-    health check that the container has from its image; UNSET: podman was not asked for it.
+    every question to podman, so that of two sightings of one run the newer is known whatever way they came.
+    ``answered`` is the number of the last question when this one was answered: whatever has a greater ``order`` was
+    seen after this; None: nobody kept it. ``at`` is when podman was asked; None: nobody kept it, and what only that
+    time could tell is not told. ``own_probe`` is the health check that the container has from its image; UNSET: podman
+    was not asked for it.
     """
 
     order: int
@@ -115,6 +117,7 @@ class Sighting(msgspec.Struct, frozen=True):
     spec_hash: str = ""
     at: datetime | None = None
     own_probe: Health | UnsetType | None = UNSET
+    answered: int | None = None
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -196,8 +199,8 @@ class SourceState(msgspec.Struct, frozen=True):
 class Known(msgspec.Struct, frozen=True):
     """All that is known of one container. ``since`` is when it went into ``state``; ``by_hand`` as in `Ended`.
 
-    ``is_paused``: it was when it was last seen, which the ledger knows. ``own_probe`` as in `Sighting`; UNSET: it was
-    last seen by an mcpd that did not keep it.
+    ``is_paused``: it was when it was last seen, which the ledger knows. ``answered`` and ``own_probe`` as in
+    `Sighting`; UNSET: it was last seen by an mcpd that did not keep it.
     """
 
     container: str
@@ -224,6 +227,7 @@ class Known(msgspec.Struct, frozen=True):
     is_paused: bool = False
     by_us: bool = False
     own_probe: Health | UnsetType | None = UNSET
+    answered: int | None = None
 
     def seen(self) -> Seen:
         finished = self.since if self.state is Observed.EXITED else None

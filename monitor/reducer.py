@@ -4,6 +4,8 @@
 then and the facts that are new. Three ideas make the order of arrival not matter:
 
 - A run of a container has an identity, its start time. What is told of an older run never changes the present state.
+  Which run is older the start times tell, unless podman was asked after it had told of the other one: somebody may
+  have set the clock back between the two.
 - Of one run, an end beats everything else, and among sightings the later question beats the earlier one.
 - A fact has a key. That a run ended implies that it started, so both facts are told with the first observation that
   knows; the ledger keeps a key once.
@@ -56,7 +58,7 @@ def _sighted(known: Known | None, seen: Sighting) -> Step:
     if known and known.state is Observed.REMOVED and seen.order < known.order:
         return Step(known, facts)
     # 2. It tells of an older run.
-    if known and _is_older(seen.started_at, known.started_at):
+    if known and _is_older(seen.started_at, known.started_at) and not _is_later(seen, known):
         return Step(known, facts)
     # 3. It is of another run than what is known, or the first that is known at all.
     if known is None or seen.started_at != known.started_at or known.state is Observed.REMOVED:
@@ -102,6 +104,7 @@ def _described(before: Known | None, seen: Sighting) -> Known:
         is_paused=seen.state is Observed.PAUSED,
         by_us=bool(before and before.by_us),
         own_probe=newer.own_probe if newer.own_probe is not UNSET or older is None else older.own_probe,
+        answered=newer.answered,
     )
 
 
@@ -221,6 +224,11 @@ def _timed_fact(of: Known, state: Observed, run: datetime | None, at: datetime, 
 
 def _is_older(started_at: datetime | None, than: datetime | None) -> bool:
     return than is not None and (started_at is None or started_at < than)
+
+
+def _is_later(seen: Sighting, known: Known) -> bool:
+    """Whether podman was asked after it had answered with what is known."""
+    return known.answered is not None and seen.order > known.answered
 
 
 def _since(seen: Sighting, before: Known | None) -> datetime:

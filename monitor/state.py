@@ -172,4 +172,4 @@ def _seen(known: Known | None, target: Target | None = None) -> Seen:
 
 def _remembered(known: Known) -> Known:
     """What an earlier daemon knew. Questions and probes are counted anew; what it waited for is lost."""
-    return msgspec.structs.replace(known, order=0, probed_order=0, by_hand=bool(known.by_hand))
+    return msgspec.structs.replace(known, order=0, answered=0, probed_order=0, by_hand=bool(known.by_hand))

@@ -27,7 +27,7 @@ class Inspector:
         if seen is None:
             await self._send.send(Gone(order, container, datetime.now(UTC)))
             return None
-        seen = msgspec.structs.replace(seen, order=order, at=datetime.now(UTC))
+        seen = msgspec.structs.replace(seen, order=order, answered=self._order, at=datetime.now(UTC))
         if seen.service:  # nobody declared the others
             await self._send.send(seen)
         return seen

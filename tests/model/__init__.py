@@ -1,0 +1,1 @@
+"""A model of the whole: random histories of a real daemon, each step followed by the same invariants."""

@@ -1,0 +1,165 @@
+"""What must hold after every step, once everything has come to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import trio
+
+from monitor.model import Desired
+from protos.mcp import v1
+from protos.wire import service_spec
+
+from .containers import Container
+from .definitions import DOWN, FLAKY
+from .expected import Key, essence, essence_of
+from .steps import Step
+from .world import World, by_name
+
+# Longer than grace, resync, flap window and cooldown, than any probe needs, and than a silence is looked at again.
+REST_S = 120.0
+
+_STATES = {"created": "CREATED", "paused": "PAUSED", "exited": "EXITED"}
+
+
+class Bystander(NamedTuple):
+    """A container that a step has nothing to do with."""
+
+    id: str
+    runs_begun: int
+    state: str
+    forwarded: bool
+
+
+def bystanders(world: World, step: Step) -> list[Bystander]:
+    """Containers of services that ``step`` does not concern, and nobody's, as far as nothing is about to befall them."""
+    concerned = step.concerns(world)
+    owners = {each.id: key for key, each in world.managed()}
+    return [
+        Bystander(each.id, each.runs_begun, each.state, each.forwarded)
+        for each in world.podman.containers.values()
+        if (owners[each.id][0] if each.id in owners else _named_after(each)) not in concerned and not _restless(each)
+    ]
+
+
+def _named_after(container: Container) -> str:
+    return container.name.partition("-")[0]
+
+
+def _restless(container: Container) -> bool:
+    """Whether it may end, or be started, without anybody doing anything."""
+    return "late" in container.image or "job" in container.image or container.ill or container.state != "running"
+
+
+async def check(world: World, untouched: list[Bystander]) -> None:
+    await trio.sleep(REST_S)
+    _nothing_of_others_was_touched(world, untouched)
+    _one_container_each(world)
+    told = await world.status()
+    for key in world.expected.wants:
+        _status_is_true(world, key, told.get(key))
+    drifting = {key for key, each in told.items() if each.drift}
+    await _alerts_are_those_of_the_drifts(world, drifting)
+    await _definitions_come_back(world)
+
+
+def _nothing_of_others_was_touched(world: World, untouched: list[Bystander]) -> None:
+    for then in untouched:
+        now = world.podman.containers.get(then.id)
+        assert now is not None, f"{then} is gone, and nobody asked for that"
+        seen = Bystander(now.id, now.runs_begun, now.state, now.forwarded)
+        assert seen == then, f"{now.name} was touched: {seen} was {then}"
+
+
+def _one_container_each(world: World) -> None:
+    counts = Counter(key for key, _ in world.managed())
+    assert max(counts.values(), default=1) == 1, f"more than one container: {counts}"
+    for each in world.podman.containers.values():
+        assert not each.name.endswith((".next", ".last")), f"{each.name} was left behind"
+
+
+def _status_is_true(world: World, key: Key, told: v1.ComponentInfo | None) -> None:
+    assert told is not None, f"{key} is declared, and status does not have it"
+    desired = world.expected.desired(key)
+    assert told.desired.name == desired.name, f"{key}: {told.desired.name} is told, {desired.name} is so"
+    container = world.settled(key)
+    observed = told.observed.name
+    if container is None:
+        assert observed in ("REMOVED", "UNKNOWN", "UNSPECIFIED"), f"{key} has no container, and is told as {observed}"
+    else:
+        assert observed in _true_states(world, key, container), f"{key}: {observed} is told; it is {container.state}"
+        assert told.container_id == container.id, f"{key}: another container is told"
+        if container.state == "exited" and _is_known_how_it_ended(container):
+            assert told.exit_code == container.exit_code, f"{key}: another exit code is told"
+    if desired is Desired.COMPLETED and container is not None and not _is_known_how_it_ended(container):
+        return
+    drifts = _drifts(world, key, desired, container)
+    assert bool(told.drift) == drifts, f"{key} {'drifts' if drifts else 'does not drift'}; told: {told.drift!r}"
+
+
+def _is_known_how_it_ended(container: Container) -> bool:
+    """Not when the clock was set back while it ran: podman's times are then those of one that nobody saw end."""
+    begin, end = container.started_at, container.finished_at
+    return begin is None or end is None or end >= begin
+
+
+def _true_states(world: World, key: Key, container: Container) -> tuple[str, ...]:
+    if container.state != "running":
+        return (_STATES[container.state],)
+    health = world.expected.wants[key].spec.health
+    if health is None:
+        return ("RUNNING",)
+    return ("UNHEALTHY",) if _is_sick(world, key, container) else ("HEALTHY",)
+
+
+def _is_sick(world: World, key: Key, container: Container) -> bool:
+    health = world.expected.wants[key].spec.health
+    if health is None:
+        return False
+    return health.cmd == DOWN.cmd or (health.cmd == FLAKY.cmd and container.ill)
+
+
+def _drifts(world: World, key: Key, desired: Desired, container: Container | None) -> bool:
+    if desired is Desired.IGNORE:
+        return False
+    if desired is Desired.STOPPED:
+        return container is not None and container.runs
+    if container is None:
+        return True
+    if desired is Desired.RUNNING and (container.state != "running" or _is_sick(world, key, container)):
+        return True
+    if desired is Desired.COMPLETED and container.state != "running":
+        if container.state != "exited" or container.exit_code != 0:
+            return True
+    return essence_of(container) != essence(key[0], world.expected.wants[key].spec)
+
+
+async def _alerts_are_those_of_the_drifts(world: World, drifting: set[Key]) -> None:
+    answer: v1.ListAlertsResponse = await world.daemon.call("ListAlerts", v1.ListAlertsRequest(limit=1000))
+    about = [each for each in answer.alerts if each.component]
+    unended = Counter((each.service, each.component) for each in about if not _is_closed(each))
+    assert set(unended) == drifting, f"alerts are open of {set(unended)}, and {drifting} drift"
+    assert max(unended.values(), default=1) == 1, f"more than one open alert: {unended}"
+    silenced = {each.service for each in answer.silences}
+    told = Counter(each.id for each in world.alerts.told)
+    for each in about:
+        if each.suppressed_by:
+            assert not told[each.id], f"alert {each.id} was suppressed by {each.suppressed_by}, and told"
+            is_quiet = each.service in silenced or _is_closed(each) or each.kind == "recovered"
+            assert is_quiet, f"alert {each.id} of {each.service}/{each.component} is open and never told"
+        elif not world.may_repeat:
+            assert told[each.id] == 1, f"alert {each.id} was told {told[each.id]} times"
+
+
+def _is_closed(alert: v1.AlertInfo) -> bool:
+    return alert.closed_at.timestamp() > 0 or alert.kind == "recovered"
+
+
+async def _definitions_come_back(world: World) -> None:
+    """What the registry gives back is what was declared, in every service that is declared."""
+    for service in {key[0] for key in world.expected.wants}:
+        found = await world.declared(service)
+        assert found is not None, f"{service} is known, and its definition is not"
+        told = by_name(found)
+        assert told == by_name(service_spec(world.as_declared(service))), f"{service} comes back as {told}"

@@ -1,0 +1,515 @@
+"""The steps of a model's histories: each is a value that prints as what makes it, so that a history can be replayed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import msgspec
+import trio
+
+from mcpd.errors import McpdError, NotFoundError
+from mcpd.snapshots.restore import restore
+from mcpd.snapshots.take import take as take_snapshot
+from protos.mcp import v1
+from protos.spec import Service, examine_service
+from protos.wire import service_spec, service_values
+
+from .containers import Container
+from .daemon import KilledError
+from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
+from .expected import Expected, Want, essence, essence_of
+from .images import V1
+from .world import World
+
+_HOUR = 3600
+
+
+class Step(Protocol):
+    async def take(self, world: World) -> None:
+        """Does it; raises AssertionError for what must not be."""
+
+    def concerns(self, world: World) -> frozenset[str]:
+        """The services whose containers it may touch."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing happens for so long."""
+
+    seconds: int = 0
+
+    async def take(self, world: World) -> None:
+        await trio.sleep(self.seconds)
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class _OfService:
+    service: str
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset({self.service})
+
+
+@dataclass(frozen=True)
+class Write(_OfService):
+    """The operator edits a definition, and does nothing about it yet."""
+
+    edit: Edit
+    place: int = 0
+    value: int = 0
+
+    async def take(self, world: World) -> None:
+        now = world.folder.get(self.service, first(self.service))
+        world.folder[self.service] = edited(now, self.edit, self.place, self.value)
+
+
+@dataclass(frozen=True)
+class Deploy(_OfService):
+    """Edits, and deploys; ``alone``: only the component at ``place``. ``fuse``: the daemon is killed on the way."""
+
+    edit: Edit = Edit.NONE
+    place: int = 0
+    value: int = 0
+    force: bool = False
+    alone: bool = False
+    accept_losses: bool = False
+    fuse: int | None = None
+
+    async def take(self, world: World) -> None:
+        await Write(self.service, self.edit, self.place, self.value).take(world)
+        service = world.folder[self.service]
+        component = service.components[self.place % len(service.components)].name if self.alone else ""
+        selected = frozenset({component} if component else service.component_names)
+        before = {each.id: _Then.of(each) for each in world.of_service(service.name).values()}
+        excuses = world.excuses(service, selected)
+        expected, after = world.expected, world.expected.declared(service, selected)
+        request = v1.DeployRequest(
+            service=service_spec(service), component=component, force=self.force, accept_losses=self.accept_losses
+        )
+        try:
+            told = _words(await world.plan(service, component, force=self.force))
+            world.daemon.fuse = self.fuse
+            answers = await world.daemon.call("Deploy", request)
+            world.daemon.fuse = None
+            assert answers[-1].completed is not None, "a deploy's stream ended without a word"
+        except KilledError:
+            await world.come_back()
+            await world.find_out(self.service, expected, after)
+            return
+        except McpdError as error:
+            world.daemon.fuse = None
+            assert excuses, f"a deploy was refused without a reason: {error}; {service}"
+            # The intent is as before, and so is all that ran.
+            await world.find_out(self.service, expected)
+            if not world.podman.is_down:
+                _as_before(world, self.service, before, str(error))
+            return
+        world.expected = after
+        self._nothing_was_lost_silently(world, before, told)
+        await _is_done(world, service, component, selected)
+
+    def _nothing_was_lost_silently(self, world: World, before: dict[str, _Then], told: str) -> None:
+        """What an adopted container could do its successor can, or the plan said that it would not (audit E4)."""
+        for key, number in list(world.expected.adopted.items()):
+            if key[0] != self.service or number in world.podman.containers:
+                continue
+            del world.expected.adopted[key]
+            new, old = world.settled(key), before.get(number)
+            if new and old and not old.capabilities <= new.capabilities:
+                assert "cap_add" in told, f"{key} lost {old.capabilities - new.capabilities} without a word: {told!r}"
+
+
+@dataclass(frozen=True)
+class Act(_OfService):
+    """Start, stop, restart or undeploy a service, or the component at ``place``."""
+
+    method: str
+    place: int | None = None
+    fuse: int | None = None
+
+    async def take(self, world: World) -> None:
+        keys = sorted(world.expected.of(self.service))
+        component = keys[self.place % len(keys)][1] if keys and self.place is not None else ""
+        before = world.expected
+        after = self._after(before, component) if keys else before
+        request = _REQUESTS[self.method](service=self.service, component=component)
+        try:
+            world.daemon.fuse = self.fuse
+            await world.daemon.call(self.method, request)
+            world.daemon.fuse = None
+        except KilledError:
+            await world.come_back()
+            await world.find_out(self.service, before, after)
+        except McpdError:
+            world.daemon.fuse = None
+            assert world.podman.is_down or not keys
+            await world.find_out(self.service, before, after)
+        else:
+            assert keys, f"{self.method} of what nobody deployed did something"
+            if self.method == "UndeployService":
+                await self._is_gone(world, before, component)
+            else:
+                world.expected = after
+
+    def _after(self, expected: Expected, component: str) -> Expected:
+        if self.method in ("StartService", "StopService"):
+            return expected.set_active(self.service, component, self.method == "StartService")
+        if self.method == "UndeployService":
+            names = [component] if component else [key[1] for key in expected.of(self.service)]
+            return expected.without(self.service, names)
+        return expected
+
+    async def _is_gone(self, world: World, before: Expected, component: str) -> None:
+        after = self._after(before, component)
+        await world.find_out(self.service, after, before)
+        for key in before.of(self.service):
+            if key not in world.expected.wants:
+                assert world.settled(key) is None, f"{key} is undeployed, and its container is still there"
+
+
+_REQUESTS = {
+    "StartService": v1.StartServiceRequest,
+    "StopService": v1.StopServiceRequest,
+    "RestartService": v1.RestartServiceRequest,
+    "UndeployService": v1.UndeployServiceRequest,
+}
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The registry takes over the whole folder."""
+
+    async def take(self, world: World) -> None:
+        services = list(world.folder.values())
+        request = v1.SyncRequest(services=[service_spec(each) for each in services])
+        before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
+        try:
+            answer = await world.daemon.call("Sync", request)
+        except McpdError:
+            assert world.podman.is_down or not services
+            return
+        after = world.expected
+        for each in services:
+            after = after.declared(each)
+        after = after.undeclared({each.name for each in services})
+        errors = [each.service for each in answer.services if each.error]
+        assert world.podman.is_down or not errors, f"a sync failed: {answer}"
+        for name in {key[0] for key in after.wants}:
+            await world.find_out(name, after, *([world.expected] if errors else []))
+        assert before.keys() == world.podman.containers.keys(), "a sync made or removed a container"
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset({*SERVICES})
+
+
+@dataclass(frozen=True)
+class Forget(_OfService):
+    """The operator deletes a definition; purge follows when it is not declared any more."""
+
+    purge: bool = False
+
+    async def take(self, world: World) -> None:
+        world.folder.pop(self.service, None)
+        if not self.purge or not world.expected.of(self.service):
+            return
+        before = set(world.podman.containers)
+        request = v1.PurgeRequest(service=self.service, defined=sorted(world.folder))
+        answer = await world.daemon.call("Purge", request)
+        gone = [
+            each.component for it in answer.services for each in it.outcomes if each.result is v1.Result.REMOVED
+        ]
+        for name in gone:
+            key = (self.service, name)
+            assert not world.expected.should_run(key), f"purge forgot {key}, which should run"
+        world.expected = world.expected.without(self.service, gone)
+        assert before == set(world.podman.containers), "a purge removed a container"
+
+
+@dataclass(frozen=True)
+class Recover(_OfService):
+    """What podman lost is made again."""
+
+    async def take(self, world: World) -> None:
+        try:
+            await world.daemon.call("Recover", v1.RecoverRequest(service=self.service))
+        except McpdError:
+            assert world.podman.is_down or not world.expected.of(self.service)
+
+
+@dataclass(frozen=True)
+class RunByHand(_OfService):
+    """Somebody runs a container with podman, with a name by which it may be adopted."""
+
+    component: str
+    capability: bool = False
+    port: bool = False
+
+    async def take(self, world: World) -> None:
+        name = f"{self.service}-{self.component}"
+        spec: dict[str, object] = {"name": name, "image": V1}
+        options = ["--cap-add=NET_ADMIN"] * self.capability + ["--publish=18080:80"] * self.port
+        if self.capability:
+            spec["cap_add"] = ["NET_ADMIN"]
+        if self.port:
+            spec["portmappings"] = [{"host_port": 18080, "container_port": 80}]
+        command = ("podman", "run", f"--name={name}", *options, V1)
+        if world.podman.named(name):
+            return
+        made = world.podman.make(spec, command)
+        # Whoever starts it on a taken port cuts the holder off, and mends that himself.
+        if world.podman.would_take(made):
+            world.podman.remove(made)
+        else:
+            world.podman.start(made)
+
+
+@dataclass(frozen=True)
+class Adopt(_OfService):
+    """What runs by hand becomes a service's. ``keeps_definition``: the operator does not take over what is found."""
+
+    keeps_definition: bool = False
+
+    async def take(self, world: World) -> None:
+        others = sorted({*world.folder, *(key[0] for key in world.expected.wants)} - {self.service})
+        before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
+        try:
+            answer = await world.daemon.call("Adopt", v1.AdoptRequest(service=self.service, defined=others))
+        except NotFoundError:
+            return  # nothing is called after it
+        except McpdError as error:
+            assert world.podman.is_down or "port" in str(error), error
+            return
+        assert before == {each.id: _Then.of(each) for each in world.podman.containers.values()}, "adopting touched one"
+        names = [each.component for each in answer.outcomes if each.result is v1.Result.ADOPTED]
+        if not names:
+            return
+        service, problems = examine_service(service_values(answer.service))
+        assert service is not None, problems
+        world.expected = await self._adopted(world, service, names)
+        if not self.keeps_definition:
+            world.folder[self.service] = service
+
+    async def _adopted(self, world: World, service: Service, names: list[str]) -> Expected:
+        after = world.expected.copy()
+        after.active[service.name] = service.active
+        for name in names:
+            key = (service.name, name)
+            (spec,) = [each for each in service.components if each.name == name]
+            after.wants[key] = Want(spec)
+            # One that it had before it was undeclared, or one that somebody made.
+            found = world.settled(key) or world.podman.named(f"{service.name}-{name}")
+            assert found is not None, f"{key} was adopted, and there is no such container"
+            after.adopted[key] = found.id
+        return after
+
+
+@dataclass(frozen=True)
+class Silence(_OfService):
+    """Its alerts are kept quiet for so long, or no longer."""
+
+    seconds: int = 0
+
+    async def take(self, world: World) -> None:
+        if self.seconds:
+            until = datetime.now(UTC) + timedelta(seconds=self.seconds)
+            request = v1.SilenceAlertRequest(service=self.service, until=until, reason="moving")
+            await world.daemon.call("SilenceAlert", request)
+        else:
+            try:
+                await world.daemon.call("UnsilenceAlert", v1.UnsilenceAlertRequest(service=self.service))
+            except McpdError:
+                return
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+# -- what befalls a container
+
+
+@dataclass(frozen=True)
+class Befall(_OfService):
+    """Something happens to the container of the component at ``place``, by ``what``."""
+
+    what: str
+    place: int = 0
+
+    async def take(self, world: World) -> None:
+        found = sorted(world.of_service(self.service).values(), key=lambda each: each.name)
+        if not found:
+            return
+        container = found[self.place % len(found)]
+        podman = world.podman
+        if self.what == "killed" and container.state == "running":
+            podman.dies(container, 137)
+        elif self.what == "ends" and container.state == "running":
+            podman.dies(container, 0)
+        elif self.what == "stopped" and container.state == "running":
+            await podman.stop(container)
+        elif self.what == "started" and container.state in ("created", "exited"):
+            if not podman.would_take(container):
+                podman.start(container)
+        elif self.what == "removed":
+            podman.remove(container)
+        elif self.what == "paused" and container.state == "running":
+            podman.pause(container, paused=True)
+        elif self.what == "unpaused" and container.state == "paused":
+            podman.pause(container, paused=False)
+        elif self.what == "ill":
+            container.ill = True
+        elif self.what == "well":
+            container.ill = False
+
+
+BEFALLS = ("killed", "ends", "stopped", "started", "removed", "paused", "unpaused", "ill", "well")
+
+
+# -- what befalls the node
+
+
+@dataclass(frozen=True)
+class Outage:
+    """podman does not answer for so long; or, 0, its event stream breaks."""
+
+    seconds: int = 0
+
+    async def take(self, world: World) -> None:
+        world.podman.break_streams()
+        if self.seconds:
+            world.podman.is_down = True
+            await trio.sleep(self.seconds)
+            world.podman.is_down = False
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Daemonic:
+    """The daemon is killed or stopped, and started again after so long."""
+
+    kill: bool = False
+    seconds: int = 0
+
+    async def take(self, world: World) -> None:
+        if self.kill:
+            world.may_repeat = True
+            await world.daemon.kill()
+        else:
+            await world.daemon.stop()
+        await trio.sleep(self.seconds)
+        await world.daemon.start(world.nursery)
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class ClockStep:
+    """Somebody sets the clock."""
+
+    hours: int = 1
+
+    async def take(self, world: World) -> None:
+        world.wall.offset += self.hours * _HOUR
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Listen:
+    """A program that is no container's begins to listen on a port, or ends."""
+
+    async def take(self, world: World) -> None:
+        if FOREIGN_PORT in world.podman.foreign:
+            world.podman.foreign.clear()
+        elif not any(port.host == FOREIGN_PORT for each in world.podman.containers.values() for port in each.ports):
+            world.podman.foreign.add(FOREIGN_PORT)
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The registry is copied; or, ``back``, the last copy is restored."""
+
+    back: bool = False
+
+    async def take(self, world: World) -> None:
+        if not self.back:
+            found = take_snapshot(world.daemon.database, world.place / "snapshots", datetime.now(UTC))
+            world.saved = (found.path, world.expected.copy())
+        elif world.saved:
+            path, expected = world.saved
+            await world.daemon.stop()
+            restore(path, world.daemon.database, datetime.now(UTC))
+            world.expected = expected.copy()
+            world.alerts.told.clear()
+            world.may_repeat = True
+            await world.daemon.start(world.nursery)
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset({*SERVICES})
+
+
+# -- what must hold of a deploy
+
+
+class _Then(msgspec.Struct, frozen=True):
+    """A container, as it was."""
+
+    name: str
+    runs: bool
+    state: str
+    forwarded: bool
+    capabilities: frozenset[str]
+
+    @staticmethod
+    def of(container: Container) -> _Then:
+        return _Then(container.name, container.runs, container.state, container.forwarded, container.capabilities)
+
+
+def _as_before(world: World, service: str, before: dict[str, _Then], why: str) -> None:
+    """After a deploy that failed: the same containers, by the same names, and what ran runs and answers."""
+    now = world.of_service(service)
+    assert now.keys() == before.keys(), f"other containers than before: {now} was {before}; {why}"
+    for number, then in before.items():
+        each = now[number]
+        assert each.name == then.name, f"{then.name} is called {each.name}; {why}"
+        if then.state == "running" and "job" not in each.image and not _died_of_itself(each):
+            assert each.runs, f"{each.name} ran, and does not; {why}"
+            assert each.forwarded or not then.forwarded, f"{each.name} cannot be reached any more; {why}"
+
+
+def _died_of_itself(container: Container) -> bool:
+    return "late" in container.image or container.exit_code not in (0, 143)
+
+
+async def _is_done(world: World, service: Service, component: str, selected: frozenset[str]) -> None:
+    """After a deploy that succeeded: made as declared, nothing left to do, and nothing left behind."""
+    for name in selected:
+        key = (service.name, name)
+        found = world.settled(key)
+        assert found is not None, f"{key} was deployed, and has no container"
+        if found.id not in world.expected.adopted.values():
+            assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), f"{key} is not made as declared"
+    left = [each.name for each in world.of_service(service.name).values() if each.name.endswith((".next", ".last"))]
+    assert not left, f"left behind: {left}"
+    if world.podman.is_down:
+        return
+    again = await world.plan(service, component)
+    todo = {each.component: f"{each.action}: {each.reason}" for each in again.components if each.action != "none"}
+    gone = {key[1] for key in world.expected.of(service.name)} - set(service.component_names)
+    assert not {name: words for name, words in todo.items() if name not in gone}, f"a plan after a deploy: {todo}"
+
+
+def _words(plan: v1.PlanResponse) -> str:
+    return " ".join([*plan.losses, *(change.field for each in plan.components for change in each.changes)])
+

@@ -1,0 +1,179 @@
+"""The world of a model: the node, its daemon, its operator's definitions, and what is to be expected of all that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from mcpd.errors import McpdError
+from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LAST, NEXT
+from monitor.model import Desired
+from protos.mcp import v1
+from protos.spec import Service
+from protos.wire import service_spec, service_values
+
+from .containers import Container
+from .daemon import Alerts, Daemon, KilledError, WallClock
+from .definitions import DOWN, FLAKY, first
+from .expected import Expected, Key
+from .images import completes, works
+from .podman import PretendedPodman
+
+# Longer than any operation takes, a rollback that waits for a port included.
+_ENDS_WITHIN_S = 90.0
+_TEMPORARY = (NEXT, LAST)
+
+
+class World:
+    """``folder``: the definitions as the operator has them now. ``counted``: the steps that were taken."""
+
+    def __init__(self, nursery: trio.Nursery, folder: Path, wall: WallClock) -> None:
+        self.nursery = nursery
+        self.place = folder
+        self.wall = wall
+        self.podman = PretendedPodman(nursery)
+        self.alerts = Alerts()
+        self.daemon = Daemon(self.podman, folder, self.alerts)
+        self.folder: dict[str, Service] = {name: first(name) for name in ("web", "shop")}
+        self.expected = Expected()
+        self.saved: tuple[Path, Expected] | None = None
+        # What a daemon that was killed while it told somebody tells again.
+        self.may_repeat = False
+        self.silenced: set[Key] = set()
+
+    # -- what podman truly has
+
+    def managed(self) -> Iterator[tuple[Key, Container]]:
+        """Containers that bear the labels of a component, or were adopted as one."""
+        owners = {number: key for key, number in self.expected.adopted.items()}
+        for each in self.podman.containers.values():
+            if each.id in owners:
+                yield owners[each.id], each
+            elif LABEL_SERVICE in each.labels:
+                yield (each.labels[LABEL_SERVICE], each.labels[LABEL_COMPONENT]), each
+
+    def settled(self, key: Key) -> Container | None:
+        """The container of a component; None when there is none."""
+        found = [each for of, each in self.managed() if of == key and not each.name.endswith(_TEMPORARY)]
+        assert len(found) <= 1, f"{key} has {len(found)} containers: {[each.name for each in found]}"
+        return found[0] if found else None
+
+    def of_service(self, service: str) -> dict[str, Container]:
+        return {each.id: each for key, each in self.managed() if key[0] == service}
+
+    # -- calling
+
+    async def plan(self, service: Service, component: str = "", *, force: bool = False) -> v1.PlanResponse:
+        request = v1.PlanRequest(service=service_spec(service), component=component, force=force)
+        found: v1.PlanResponse = await self.daemon.call("Plan", request)
+        return found
+
+    async def status(self) -> dict[Key, v1.ComponentInfo]:
+        answer: v1.GetStatusResponse = await self.daemon.call("GetStatus", v1.GetStatusRequest())
+        return {
+            (service.name, each.component): each
+            for service in answer.services
+            for each in service.components
+            if (service.name, each.component) in self.expected.wants
+        }
+
+    async def declared(self, service: str) -> v1.ServiceSpec | None:
+        try:
+            answer = await self.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(service=service))
+        except McpdError:
+            return None
+        found: v1.ServiceSpec = answer.service
+        return found
+
+    def as_declared(self, service: str) -> Service:
+        """What is expected to be declared, as a definition."""
+        return _as_service(service, self.expected)
+
+    async def come_back(self) -> None:
+        """Starts the daemon again after it was killed, and waits until it has ended what was left."""
+        await self.daemon.kill()
+        await self.daemon.start(self.nursery)
+        await trio.sleep(_ENDS_WITHIN_S)
+
+    async def find_out(self, service: str, *candidates: Expected) -> None:
+        """What an operation whose end nobody saw came to: exactly one of ``candidates``, whole."""
+        known = await self.declared(service)
+        for each in candidates:
+            if await self._is_so(service, known, each):
+                self.expected = self.expected.taken_over(service, each)
+                return
+        raise AssertionError(f"{service} is neither as before nor as after: {known}")
+
+    async def _is_so(self, service: str, known: v1.ServiceSpec | None, candidate: Expected) -> bool:
+        keys = candidate.of(service)
+        if known is None or not keys:
+            return known is None and not keys
+        answer: v1.GetStatusResponse = await self.daemon.call("GetStatus", v1.GetStatusRequest(service=service))
+        told = {
+            (each.name, it.component): it.desired.name
+            for each in answer.services
+            for it in each.components
+            if it.desired is not v1.DesiredState.IGNORE or (each.name, it.component) in keys
+        }
+        wanted = {key: candidate.desired(key).name for key in keys}
+        return told == wanted and by_name(known) == by_name(service_spec(_as_service(service, candidate)))
+
+    # -- why something may be refused
+
+    def excuses(self, service: Service, selected: frozenset[str]) -> list[str]:
+        """Why a deploy of ``service`` may rightly fail, as far as a model can tell."""
+        found = ["podman is down"] if self.podman.is_down else []
+        ours = self.of_service(service.name)
+        for each in service.components:
+            if each.name not in selected:
+                continue
+            key = (service.name, each.name)
+            good = completes(each.image) if each.oneshot else works(each.image)
+            runs = service.active and each.active
+            current = self.settled(key)
+            if each.image not in self.podman.images and not works(each.image):
+                found.append(f"{each.name}: no image")
+            if runs and not good:
+                found.append(f"{each.name}: its image does not work")
+            if runs and each.health == DOWN:
+                found.append(f"{each.name}: its probe finds fault")
+            if runs and each.health and each.health.cmd == FLAKY.cmd and current and current.ill:
+                found.append(f"{each.name}: its probe finds fault with what runs")
+            if current and (current.state != "running" or "late" in current.image):
+                found.append(f"{each.name}: {current.state}")
+            found += self._taken(service.name, each.ports, ours)
+            if current and current.id in self.expected.adopted.values():
+                found.append(f"{each.name}: adopted")
+            holder = self.podman.named(service.container(each.name))
+            if holder and holder.id not in ours:
+                found.append(f"{each.name}: somebody has its container's name")
+        return found
+
+    def _taken(self, service: str, ports: tuple[str, ...], ours: dict[str, Container]) -> list[str]:
+        numbers = {text.rpartition(":")[0].rpartition(":")[2] for text in ports}
+        found = [f"port {each} is foreign" for each in self.podman.foreign if str(each) in numbers]
+        for each in self.podman.containers.values():
+            if each.runs and each.id not in ours and numbers & {str(it.host) for it in each.ports}:
+                found.append(f"{each.name} has the port")
+        for key, want in self.expected.wants.items():
+            theirs = {text.rpartition(":")[0].rpartition(":")[2] for text in want.spec.ports}
+            if key[0] != service and self.expected.desired(key) is not Desired.IGNORE and numbers & theirs:
+                found.append(f"{key} declares the port")
+        return found
+
+
+def by_name(service: v1.ServiceSpec) -> dict[str, Any]:
+    """The components as plain values."""
+    return {each["name"]: each for each in service_values(service)["components"]}
+
+
+def _as_service(name: str, expected: Expected) -> Service:
+    wants = [expected.wants[key] for key in expected.of(name)]
+    specs = tuple(each.spec for each in wants if not each.is_ignored)
+    return Service(name, "rift", specs, expected.active[name])
+
+
+__all__ = ["KilledError", "World"]
