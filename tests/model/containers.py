@@ -68,6 +68,11 @@ class Container:
         return frozenset(self.spec.get("cap_add") or ())
 
     @property
+    def beyond(self) -> frozenset[str]:
+        """What it has and no definition can say: the node's host name, as its own."""
+        return frozenset({"uts"} if self.spec.get("utsns") else ())
+
+    @property
     def restart(self) -> str:
         return str(self.spec.get("restart_policy") or "no")
 
@@ -138,6 +143,7 @@ class Container:
                     f"{each.inside}/tcp": [{"HostIp": each.ip, "HostPort": str(each.host)}] for each in self.ports
                 },
                 "PidsLimit": 2048,
+                "UTSMode": "host" if self.beyond else "private",
             },
             "NetworkSettings": {"Networks": {name: {"Aliases": []} for name in self.networks}},
             "Mounts": [],

@@ -113,12 +113,18 @@ def _component(component: Component, edit: Edit, value: int) -> Component:
             "heal": None,
         },
         Edit.HEAL: lambda: {
-            "heal": None if component.oneshot or component.health == DOWN else (None, Heal.ALERT, Heal.RESTART)[value % 3]
+            "heal": None
+            if component.oneshot or component.health == DOWN
+            else (None, Heal.ALERT, Heal.RESTART)[value % 3]
         },
         Edit.RESTART: lambda: {"restart": ("no", "on-failure" if component.oneshot else "always")[value % 2]},
         Edit.STOP_TIMEOUT: lambda: {"stop_timeout": timedelta(seconds=1 + value % 3)},
     }
     return msgspec.structs.replace(component, **changes[edit]())
+
+
+def _is_never_well(component: Component) -> bool:
+    return component.oneshot or component.health == DOWN
 
 
 def _probed(component: Component, health: Health | None) -> dict[str, object]:

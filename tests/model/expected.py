@@ -129,5 +129,6 @@ def essence_of(container: Container) -> Mapping[str, object]:
         "capabilities": container.capabilities,
         "restart": container.restart,
         "stop timeout": float(container.spec.get("stop_timeout", 10)),
-        "networks": set(container.networks),
+        # podman's default network, which `network = "private"` is as well.
+        "networks": set(container.networks) - {"podman"},
     }

@@ -24,7 +24,6 @@ from .steps import (
     Snapshot,
     Step,
     Sync,
-
     Write,
 )
 
@@ -78,7 +77,11 @@ _KINDS: tuple[tuple[int, Make], ...] = (
     (
         2,
         lambda draw: RunByHand(
-            _service(draw), draw.choice(NAMES), capability=_is(draw, 0.5), port=_is(draw, 0.3)
+            _service(draw),
+            draw.choice(NAMES),
+            capability=_is(draw, 0.4),
+            port=_is(draw, 0.3),
+            beyond=_is(draw, 0.4),
         ),
     ),
     (2, lambda draw: Adopt(_service(draw), keeps_definition=_is(draw, 0.4))),
@@ -123,6 +126,3 @@ def _simpler(step: Step) -> Iterator[Step]:
     for field in dataclasses.fields(step):  # type: ignore[arg-type]
         if field.default is not dataclasses.MISSING and getattr(step, field.name) != field.default:
             yield dataclasses.replace(step, **{field.name: field.default})  # type: ignore[type-var]
-
-
-

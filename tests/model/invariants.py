@@ -33,7 +33,7 @@ class Bystander(NamedTuple):
 
 
 def bystanders(world: World, step: Step) -> list[Bystander]:
-    """Containers of services that ``step`` does not concern, and nobody's, as far as nothing is about to befall them."""
+    """Containers of services that ``step`` does not concern, and nobody's, unless something is about to befall them."""
     concerned = step.concerns(world)
     owners = {each.id: key for key, each in world.managed()}
     return [
@@ -129,18 +129,19 @@ def _drifts(world: World, key: Key, desired: Desired, container: Container | Non
         return True
     if desired is Desired.RUNNING and (container.state != "running" or _is_sick(world, key, container)):
         return True
-    if desired is Desired.COMPLETED and container.state != "running":
-        if container.state != "exited" or container.exit_code != 0:
-            return True
+    has_completed = container.state == "exited" and container.exit_code == 0
+    if desired is Desired.COMPLETED and container.state != "running" and not has_completed:
+        return True
     return essence_of(container) != essence(key[0], world.expected.wants[key].spec)
 
 
 async def _alerts_are_those_of_the_drifts(world: World, drifting: set[Key]) -> None:
     answer: v1.ListAlertsResponse = await world.daemon.call("ListAlerts", v1.ListAlertsRequest(limit=1000))
     about = [each for each in answer.alerts if each.component]
-    unended = Counter((each.service, each.component) for each in about if not _is_closed(each))
-    assert set(unended) == drifting, f"alerts are open of {set(unended)}, and {drifting} drift"
-    assert max(unended.values(), default=1) == 1, f"more than one open alert: {unended}"
+    unended = Counter((each.service, each.component, each.kind) for each in about if not _is_closed(each))
+    about_whom = {(service, component) for service, component, _ in unended}
+    assert about_whom == drifting, f"alerts are open of {about_whom}, and {drifting} drift"
+    assert max(unended.values(), default=1) == 1, f"more than one open alert of a kind: {unended}"
     silenced = {each.service for each in answer.silences}
     told = Counter(each.id for each in world.alerts.told)
     for each in about:

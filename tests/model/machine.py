@@ -45,7 +45,7 @@ socket = "podman.sock"
 """
 # Lines of the daemon's log that a failure shows.
 _LAST_WORDS = 12
-_MEMORY = Path("/dev/shm")  # noqa: S108 (a file system in memory, where there is one)
+_MEMORY = Path("/dev/shm")
 
 
 @cache

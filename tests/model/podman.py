@@ -112,7 +112,7 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         if image.dies_after is None or (image.dies_once and container.runs_begun > 1):
             return
         await trio.sleep(image.dies_after)
-        while container.state == "paused" and not run.is_set():
+        while container.state == "paused" and not run.is_set():  # noqa: ASYNC110 (nothing tells when it goes on)
             await trio.sleep(1)
         if not run.is_set():
             self.dies(container, image.code)
@@ -379,5 +379,3 @@ def _json(value: Any, status: int = 200) -> httpx.Response:
 def _raw(content: bytes, status: int = 200) -> httpx.Response:
     """As one that came from a socket: not read yet."""
     return httpx.Response(status, stream=httpx.ByteStream(content))
-
-

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
-from mcpd.errors import McpdError, NotFoundError
+from mcpd.errors import ConflictError, McpdError, NotFoundError
 from mcpd.snapshots.restore import restore
 from mcpd.snapshots.take import take as take_snapshot
 from protos.mcp import v1
@@ -21,6 +22,7 @@ from .daemon import KilledError
 from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
 from .expected import Expected, Want, essence, essence_of
 from .images import V1
+from .podman import PretendedPodman
 from .world import World
 
 _HOUR = 3600
@@ -92,7 +94,7 @@ class Deploy(_OfService):
             service=service_spec(service), component=component, force=self.force, accept_losses=self.accept_losses
         )
         try:
-            told = _words(await world.plan(service, component, force=self.force))
+            plan = await world.plan(service, component, force=self.force)
             world.daemon.fuse = self.fuse
             answers = await world.daemon.call("Deploy", request)
             world.daemon.fuse = None
@@ -103,15 +105,19 @@ class Deploy(_OfService):
             return
         except McpdError as error:
             world.daemon.fuse = None
-            assert excuses, f"a deploy was refused without a reason: {error}; {service}"
-            # The intent is as before, and so is all that ran.
-            await world.find_out(self.service, expected)
-            if not world.podman.is_down:
-                _as_before(world, self.service, before, str(error))
+            await self._is_refused(world, before, excuses, f"{error}; {service}")
             return
         world.expected = after
-        self._nothing_was_lost_silently(world, before, told)
+        assert self.accept_losses or not plan.losses, f"nobody accepted {plan.losses}"
+        self._nothing_was_lost_silently(world, before, _words(plan))
         await _is_done(world, service, component, selected)
+
+    async def _is_refused(self, world: World, before: dict[str, _Then], excuses: list[str], why: str) -> None:
+        assert excuses, f"a deploy was refused without a reason: {why}"
+        # The intent is as before, and so is all that ran.
+        await world.find_out(self.service, world.expected)
+        if not world.podman.is_down:
+            _as_before(world, self.service, before, why)
 
     def _nothing_was_lost_silently(self, world: World, before: dict[str, _Then], told: str) -> None:
         """What an adopted container could do its successor can, or the plan said that it would not (audit E4)."""
@@ -120,8 +126,10 @@ class Deploy(_OfService):
                 continue
             del world.expected.adopted[key]
             new, old = world.settled(key), before.get(number)
-            if new and old and not old.capabilities <= new.capabilities:
-                assert "cap_add" in told, f"{key} lost {old.capabilities - new.capabilities} without a word: {told!r}"
+            if new and old:
+                lost = {"cap_add"} if old.capabilities - new.capabilities else set()
+                lost |= old.beyond - new.beyond
+                assert all(each in told for each in lost), f"{key} lost {lost} without a word: {told!r}"
 
 
 @dataclass(frozen=True)
@@ -220,9 +228,7 @@ class Forget(_OfService):
         before = set(world.podman.containers)
         request = v1.PurgeRequest(service=self.service, defined=sorted(world.folder))
         answer = await world.daemon.call("Purge", request)
-        gone = [
-            each.component for it in answer.services for each in it.outcomes if each.result is v1.Result.REMOVED
-        ]
+        gone = [each.component for it in answer.services for each in it.outcomes if each.result is v1.Result.REMOVED]
         for name in gone:
             key = (self.service, name)
             assert not world.expected.should_run(key), f"purge forgot {key}, which should run"
@@ -248,11 +254,15 @@ class RunByHand(_OfService):
     component: str
     capability: bool = False
     port: bool = False
+    beyond: bool = False
 
     async def take(self, world: World) -> None:
         name = f"{self.service}-{self.component}"
         spec: dict[str, object] = {"name": name, "image": V1}
         options = ["--cap-add=NET_ADMIN"] * self.capability + ["--publish=18080:80"] * self.port
+        options += ["--uts=host"] * self.beyond
+        if self.beyond:
+            spec["utsns"] = {"nsmode": "host"}
         if self.capability:
             spec["cap_add"] = ["NET_ADMIN"]
         if self.port:
@@ -279,11 +289,8 @@ class Adopt(_OfService):
         before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
         try:
             answer = await world.daemon.call("Adopt", v1.AdoptRequest(service=self.service, defined=others))
-        except NotFoundError:
-            return  # nothing is called after it
-        except McpdError as error:
-            assert world.podman.is_down or "port" in str(error), error
-            return
+        except (NotFoundError, ConflictError):
+            return  # nothing is called after it, or what is could not be declared together
         assert before == {each.id: _Then.of(each) for each in world.podman.containers.values()}, "adopting touched one"
         names = [each.component for each in answer.outcomes if each.result is v1.Result.ADOPTED]
         if not names:
@@ -344,29 +351,39 @@ class Befall(_OfService):
         if not found:
             return
         container = found[self.place % len(found)]
-        podman = world.podman
-        if self.what == "killed" and container.state == "running":
-            podman.dies(container, 137)
-        elif self.what == "ends" and container.state == "running":
-            podman.dies(container, 0)
-        elif self.what == "stopped" and container.state == "running":
-            await podman.stop(container)
-        elif self.what == "started" and container.state in ("created", "exited"):
-            if not podman.would_take(container):
-                podman.start(container)
-        elif self.what == "removed":
-            podman.remove(container)
-        elif self.what == "paused" and container.state == "running":
-            podman.pause(container, paused=True)
-        elif self.what == "unpaused" and container.state == "paused":
-            podman.pause(container, paused=False)
-        elif self.what == "ill":
-            container.ill = True
-        elif self.what == "well":
-            container.ill = False
+        needed, act = _BEFALL[self.what]
+        if not needed or container.state in needed:
+            happening = act(world.podman, container)
+            if happening is not None:
+                await happening
 
 
-BEFALLS = ("killed", "ends", "stopped", "started", "removed", "paused", "unpaused", "ill", "well")
+def _starts(podman: PretendedPodman, container: Container) -> None:
+    # Whoever starts it by hand on a taken port cuts the holder off, and mends that himself.
+    if not podman.would_take(container):
+        podman.start(container)
+
+
+def _feels(*, ill: bool) -> Callable[[PretendedPodman, Container], None]:
+    def act(_: PretendedPodman, container: Container) -> None:
+        container.ill = ill
+
+    return act
+
+
+# In which states it can happen ((): in every one), and what it is.
+_BEFALL: dict[str, tuple[tuple[str, ...], Callable[[PretendedPodman, Container], Any]]] = {
+    "killed": (("running",), lambda podman, container: podman.dies(container, 137)),
+    "ends": (("running",), lambda podman, container: podman.dies(container, 0)),
+    "stopped": (("running",), lambda podman, container: podman.stop(container)),
+    "started": (("created", "exited"), _starts),
+    "removed": ((), lambda podman, container: podman.remove(container)),
+    "paused": (("running",), lambda podman, container: podman.pause(container, paused=True)),
+    "unpaused": (("paused",), lambda podman, container: podman.pause(container, paused=False)),
+    "ill": ((), _feels(ill=True)),
+    "well": ((), _feels(ill=False)),
+}
+BEFALLS = tuple(_BEFALL)
 
 
 # -- what befalls the node
@@ -470,10 +487,11 @@ class _Then(msgspec.Struct, frozen=True):
     state: str
     forwarded: bool
     capabilities: frozenset[str]
+    beyond: frozenset[str]
 
     @staticmethod
     def of(container: Container) -> _Then:
-        return _Then(container.name, container.runs, container.state, container.forwarded, container.capabilities)
+        return _Then(**{name: getattr(container, name) for name in _Then.__struct_fields__})
 
 
 def _as_before(world: World, service: str, before: dict[str, _Then], why: str) -> None:
@@ -499,7 +517,9 @@ async def _is_done(world: World, service: Service, component: str, selected: fro
         found = world.settled(key)
         assert found is not None, f"{key} was deployed, and has no container"
         if found.id not in world.expected.adopted.values():
-            assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), f"{key} is not made as declared"
+            assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), (
+                f"{key} is not made as declared"
+            )
     left = [each.name for each in world.of_service(service.name).values() if each.name.endswith((".next", ".last"))]
     assert not left, f"left behind: {left}"
     if world.podman.is_down:
@@ -512,4 +532,3 @@ async def _is_done(world: World, service: Service, component: str, selected: fro
 
 def _words(plan: v1.PlanResponse) -> str:
     return " ".join([*plan.losses, *(change.field for each in plan.components for change in each.changes)])
-

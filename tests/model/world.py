@@ -127,6 +127,8 @@ class World:
         """Why a deploy of ``service`` may rightly fail, as far as a model can tell."""
         found = ["podman is down"] if self.podman.is_down else []
         ours = self.of_service(service.name)
+        # What nobody declares any more stays as it is, at its ports.
+        making_room = [it.name for name in selected if (it := self.settled((service.name, name)))]
         for each in service.components:
             if each.name not in selected:
                 continue
@@ -144,7 +146,7 @@ class World:
                 found.append(f"{each.name}: its probe finds fault with what runs")
             if current and (current.state != "running" or "late" in current.image):
                 found.append(f"{each.name}: {current.state}")
-            found += self._taken(service.name, each.ports, ours)
+            found += self._taken(service.name, each.ports, [it for it in ours.values() if it.name in making_room])
             if current and current.id in self.expected.adopted.values():
                 found.append(f"{each.name}: adopted")
             holder = self.podman.named(service.container(each.name))
@@ -152,12 +154,14 @@ class World:
                 found.append(f"{each.name}: somebody has its container's name")
         return found
 
-    def _taken(self, service: str, ports: tuple[str, ...], ours: dict[str, Container]) -> list[str]:
+    def _taken(self, service: str, ports: tuple[str, ...], making_room: list[Container]) -> list[str]:
         numbers = {text.rpartition(":")[0].rpartition(":")[2] for text in ports}
         found = [f"port {each} is foreign" for each in self.podman.foreign if str(each) in numbers]
-        for each in self.podman.containers.values():
-            if each.runs and each.id not in ours and numbers & {str(it.host) for it in each.ports}:
-                found.append(f"{each.name} has the port")
+        found += [
+            f"{each.name} has the port"
+            for each in self.podman.containers.values()
+            if each.runs and each not in making_room and numbers & {str(it.host) for it in each.ports}
+        ]
         for key, want in self.expected.wants.items():
             theirs = {text.rpartition(":")[0].rpartition(":")[2] for text in want.spec.ports}
             if key[0] != service and self.expected.desired(key) is not Desired.IGNORE and numbers & theirs:

@@ -1,0 +1,87 @@
+"""That the model notices: three faults that users once met, put back one at a time, make a history fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from mcpd.changes import losses, ports
+from monitor import watch
+from monitor.sources.health import Patient
+from monitor.state import State
+
+from .definitions import Edit
+from .machine import play
+from .steps import Adopt, Befall, Deploy, RunByHand, Step
+
+
+@contextmanager
+def probe_changes_are_ignored() -> Iterator[None]:
+    """A probe that was changed in place was not asked: the old one was, for good."""
+    first: dict[tuple[str, object], Patient] = {}
+    patients = watch._patients
+
+    def as_it_began(*arguments: Any) -> Iterator[Patient]:
+        for each in patients(*arguments):
+            yield first.setdefault((each.container, each.started_at), each)
+
+    with (
+        mock.patch.object(watch, "_patients", as_it_began),
+        mock.patch.object(State, "reprobed", return_value=[]),
+        mock.patch.object(State, "_is_answer", return_value=True),
+    ):
+        yield
+
+
+@contextmanager
+def taken_ports_are_ignored() -> Iterator[None]:
+    """A deploy on another's port was tried, failed, and left the other one without its port."""
+
+    async def none_taken(*_: Any, **__: Any) -> tuple[str, ...]:
+        return ()
+
+    async def not_mended(*_: Any) -> str:
+        return "as before"
+
+    with mock.patch.object(ports, "taken", none_taken), mock.patch.object(ports, "_mended", not_mended):
+        yield
+
+
+@contextmanager
+def losses_are_ignored() -> Iterator[None]:
+    """An adopted container lost what its definition does not say, without a word."""
+
+    async def nothing(*_: Any) -> tuple[str, ...]:
+        return ()
+
+    with mock.patch.object(losses, "_losses", nothing):
+        yield
+
+
+Fault = Callable[[], Any]
+HISTORIES: dict[Fault, tuple[Step, ...]] = {
+    probe_changes_are_ignored: (
+        Deploy("web", Edit.PROBE, value=1),
+        Deploy("web", Edit.PROBE, value=2),
+        Befall("web", "ill"),
+    ),
+    taken_ports_are_ignored: (Deploy("web", Edit.PORT), Deploy("shop", Edit.PORT)),
+    losses_are_ignored: (
+        RunByHand("web", "api", beyond=True),
+        Adopt("web"),
+        Deploy("web", Edit.IMAGE, value=2, accept_losses=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", HISTORIES)
+def test_a_fault_that_is_put_back_is_noticed(fault: Fault) -> None:
+    play(*HISTORIES[fault])
+    with ExitStack() as stack:
+        stack.enter_context(fault())
+        with pytest.raises(AssertionError):
+            play(*HISTORIES[fault])
