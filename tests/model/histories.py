@@ -28,6 +28,7 @@ from .steps import (
 )
 
 LENGTH = 40
+_OFTEN = {Edit.PROBE: 5, Edit.PORT: 3, Edit.IMAGE: 3, Edit.NONE: 2}
 _METHODS = ("StartService", "StopService", "RestartService", "UndeployService")
 Make = Callable[[random.Random], Step]
 
@@ -46,10 +47,16 @@ def _fuse(draw: random.Random) -> int | None:
     return draw.randrange(60) if _is(draw, 0.15) else None
 
 
+def _edit(draw: random.Random) -> Edit:
+    # What meets other things comes more often.
+    (found,) = draw.choices(list(Edit), [_OFTEN.get(each, 1) for each in Edit])
+    return found
+
+
 def _deploy(draw: random.Random) -> Step:
     return Deploy(
         _service(draw),
-        edit=draw.choice(list(Edit)),
+        edit=_edit(draw),
         place=draw.randrange(4),
         value=draw.randrange(12),
         force=_is(draw, 0.15),
@@ -69,8 +76,8 @@ def _act(draw: random.Random) -> Step:
 _KINDS: tuple[tuple[int, Make], ...] = (
     (12, _deploy),
     (6, _act),
-    (8, lambda draw: Befall(_service(draw), draw.choice(BEFALLS), place=draw.randrange(4))),
-    (2, lambda draw: Write(_service(draw), draw.choice(list(Edit)), draw.randrange(4), draw.randrange(12))),
+    (8, lambda draw: Befall(_service(draw), draw.choice((*BEFALLS, "ill")), place=draw.randrange(4))),
+    (2, lambda draw: Write(_service(draw), _edit(draw), draw.randrange(4), draw.randrange(12))),
     (2, lambda _: Sync()),
     (1, lambda draw: Forget(_service(draw), purge=_is(draw, 0.5))),
     (2, lambda draw: Recover(_service(draw))),
