@@ -80,6 +80,16 @@ def test_1_what_was_thought_gone_comes_back_by_a_newer_answer() -> None:
     assert state_after(sighting(1), gone(2), sighting(3)) is RUNNING
 
 
+def test_2_a_run_that_began_earlier_is_the_newer_one_when_podman_was_asked_after_it_had_told_of_the_other() -> None:
+    """Somebody has set the clock back between the two; question 3 was the last one when the first was answered."""
+    later = play(sighting(2, run=SECOND, answered=3), sighting(4, run=FIRST))
+    assert later.present.started_at == FIRST
+
+
+def test_2_a_run_that_began_earlier_is_the_older_one_when_the_questions_overlapped() -> None:
+    assert play(sighting(2, run=SECOND, answered=3), sighting(3, run=FIRST)).present.started_at == SECOND
+
+
 @pytest.mark.parametrize("order", [1, 9])
 def test_2_an_older_run_tells_facts_and_changes_nothing(order: int) -> None:
     before = play(sighting(2, RUNNING, SECOND))
