@@ -223,7 +223,7 @@ class World:
         return row["observed"] in words.get(state, (state,)) and row["desired"] == self.expected.desired(key)
 
     def _alerted(self) -> set[Key]:
-        rows = self.node.json("alerts", "list")
+        rows = self.node.json("alerts", "list")["alerts"]
         return {(each["service"], each["component"]) for each in rows if each["component"]}
 
     def _comes_back(self, service: str) -> None:
