@@ -175,9 +175,9 @@ class World:
     def state(self, key: Key) -> str:
         """podman's word for the state of its container; empty when there is none."""
         filters = [f"--filter=label=mcp.service={key[0]}", f"--filter=label=mcp.component={key[1]}"]
-        found = self.node.podman("ps", "--all", *filters, "--format", "{{.State}}").split()
+        found = json.loads(self.node.podman("ps", "--all", *filters, "--format", "json"))
         assert len(found) <= 1, f"{key} has {len(found)} containers"
-        return found[0] if found else ""
+        return str(found[0]["State"]) if found else ""
 
     def is_ill(self, key: Key) -> bool:
         if self.state(key) != "running":
