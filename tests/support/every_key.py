@@ -1,10 +1,11 @@
-"""Every key of a definition, with values for it: a service that says one of them and nothing else."""
+"""Every key of a definition, with values for it: a service that says one of them and nothing else; and one of all."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,10 @@ from protos.parts import (
 )
 from protos.spec import Component, Service
 from tests.support.builders import component, service
+
+# The definition that has every key, and what is read beside it.
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/every-key.toml"
+BESIDE_EXAMPLE = {"shop.env": "LEVEL=debug\n", "web.conf": "listen 80;\n"}
 
 _SECOND = timedelta(seconds=1.5)
 _DECLARED = NetworkDeclaration(subnets=("10.89.7.0/24",))
