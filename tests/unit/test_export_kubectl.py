@@ -15,12 +15,10 @@ import pytest
 import yaml
 from hypothesis import Phase, given, settings
 
-from mcpctl.definitions import definition
 from mcpctl.definitions.exporting import kube
 from protos.spec import Service
 from tests.support.builders import component, service
-from tests.support.definition_files import settings_in, write
-from tests.support.every_key import BESIDE_EXAMPLE, EXAMPLE, variations
+from tests.support.every_key import example, variations
 from tests.support.exports import FULL, HOSTILE
 from tests.support.strategies import services
 from tests.support.waiting import DEADLINE_S
@@ -34,15 +32,6 @@ AMOUNTS = {"cpu", "memory", "sizeLimit"}
 def _needed() -> None:
     if not shutil.which("kubectl"):
         pytest.skip("there is no kubectl here; contrib/test installs it")
-
-
-@pytest.fixture
-def every_key(tmp_path: Path) -> Service:
-    settings = settings_in(tmp_path)
-    for name, content in BESIDE_EXAMPLE.items():
-        (settings.services_dir / name).write_text(content)
-    write(settings, EXAMPLE.read_text(), "shop")
-    return definition.load(settings, "shop").service
 
 
 def kubectl(*words: str, stdin: str = "") -> list[dict[str, Any]]:
@@ -98,8 +87,8 @@ def check(*exported: Service) -> None:
     assert said(read) == said([yaml.safe_load(each) for each in pods])
 
 
-def test_kubectl_reads_every_key(every_key: Service) -> None:
-    check(every_key, FULL)
+def test_kubectl_reads_every_key(tmp_path: Path) -> None:
+    check(example(tmp_path), FULL)
 
 
 def test_kubectl_reads_each_key_alone() -> None:
@@ -117,8 +106,9 @@ def test_kubectl_reads_any_service(made: Service) -> None:
     check(made)
 
 
-def test_kubectl_makes_the_same_config_maps(every_key: Service, tmp_path: Path) -> None:
-    maps = [each for each in yaml.safe_load_all(kube.export(every_key).files[0].text) if each["kind"] == "ConfigMap"]
+def test_kubectl_makes_the_same_config_maps(tmp_path: Path) -> None:
+    (file,) = kube.export(example(tmp_path)).files
+    maps = [each for each in yaml.safe_load_all(file.text) if each["kind"] == "ConfigMap"]
     assert maps
     for each in maps:
         name = each["metadata"]["name"]
