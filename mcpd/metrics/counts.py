@@ -6,6 +6,7 @@ import bisect
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.registry.audit import AuditEntry
 
 # Seconds. From an answer out of memory to a deploy that pulls; a factor of two to three apart.
@@ -13,6 +14,9 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 # Calls that end when their caller, or podman, has had enough: how long they took says nothing.
 _ENDLESS_RPCS = frozenset({"WatchEvents", "Logs", "Watch", "ServerReflectionInfo"})
 _ENDLESS_CALLS = frozenset({"GET events", "GET containers/*/logs"})
+# Those that contrib/prometheus has rules for. They are there from the start: a counter that begins with 1 has no
+# increase that a rule could see.
+_WATCHED_STATUSES = ("INTERNAL", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED")
 # The last word of a path of podman's API; anything else there is a name of the operator's.
 _WORDS = frozenset(
     {
@@ -51,7 +55,8 @@ class Counts:
     """Since the daemon began. Labels are names of methods and kinds of call: as many as the code has, and no more."""
 
     def __init__(self) -> None:
-        self._rpcs: Counter[tuple[str, str]] = Counter()
+        methods = [path.rpartition("/")[2] for path in REQUIRED_ROLE]
+        self._rpcs = Counter({(method, status): 0 for method in methods for status in _WATCHED_STATUSES})
         self._rpc_durations: dict[str, Durations] = {}
         self._podman_durations: dict[str, Durations] = {}
         self._unanswered = 0

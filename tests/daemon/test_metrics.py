@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import socket
+import subprocess
+from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from mcpd import __version__
+from mcpd.identity.required_roles import REQUIRED_ROLE
 from tests.support.waiting import DEADLINE_S, accepts, free_port, until
 
 from .conftest import HOST, NODE, Daemon, copy_daemon, fill_registry, serving
@@ -23,6 +27,7 @@ Series = dict[str, list[dict[str, str]]]
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = REPOSITORY / "contrib/prometheus/mcp.rules.yaml"
+RULES_TEST = Path(__file__).parent / "rules.test.yaml"
 DASHBOARD = REPOSITORY / "contrib/grafana/mcp.json"
 DOCUMENT = REPOSITORY / "docs/metrics.md"
 
@@ -30,6 +35,8 @@ METRIC = re.compile(r"\b(?:mcp|process)_[a-z_]+")
 # In an expression: a metric with its labels, and the labels that it is grouped by.
 SELECTOR = re.compile(r"\b((?:mcp|process)_[a-z_]+)\{([^}]*)\}")
 LABEL = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)")
+INCREASE = re.compile(r"increase\((\w+)(?:\{(.*?)\})?\[")
+EQUALS = re.compile(r'(\w+)=~?"([^"]*)"')
 # What Prometheus adds to every series by itself.
 OF_THE_TARGET = {"instance", "job"}
 
@@ -63,7 +70,7 @@ def series(text: str) -> Series:
 
 
 @pytest.fixture(scope="module")
-def scraped(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Series:
+def text(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a daemon says that has services, and was called."""
     node = copy_daemon(template, tmp_path_factory.mktemp("metrics") / "node")
     trio.run(fill_registry, node.folder)
@@ -71,15 +78,24 @@ def scraped(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Serie
     with serving(node):
         assert node.mcpctl("list").returncode == 0
         until(lambda: accepts(port), "metrics are served")
-        return series(scrape(port))
+        return scrape(port)
+
+
+@pytest.fixture(scope="module")
+def scraped(text: str) -> Series:
+    return series(text)
+
+
+def rules() -> list[dict[str, str]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
 def expressions() -> list[str]:
     """Every question of the rules and of the dashboard."""
-    rules = [rule["expr"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
     dashboard = json.loads(DASHBOARD.read_text())
     panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    return rules + panels + [each["query"]["query"] for each in dashboard["templating"]["list"] if "refresh" in each]
+    variables = [each["query"]["query"] for each in dashboard["templating"]["list"] if "refresh" in each]
+    return [rule["expr"] for rule in rules()] + panels + variables
 
 
 def test_every_metric_that_rules_dashboard_and_document_name_is_there(
@@ -99,6 +115,68 @@ def test_every_label_that_they_ask_for_is_one_of_that_metric(scraped: Series) ->
         for name, selectors in SELECTOR.findall(text):
             asked = set(LABEL.findall(re.sub(r'"[^"]*"', '""', selectors))) - OF_THE_TARGET
             assert asked <= set().union(*scraped[name]), text
+
+
+def test_what_a_rule_counts_is_there_before_it_happens(scraped: Series) -> None:
+    """A counter that begins with 1 has no increase that Prometheus could see."""
+    methods = {path.rpartition("/")[2] for path in REQUIRED_ROLE}
+    assert methods <= {each["method"] for each in scraped["mcp_rpc_requests_total"]}
+    counted = [each for rule in rules() for each in INCREASE.findall(rule["expr"])]
+    assert len(counted) == 4
+    for name, selectors in counted:
+        there = {frozenset(each.items()) for each in scraped[name]}
+        for label, values in EQUALS.findall(selectors):
+            for value in values.split("|"):
+                assert {frozenset({**each, label: value}.items()) for each in scraped[name]} <= there
+
+
+# ------------------------------------------------------------------------------------------------ by Prometheus itself
+
+
+@pytest.fixture
+def promtool() -> Callable[..., str]:
+    """Runs it with these words and this standard input, and returns its output, in which nothing is wrong."""
+    if not shutil.which("promtool"):
+        pytest.skip("there is no promtool here; contrib/test installs it")
+
+    def run(*words: str | Path, stdin: str = "") -> str:
+        ran = subprocess.run(
+            ["promtool", *map(str, words)],
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        assert ran.returncode == 0, ran.stdout
+        return ran.stdout
+
+    return run
+
+
+def test_promtool_finds_nothing_wrong_with_what_is_served(promtool: Callable[..., str], text: str) -> None:
+    assert promtool("check", "metrics", stdin=text) == ""
+
+
+def test_promtool_reads_the_rules_and_each_alert_comes_when_it_should(promtool: Callable[..., str]) -> None:
+    assert f"{len(rules())} rules found" in promtool("check", "rules", RULES)
+    assert "SUCCESS" in promtool("test", "rules", RULES_TEST)
+
+
+def test_each_rule_has_a_case_where_it_alerts_and_one_where_it_does_not() -> None:
+    cases = [each for test in yaml.safe_load(RULES_TEST.read_text())["tests"] for each in test["alert_rule_test"]]
+    found = {(each["alertname"], bool(each["exp_alerts"])) for each in cases}
+    assert found == {(rule["alert"], alerts) for rule in rules() for alerts in (True, False)}
+
+
+def test_the_cases_are_made_of_series_that_the_daemon_has(scraped: Series) -> None:
+    written = SELECTOR.findall(RULES_TEST.read_text())
+    assert {name for name, _ in written} == {name for rule in rules() for name in METRIC.findall(rule["expr"])}
+    for name, selectors in written:
+        assert {label for label, _ in EQUALS.findall(selectors)} == {*scraped[name][0], "instance"}, name
+
+
+# ------------------------------------------------------------------------------------------------ what it says
 
 
 def test_it_says_which_mcpd_it_is_what_it_holds_and_what_it_was_asked(

@@ -16,15 +16,17 @@ import httpx
 import msgspec
 import pytest
 
+from mcpctl.definitions import exporting
+from mcpctl.definitions.exporting.formats import Format
 from mcpd.runtime.create import Surroundings, container_spec
 from mcpd.runtime.describe import Description, describe
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.settings import NOT_OF_PODMAN
 from protos.fingerprint import spec_hash
 from protos.parts import Mount
-from protos.spec import Component
+from protos.spec import Component, Service
 from protos.validation import plain
-from tests.podman import every_key
+from tests.podman import every_key, quadlet
 from tests.podman.every_key import CASES, IMAGE, NETWORK, OPINIONATED, OTHER, OWN, SECRET, Case
 from tests.podman.node import Node, run
 from tests.podman.rootless import RootlessPodman, rootless_node
@@ -183,6 +185,10 @@ def essence(found: dict[str, Any]) -> dict[str, Any]:
     # The same mounts are in "Mounts", and there their options have no order.
     host.pop("Binds")
     config["Env"].sort()
+    if (config.get("Healthcheck") or {}).get("Test") == ["NONE"]:
+        # How often nothing is asked has no meaning.
+        config["Healthcheck"] = {"Test": ["NONE"]}
+    found["Mounts"].sort(key=lambda mount: str(mount["Destination"]))
     for mount in found["Mounts"]:
         mount["Options"] = sorted(mount["Options"] or ())
         if mount["Type"] == "volume" and len(mount["Name"]) == 64:
@@ -298,3 +304,41 @@ def test_a_key_makes_what_podman_run_makes_and_comes_back(root: Place, name: str
 @pytest.mark.parametrize("name", share((name for name, case in CASES.items() if case.rootless), 1))
 def test_so_it_does_for_an_ordinary_users_podman(rootless: Place, name: str) -> None:
     _examine(rootless, CASES[name])
+
+
+# What Quadlet itself adds for systemd, which keeps the container in its service.
+_OF_THE_SERVICE = ("--cidfile", "--cgroups", "--sdnotify", "--replace", "--rm", "-d")
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("name", share(CASES, 2))
+def test_quadlet_makes_what_podman_run_makes(root: Place, name: str, tmp_path: Path) -> None:
+    quadlet.needed()
+    case = CASES[name]
+    if not case.words and not case.cmd and case.differs:
+        pytest.skip(case.differs)
+    component = root.component(case.said)
+    exported = exporting.export(Service("every", "n1", (component, Component("db", IMAGE))), Format.QUADLET)
+    for file in exported.files:
+        (tmp_path / file.name).write_text(file.text)
+    _podman, _run, *words = quadlet.units(tmp_path)["every-x.service"]
+    words = [each for each in words if not each.startswith(_OF_THE_SERVICE)]
+    # Both are given the same file.
+    words = [each.replace(f"{tmp_path}/every-x-config-0", f"{root.data}/app.conf") for each in words]
+    try:
+        status, said = root.podman("create", "--name", "every-cli", *_by_hand(root, case), status=None)
+        if status:
+            pytest.skip(f"podman refuses it here: {said}")
+        root.podman("create", *words)
+        compared(root.inspect("every-cli"), root.inspect("every-x"), case, 5)
+    finally:
+        root.remove("every-cli", "every-x")
+
+
+def _by_hand(place: Place, case: Case) -> list[str]:
+    """The words of podman run, without its own restarts, which are systemd's."""
+    words = list(case.words)
+    if "--restart" in words:
+        start = words.index("--restart")
+        del words[start : start + 2]
+    return [place.filled(each) for each in (*words, case.said.get("image", IMAGE), *case.cmd)]

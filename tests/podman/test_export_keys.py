@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from mcpctl.definitions import exporting
+from mcpctl.definitions.exporting.formats import Format
 from tests.podman import quadlet
 from tests.podman.node import Node, run
+from tests.support.every_key import example
 
 IMAGE = "localhost/mcp-demo:v1"
 LOOP = "trap 'exit 0' TERM INT; while :; do sleep 1; done"
@@ -255,3 +258,27 @@ def test_quadlet_runs_the_container_that_is_declared(keys: Node, tmp_path: Path)
     found = keys.inspect("keys-api")
     assert facts(found) == WHOLE
     assert aliases(found) == {"keys": {"api"}, "keys-front": {"api", "shop"}}
+
+
+def test_quadlet_reads_the_example_that_has_every_key(tmp_path: Path) -> None:
+    quadlet.needed()
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for file in exporting.export(example(tmp_path), Format.QUADLET).files:
+        (folder / file.name).write_text(file.text)
+    units = quadlet.units(folder)
+    # Containers of every key are compared in `tests.podman.test_every_key`.
+    assert {name for name in units if name.startswith("shop-")} == {
+        f"shop-{name}.service" for name in ("db", "migrate", "web", "profiler", "metrics")
+    }
+    created = {name: " ".join(words[1:]) for name, words in units.items() if not name.startswith("shop-")}
+    assert created == {
+        "back-network.service": "network create --ignore --internal back",
+        "front-network.service": (
+            "network create --ignore --ipv6 --driver bridge --subnet 10.89.7.0/24 --gateway 10.89.7.1 "
+            "--subnet fd00:7::/64 --label org.example.team=shop --opt=mtu=1400 front"
+        ),
+        "data-volume.service": (
+            "volume create --ignore --driver local --label backup=daily --opt=type=tmpfs --opt=device=tmpfs data"
+        ),
+    }

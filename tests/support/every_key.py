@@ -1,14 +1,16 @@
-"""Every key of a definition, with values for it: a service that says one of them and nothing else."""
+"""Every key of a definition, with values for it: a service that says one of them and nothing else; and one of all."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from mcpctl.definitions import definition
 from protos.parts import (
     Build,
     ConfigFile,
@@ -26,6 +28,10 @@ from protos.parts import (
 )
 from protos.spec import Component, Service
 from tests.support.builders import component, service
+from tests.support.definition_files import settings_in, write
+
+_EXAMPLE = Path(__file__).parents[2] / "docs/examples/every-key.toml"
+_BESIDE_EXAMPLE = {"shop.env": "LEVEL=debug\n", "web.conf": "listen 80;\n"}
 
 _SECOND = timedelta(seconds=1.5)
 _DECLARED = NetworkDeclaration(subnets=("10.89.7.0/24",))
@@ -232,3 +238,12 @@ def _of_component(struct: msgspec.Struct) -> dict[str, Any]:
     if type(struct) in keys:
         return {keys[type(struct)]: struct}
     return {lists[type(struct)]: (struct,)}
+
+
+def example(folder: Path) -> Service:
+    """docs/examples/every-key.toml, read in ``folder``."""
+    settings = settings_in(folder)
+    for name, content in _BESIDE_EXAMPLE.items():
+        (settings.services_dir / name).write_text(content)
+    write(settings, _EXAMPLE.read_text(), "shop")
+    return definition.load(settings, "shop").service

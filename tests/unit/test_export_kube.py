@@ -1,5 +1,6 @@
 """Services as Kubernetes pods, and what is told to be lost."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -328,6 +329,15 @@ def test_namespaces_of_other_components_need_a_pod_for_both() -> None:
 def test_keys_that_are_a_containers(keys: dict[str, Any], expected: dict[str, Any], told: list[str]) -> None:
     assert container(**keys) == expected
     assert lost(**keys) == told
+
+
+def test_a_probes_times_are_whole_seconds_that_kubernetes_can_hold() -> None:
+    short, long, longer = (timedelta(seconds=each) for each in (0.2, 2**31 - 1, 2**31))
+    probe = Health(cmd=("a",), interval=short, timeout=long, start_period=longer)
+    (made,) = spec(health=probe)["containers"]
+    times = ("periodSeconds", "timeoutSeconds", "initialDelaySeconds")
+    assert [made["livenessProbe"][each] for each in times] == [1, 2**31 - 1, 2**31 - 1]
+    assert lost(health=probe) == ["health", "health.interval", "health.start_period"]
 
 
 def test_a_probe_of_a_port_in_a_range_is_asked_where_it_leads() -> None:

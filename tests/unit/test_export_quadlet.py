@@ -275,14 +275,15 @@ def test_mounts_that_volume_cannot_say() -> None:
 
 
 def test_configs_are_files_beside_the_unit() -> None:
-    configs = (ConfigFile("/etc/a", content="x\n", uid=5), ConfigFile('/b:c,"', content=""), ConfigFile("/d", "d.conf"))
+    texts = (ConfigFile("/etc/a", content="x\n", uid=5), ConfigFile('/b:c,"', content=""))
+    configs = (*texts, ConfigFile("/d", "d.conf"), ConfigFile("/e", "/srv/e"))
     exported = quadlet.export(service(component(configs=configs)))
     files = {file.name: file.text for file in exported.files}
     assert (files["web-api-config-0"], files["web-api-config-1"]) == ("x\n", "")
     unit = _parsed(files["web-api.container"])
-    assert unit["Container.Volume"] == ["./web-api-config-0:/etc/a:ro", "./d.conf:/d:ro"]
-    assert unit["Container.Mount"] == [r'"type=bind,source=./web-api-config-1,\"target=/b:c,\"\"\",ro"']
-    assert losses(exported) == [f"components[api].configs[{index}]" for index in range(3)]
+    assert unit["Container.Volume"] == ["./web-api-config-0:/etc/a:ro,z", "./d.conf:/d:ro,z", "/srv/e:/e:ro"]
+    assert unit["Container.Mount"] == [r'"type=bind,source=./web-api-config-1,\"target=/b:c,\"\"\",ro,relabel=shared"']
+    assert losses(exported) == [f"components[api].configs[{index}]" for index in range(4)]
     assert "`chmod 0444 web-api-config-0`, and `chown 5:0 web-api-config-0`" in exported.losses[0].message
 
 

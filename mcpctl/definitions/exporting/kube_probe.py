@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from protos import grammar
 from protos.parts import Health
 from protos.spec import Component
 
+# Those of a probe are an int32 (kubernetes.io, "Probe v1 core").
+_MAX_SECONDS = 2**31 - 1
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -21,17 +24,20 @@ def probe(component: Component, health: Health, lost: Losses) -> dict[str, Any]:
     if health.start_interval:
         lost.add("health.start_interval", "add a startupProbe with this periodSeconds")
     lost.add("health", "a failed livenessProbe stops the container, and restartPolicy decides what follows")
-    times = {"interval": health.interval, "timeout": health.timeout, "start_period": health.start_period}
-    for field, value in times.items():
-        if value.microseconds:
-            lost.add(f"health.{field}", f"rounded up to {seconds(value)} s: Kubernetes counts whole seconds")
-    return {
-        **_handler(component, health, lost),
-        "periodSeconds": seconds(health.interval),
-        "timeoutSeconds": seconds(health.timeout),
+    times = {
+        "periodSeconds": _seconds("interval", health.interval, lost),
+        "timeoutSeconds": _seconds("timeout", health.timeout, lost),
         "failureThreshold": health.retries,
-        "initialDelaySeconds": seconds(health.start_period),
+        "initialDelaySeconds": _seconds("start_period", health.start_period, lost),
     }
+    return {**_handler(component, health, lost), **times}
+
+
+def _seconds(field: str, duration: timedelta, lost: Losses) -> int:
+    whole = min(seconds(duration), _MAX_SECONDS)
+    if timedelta(seconds=whole) != duration:
+        lost.add(f"health.{field}", f"became {whole} s: Kubernetes counts whole seconds, up to {_MAX_SECONDS}")
+    return whole
 
 
 def _handler(component: Component, health: Health, lost: Losses) -> dict[str, Any]:

@@ -163,16 +163,17 @@ def config_files(service: Service, component: Component) -> Iterator[File]:
 
 
 def configs(service: Service, component: Component, lost: Losses) -> Iterator[str]:
-    """Paths that begin with a dot are beside the unit."""
+    """Paths that begin with a dot are beside the unit; these are for the container alone, and SELinux is told so."""
     for index, each in enumerate(component.configs):
         name = each.source or _config_name(service, component, index)
         lost.add(f"configs[{index}]", f"mounted from {_where(name)}; prepare it there: {_prepared(name, each)}")
-        source = name if name.startswith("/") else f"./{name}"
-        text = f"{source}:{each.target}:ro"
+        source, options = (name, ["ro"]) if name.startswith("/") else (f"./{name}", ["ro", "z"])
+        text = f"{source}:{each.target}:{','.join(options)}"
         if text.isprintable() and text == text.strip() and text.count(":") == 2:
             yield f"Volume={expanded(text)}"
         else:
-            yield f"Mount={word(fields({'type': 'bind', 'source': source, 'target': each.target, 'ro': ''}))}"
+            said = {key: wanted for option in options for key, wanted in _MOUNT_WORDS[option].items()}
+            yield f"Mount={word(fields({'type': 'bind', 'source': source, 'target': each.target, **said}))}"
 
 
 def _config_name(service: Service, component: Component, index: int) -> str:
