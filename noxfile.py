@@ -22,10 +22,31 @@ nox.options.error_on_missing_interpreters = False
 
 REPOSITORY = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
-# What is tried at random. What it finds depends on values, not on the Python: the oldest one tries more.
-EXAMPLES = {"MCP_EXAMPLES": "30", "MCP_SIMULATION_HISTORIES": "50"}
-FEW_EXAMPLES = {"MCP_EXAMPLES": "10", "MCP_SIMULATION_HISTORIES": "10"}
-MANY_EXAMPLES = {"MCP_EXAMPLES": "500", "MCP_SIMULATION_HISTORIES": "2000"}
+# What is tried at random, and again and again. What it finds depends on values, not on the Python: the oldest one tries
+# more. docs/testing.md explains each of them.
+EXAMPLES = {
+    "MCP_EXAMPLES": "30",
+    "MCP_SIMULATION_HISTORIES": "50",
+    "MCP_KILL_ROUNDS": "3",
+    "MCP_LOAD_SECONDS": "3",
+    "MCP_SWAP_ROUNDS": "1000",
+}
+FEW_EXAMPLES = {
+    "MCP_EXAMPLES": "10",
+    "MCP_SIMULATION_HISTORIES": "10",
+    "MCP_KILL_ROUNDS": "1",
+    "MCP_LOAD_SECONDS": "1",
+    "MCP_SWAP_ROUNDS": "300",
+}
+MANY_EXAMPLES = {
+    "MCP_EXAMPLES": "500",
+    "MCP_SIMULATION_HISTORIES": "2000",
+    "MCP_KILL_ROUNDS": "30",
+    "MCP_LOAD_SECONDS": "60",
+    "MCP_SWAP_ROUNDS": "20000",
+}
+# Points of the matrix of crashes: one in so many.
+FEW_KILLS = {"MCP_CRASH_STRIDE": "26"}
 # Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them.
 QUICK = ("-m", "not podman and not systemd and not bootstrap", "-n", "2", "--dist", "loadfile")
 PODMAN5_TESTS = [
@@ -90,7 +111,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def podman(session: nox.Session) -> None:
     """The tests that drive real podman, a real registry and real daemons. Needs root."""
-    run(session, "pytest", "-m", "podman", *session.posargs)
+    run(session, "pytest", "-m", "podman", *session.posargs, variables=sized(FEW_KILLS))
 
 
 @nox.session(venv_backend="none")
