@@ -1,10 +1,15 @@
-"""The project's checks. `nox` runs the quick ones; `contrib/test` prepares a machine and runs them all."""
+"""The project's checks. `nox` runs the quick ones; `contrib/test` prepares a machine and runs them all.
+
+docs/testing.md says what each session is for, what it takes, and which variables size it.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import os
+import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import nox
@@ -15,7 +20,35 @@ nox.options.reuse_existing_virtualenvs = True
 # A machine without 3.12 or 3.13 says so and goes on; CI has all three.
 nox.options.error_on_missing_interpreters = False
 
+REPOSITORY = Path(__file__).parent
 PYTHONS = ["3.11", "3.12", "3.13"]
+# What is tried at random, and again and again. What it finds depends on values, not on the Python: the oldest one tries
+# more. docs/testing.md explains each of them.
+EXAMPLES = {
+    "MCP_EXAMPLES": "30",
+    "MCP_SIMULATION_HISTORIES": "50",
+    "MCP_KILL_ROUNDS": "3",
+    "MCP_LOAD_SECONDS": "3",
+    "MCP_SWAP_ROUNDS": "1000",
+}
+FEW_EXAMPLES = {
+    "MCP_EXAMPLES": "10",
+    "MCP_SIMULATION_HISTORIES": "10",
+    "MCP_KILL_ROUNDS": "1",
+    "MCP_LOAD_SECONDS": "1",
+    "MCP_SWAP_ROUNDS": "300",
+}
+MANY_EXAMPLES = {
+    "MCP_EXAMPLES": "500",
+    "MCP_SIMULATION_HISTORIES": "2000",
+    "MCP_KILL_ROUNDS": "30",
+    "MCP_LOAD_SECONDS": "60",
+    "MCP_SWAP_ROUNDS": "20000",
+}
+# Points of the matrix of crashes: one in so many.
+FEW_KILLS = {"MCP_CRASH_STRIDE": "26"}
+# Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them.
+QUICK = ("-m", "not podman and not systemd and not bootstrap", "-n", "2", "--dist", "loadfile")
 PODMAN5_TESTS = [
     f"tests/podman/test_{name}.py"
     for name in (
@@ -24,84 +57,108 @@ PODMAN5_TESTS = [
     )
 ]
 GENERATED = ("__init__.py", "agent.binpb")
+# What an environment is made of.
+SOURCES = [REPOSITORY / name for name in ("requirements-dev.lock", "pyproject.toml", "mcpd/__init__.py")]
 
 
-def install(session: nox.Session) -> None:
-    session.install("-r", "requirements-dev.lock")
-    session.install("--no-deps", "-e", ".")
+def environment(session: nox.Session) -> Path:
+    """The programs of the session's environment, which is filled when it is empty or one of its sources has changed.
+
+    A session of no certain Python has that of the tests: making it takes longer than most sessions do.
+    """
+    own = session.virtualenv.location if session.python else None
+    folder = REPOSITORY / (own or ".nox/tests-{}-{}".format(*sys.version_info))
+    python, stamp = str(folder / "bin/python"), folder / "sources"
+    sources = "".join(each.read_text() for each in SOURCES)
+    if not stamp.exists() or stamp.read_text() != sources:
+        if not own:
+            session.run(sys.executable, "-m", "venv", "--clear", str(folder), external=True)
+        pip = (python, "-m", "pip", "install", "--quiet")
+        session.run(*pip, "-r", str(REPOSITORY / "requirements-dev.lock"), external=True)
+        session.run(*pip, "--no-deps", "-e", str(REPOSITORY), external=True)
+        stamp.write_text(sources)
+    return folder / "bin"
+
+
+def run(session: nox.Session, *argv: str, variables: Mapping[str, str] | None = None) -> None:
+    """Runs a program of the session's environment. What it starts finds the environment, too."""
+    programs = environment(session)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    # The tests start thousands of processes. Without bytecode each of them would compile all of its modules.
+    given = {"PATH": path, "PYTHONDONTWRITEBYTECODE": ""} | dict(variables or {})
+    program = programs / argv[0]
+    session.run(str(program if program.exists() else argv[0]), *argv[1:], env=given, external=True)
+
+
+def sized(examples: Mapping[str, str]) -> dict[str, str]:
+    """``examples``, but what the caller's environment says comes first."""
+    return {name: os.environ.get(name, value) for name, value in examples.items()}
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """The quick tests: no podman, under three minutes."""
-    install(session)
-    # Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them.
-    chosen = "not podman and not systemd and not bootstrap"
-    # What a property's examples find depends on values, not on the Python: the oldest one tries them all.
-    examples = os.environ.get("MCP_EXAMPLES", "100" if session.python == PYTHONS[0] else "25")
-    argv = ("-m", chosen, "-n", "2", "--dist", "loadfile", *session.posargs)
-    session.run("pytest", *argv, env={"MCP_EXAMPLES": examples})
+    examples = EXAMPLES if session.python == PYTHONS[0] else FEW_EXAMPLES
+    run(session, "pytest", *QUICK, *session.posargs, variables=sized(examples))
 
 
-@nox.session
+@nox.session(venv_backend="none")
+def thorough(session: nox.Session) -> None:
+    """The quick tests, with far more that is tried at random: for the night, or after a change of a rule."""
+    run(session, "pytest", *QUICK, *session.posargs, variables=sized(MANY_EXAMPLES))
+
+
+@nox.session(venv_backend="none")
 def podman(session: nox.Session) -> None:
     """The tests that drive real podman, a real registry and real daemons. Needs root."""
-    install(session)
-    session.run("pytest", "-m", "podman", *session.posargs)
+    run(session, "pytest", "-m", "podman", *session.posargs, variables=sized(FEW_KILLS))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def podman5(session: nox.Session) -> None:
     """The tests of what podman's version may change, under podman 5 in a Debian 13 tree. Needs root."""
-    install(session)
     inside = ("contrib/podman5", "run")
-    session.run(*inside, "podman", "--version", external=True)
+    run(session, *inside, "podman", "--version")
     chosen = session.posargs or [name for name in PODMAN5_TESTS if Path(name).exists()]
-    session.run(*inside, "python", "-m", "pytest", "-m", "podman", *chosen, external=True)
+    run(session, *inside, "python", "-m", "pytest", "-m", "podman", *chosen)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def systemd(session: nox.Session) -> None:
     """The units and contrib/install, under a real systemd in a container. Needs root."""
-    install(session)
-    session.run("pytest", "-m", "systemd", *(session.posargs or ["tests/systemd"]))
+    run(session, "pytest", "-m", "systemd", *(session.posargs or ["tests/systemd"]))
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def bootstrap(session: nox.Session) -> None:
     """docs/bootstrap.md to the letter, on a bare Debian 12 and a bare Debian 13. Needs root and Debian's archive."""
-    install(session)
-    session.run("pytest", "-m", "bootstrap", *session.posargs)
+    run(session, "pytest", "-m", "bootstrap", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def lint(session: nox.Session) -> None:
     """Style and the usual mistakes."""
-    install(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def types(session: nox.Session) -> None:
     """Strict type checking."""
-    install(session)
-    session.run("mypy")
+    run(session, "mypy")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def imports(session: nox.Session) -> None:
     """The arrows between the packages and between mcpd's rooms."""
-    install(session)
-    session.run("lint-imports", "--no-cache")
+    run(session, "lint-imports", "--no-cache")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def protos(session: nox.Session) -> None:
     """Lints the contract, and fails when the committed generated code is not what it generates (`-- --write` mends)."""
-    install(session)
     with session.chdir("protos"):
-        session.run("buf", "lint")
+        run(session, "buf", "lint")
     with tempfile.TemporaryDirectory() as folder:
         generate(session, Path(folder))
         for name in GENERATED:
@@ -114,7 +171,8 @@ def protos(session: nox.Session) -> None:
 
 def generate(session: nox.Session, folder: Path) -> None:
     Path(folder, "mcp/v1").mkdir(parents=True)
-    session.run(
+    run(
+        session,
         "python",
         "-m",
         "grpc_tools.protoc",
@@ -123,13 +181,10 @@ def generate(session: nox.Session, folder: Path) -> None:
         "--include_imports",
         f"--descriptor_set_out={folder}/mcp/v1/agent.binpb",
         "mcp/v1/agent.proto",
-        # protoc finds the betterproto plugin through PATH.
-        env={"PATH": f"{session.bin}{os.pathsep}{os.environ['PATH']}"},
     )
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Measures ratios side by side, prints the table of DESIGN section 11 and writes bench.json. Needs root."""
-    install(session)
-    session.run("python", "-m", "tests.bench", *session.posargs)
+    run(session, "python", "-m", "tests.bench", *session.posargs)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import pytest
 from protos.mcp import v1 as wire
 from tests.support.waiting import until
 
-from .conftest import Daemon
+from .conftest import Daemon, copy_daemon, serving
 
 AGENT = "/mcp.v1.AgentService/"
 CALL_S = 60.0
@@ -88,10 +89,36 @@ def chunks_of(content: bytes) -> Iterator[Part]:
         yield Part(chunk=content[start : start + CHUNK])
 
 
+@pytest.fixture(scope="module")
+def shared(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for all tests that neither end it nor read its log."""
+    made = copy_daemon(template, tmp_path_factory.mktemp("files") / "node")
+    set_up(made)
+    with serving(made):
+        yield made
+
+
 @pytest.fixture
-def client(node: Daemon) -> Iterator[Client]:
+def client(shared: Daemon) -> Iterator[Client]:
+    (shared.folder / "srv/web").mkdir()
+    with asking(shared) as found:
+        yield found
+    for path in (shared.folder / "srv").iterdir():
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def own_client(node: Daemon) -> Iterator[Client]:
+    """With a daemon of its own."""
     set_up(node)
+    (node.folder / "srv/web").mkdir()
     node.start()
+    with asking(node) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def asking(node: Daemon) -> Iterator[Client]:
     with node.channel() as channel:
         yield Client(node, channel)
     assert "Traceback" not in node.log
@@ -99,7 +126,7 @@ def client(node: Daemon) -> Iterator[Client]:
 
 
 def set_up(node: Daemon) -> None:
-    (node.folder / "srv/web").mkdir(parents=True)
+    (node.folder / "srv").mkdir()
     (node.folder / "outside").mkdir()
     (node.folder / "outside/canary").write_text("secret")
     node.edit('root = "/srv"', 'root = "srv"')
@@ -287,14 +314,14 @@ class Held:
         yield from rest
 
 
-def test_a_client_that_cancels_leaves_nothing(client: Client) -> None:
+def test_a_client_that_cancels_leaves_nothing(own_client: Client) -> None:
     held = Held(os.urandom(2 * MIB), "new/folder/file")
-    call = client.start_push(held.parts())
-    until(lambda: (client.web / "new/folder").exists(), "the push has begun")
+    call = own_client.start_push(held.parts())
+    until(lambda: (own_client.web / "new/folder").exists(), "the push has begun")
     call.cancel()
     held.go_on.set()
-    until(lambda: listing(client.root) == {str(client.web): b""}, "everything is taken back")
-    until(lambda: '"PushFile"' in client.daemon.log or "CANCELLED" in client.daemon.log)
+    until(lambda: listing(own_client.root) == {str(own_client.web): b""}, "everything is taken back")
+    until(lambda: '"PushFile"' in own_client.daemon.log or "CANCELLED" in own_client.daemon.log)
 
 
 def test_a_push_whose_token_is_revoked_is_cut_off_and_leaves_nothing(client: Client) -> None:
@@ -342,40 +369,40 @@ def pushing(client: Client, contents: list[bytes]) -> Iterator[subprocess.Popen[
 
 
 @pytest.mark.parametrize("killed", ["mcpd", "client"])
-def test_a_kill_in_the_middle_of_pushes_leaves_one_whole_file(client: Client, killed: str) -> None:
+def test_a_kill_in_the_middle_of_pushes_leaves_one_whole_file(own_client: Client, killed: str) -> None:
     contents = [os.urandom(4 * MIB), os.urandom(3 * MIB + 5)]
     seed = random.SystemRandom().randrange(2**32)
     chance = random.Random(seed)
     for number in range(KILL_ROUNDS):
-        with pushing(client, contents) as process:
+        with pushing(own_client, contents) as process:
             # Some pushes later, and then somewhere in one.
             assert process.stdout
             for _ in range(chance.randrange(3)):
                 process.stdout.readline()
             threading.Event().wait(chance.random() * 0.1)
             if killed == "mcpd":
-                assert client.daemon.process
-                client.daemon.signal(signal.SIGKILL)
-                client.daemon.process.wait()
+                assert own_client.daemon.process
+                own_client.daemon.signal(signal.SIGKILL)
+                own_client.daemon.process.wait()
             else:
                 process.kill()
                 process.wait()
         where = f"round {number} of seed {seed}"
-        assert (client.web / "file").read_bytes() in contents, where
+        assert (own_client.web / "file").read_bytes() in contents, where
         if killed == "mcpd":
-            client.daemon.start()
-        with client.daemon.channel() as channel:
-            Client(client.daemon, channel).push("file", contents[0])
-        until(lambda: [each.name for each in client.web.iterdir()] == ["file"], f"nothing is left after {where}")
+            own_client.daemon.start()
+        with own_client.daemon.channel() as channel:
+            Client(own_client.daemon, channel).push("file", contents[0])
+        until(lambda: [each.name for each in own_client.web.iterdir()] == ["file"], f"nothing is left after {where}")
 
 
 # ------------------------------------------------------------------------------------------------ memory
 
 
-def test_a_big_file_takes_no_memory(client: Client) -> None:
-    client.daemon.edit('max_size = "1GiB"', 'max_size = "8GiB"')
-    client.daemon.stop()
-    client.daemon.start()
+def test_a_big_file_takes_no_memory(own_client: Client) -> None:
+    own_client.daemon.edit('max_size = "1GiB"', 'max_size = "8GiB"')
+    own_client.daemon.stop()
+    own_client.daemon.start()
     piece = os.urandom(CHUNK)
     pieces = BIG_MIB * MIB // CHUNK
     summed = hashlib.sha256()
@@ -388,16 +415,16 @@ def test_a_big_file_takes_no_memory(client: Client) -> None:
             yield Part(chunk=piece)
         yield Part(sha256=summed.digest())
 
-    client.push("small", piece)
-    list(client.pull("small"))
-    before = peak(client.daemon)
-    assert client.start_push(parts()).result().sha256 == summed.digest()
-    assert peak(client.daemon) - before < FLAT_BYTES
-    answers = client.pull("big")
+    own_client.push("small", piece)
+    list(own_client.pull("small"))
+    before = peak(own_client.daemon)
+    assert own_client.start_push(parts()).result().sha256 == summed.digest()
+    assert peak(own_client.daemon) - before < FLAT_BYTES
+    answers = own_client.pull("big")
     assert next(answers).header.size == pieces * CHUNK
     # A reader that is slow: others are answered meanwhile, and what it has not asked for is not read for it.
     for _ in range(20):
-        assert len(client.list().files) == 2
+        assert len(own_client.list().files) == 2
     pulled = hashlib.sha256()
     last = b""
     for each in answers:
@@ -405,5 +432,5 @@ def test_a_big_file_takes_no_memory(client: Client) -> None:
         if each.is_set("chunk"):
             pulled.update(each.chunk)
     assert last == pulled.digest() == summed.digest()
-    assert client.digest("big").sha256 == summed.digest()
-    assert peak(client.daemon) - before < FLAT_BYTES
+    assert own_client.digest("big").sha256 == summed.digest()
+    assert peak(own_client.daemon) - before < FLAT_BYTES

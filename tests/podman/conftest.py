@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.podman.node import Node, running
+from tests.podman.node import Node, is_alive, running
 
 HERE = Path(__file__).parent
 
@@ -26,8 +26,8 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture
 def node(shared_node: Node) -> Iterator[Node]:
-    """The shared node, empty before and after the test."""
-    shared_node.clear()
+    """The shared node, as empty as the test before has left it."""
     yield shared_node
-    shared_node.up()  # a test may have ended the daemon, and failed before it started it again
+    if not is_alive(shared_node.mcpd_pid):  # a test has ended the daemon, and failed before it started it again
+        shared_node.up()
     shared_node.clear()

@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import random
 
+from tests.support.examples import HISTORIES
+
 from .clocks import WallClock
 from .history import play
 from .invariants import INVARIANTS
 from .life import random_life
 
-HISTORIES = int(os.environ.get("MCP_SIMULATION_HISTORIES", "150"))
 SEED = os.environ.get("MCP_SIMULATION_SEED")
 # A part of them a second time, with a wall clock that jumps.
 JUMPING = max(1, HISTORIES // 5)
 
 
-def seeds(number: int) -> range | list[int]:
+def chosen(number: int) -> range | list[int]:
     return [int(SEED)] if SEED else range(number)
 
 
@@ -33,7 +34,7 @@ def stepped_clock(seed: int) -> WallClock:
 
 
 def test_whatever_happens_the_end_is_as_it_should_be() -> None:
-    for seed in seeds(HISTORIES):
+    for seed in chosen(HISTORIES):
         try:
             played = play(seed, random_life)
             for holds in INVARIANTS:
@@ -44,7 +45,7 @@ def test_whatever_happens_the_end_is_as_it_should_be() -> None:
 
 
 def test_a_wall_clock_that_is_stepped_neither_fires_an_alert_nor_hides_one() -> None:
-    for seed in seeds(JUMPING):
+    for seed in chosen(JUMPING):
         try:
             steady, stepped = play(seed, random_life), play(seed, random_life, clock=stepped_clock(seed))
             assert stepped.told == steady.told
@@ -54,7 +55,7 @@ def test_a_wall_clock_that_is_stepped_neither_fires_an_alert_nor_hides_one() -> 
 
 
 def test_a_history_is_the_same_when_it_is_played_again() -> None:
-    for seed in seeds(3):
+    for seed in chosen(3):
         first, second = play(seed, random_life), play(seed, random_life)
         assert first.told == second.told
         assert first.raised_at == second.raised_at

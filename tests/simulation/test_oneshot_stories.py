@@ -9,6 +9,7 @@ import trio
 
 from monitor.model import AlertKind, Desired, Observed
 from protos.parts import Heal
+from tests.support.examples import seeds
 
 from .history import RECOVERED, Played, play
 from .invariants import INVARIANTS
@@ -34,7 +35,7 @@ def held(played: Played) -> list[str]:
 
 @pytest.mark.parametrize("heal", Heal)
 @pytest.mark.parametrize("restart", ["no", "on-failure"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_ends_well_is_not_told_however_often_it_runs(seed: int, restart: str, heal: Heal) -> None:
     async def story(node: Node) -> None:
         key = one(node, heal, restart=restart)
@@ -52,7 +53,7 @@ def test_what_ends_well_is_not_told_however_often_it_runs(seed: int, restart: st
 
 
 @pytest.mark.parametrize("heal", Heal)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_failed_is_told_once_and_stays_so_until_it_has_completed(seed: int, heal: Heal) -> None:
     async def story(node: Node) -> None:
         node.completes = 0.0
@@ -70,7 +71,7 @@ def test_what_failed_is_told_once_and_stays_so_until_it_has_completed(seed: int,
     assert [kind for kind, _ in played.kinds(JOB)].count("running") == 3
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_podman_tries_again_is_waited_for(seed: int) -> None:
     async def story(node: Node) -> None:
         node.completes, node.tries = 0.0, 1.0
@@ -81,7 +82,7 @@ def test_what_podman_tries_again_is_waited_for(seed: int) -> None:
     assert held(play(seed, story)) == []
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_podman_tries_no_more_is_told(seed: int) -> None:
     async def story(node: Node) -> None:
         node.completes, node.tries = 0.0, 0.0
@@ -92,7 +93,7 @@ def test_what_podman_tries_no_more_is_told(seed: int) -> None:
     assert played.of(JOB)[0].alert.reason.endswith("podman did not restart it: stopped by hand, or out of tries")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_fails_again_and_again_is_one_flap(seed: int) -> None:
     """Each time podman starts it at once, so that no single failure lasts as long as the grace."""
 
@@ -105,7 +106,7 @@ def test_what_fails_again_and_again_is_one_flap(seed: int) -> None:
     assert held(play(seed, story)) == [AlertKind.FLAP, RECOVERED]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_is_paused_or_gone_is_told(seed: int) -> None:
     async def story(node: Node) -> None:
         node.longest_work_s = 1000.0
@@ -127,7 +128,7 @@ def test_what_is_paused_or_gone_is_told(seed: int) -> None:
     assert reasons[0] in ("did not complete: paused", reasons[-1])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_one_that_is_stopped_with_its_service_is_as_wanted_whatever_it_ended_with(seed: int) -> None:
     async def story(node: Node) -> None:
         node.completes = 0.0

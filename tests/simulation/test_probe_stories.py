@@ -10,6 +10,7 @@ import trio
 
 from monitor.model import AlertKind, Observed
 from protos.parts import Heal, Health
+from tests.support.examples import seeds
 
 from .history import RECOVERED, play
 from .invariants import INVARIANTS
@@ -34,7 +35,7 @@ def ill(node: Node, key: Key, *names: str) -> None:
 SOLO = ("solo", "solo")
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_a_probe_that_is_changed_in_place_is_the_one_that_counts(seed: int) -> None:
     """Again and again, both ways: what one probe said is over when another is asked."""
 
@@ -58,7 +59,7 @@ def test_a_probe_that_is_changed_in_place_is_the_one_that_counts(seed: int) -> N
     assert kinds == [AlertKind.DRIFT, RECOVERED] * 2
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_a_probe_that_is_taken_away_takes_its_verdict_with_it(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node)
@@ -76,7 +77,7 @@ def test_a_probe_that_is_taken_away_takes_its_verdict_with_it(seed: int) -> None
     ]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_a_probe_that_is_asked_otherwise_keeps_its_verdict(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node)
@@ -90,7 +91,7 @@ def test_a_probe_that_is_asked_otherwise_keeps_its_verdict(seed: int) -> None:
     assert played.open(SOLO) == [AlertKind.DRIFT]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_an_images_own_health_check_is_the_probe_of_what_declares_none(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node, probed=False, own_probe=PROBE)
@@ -113,7 +114,7 @@ def test_an_images_own_health_check_is_the_probe_of_what_declares_none(seed: int
 
 
 @pytest.mark.parametrize("after", [OTHER, None])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_a_health_check_that_podman_changes_in_place_takes_its_verdict_with_it(seed: int, after: Health | None) -> None:
     async def story(node: Node) -> None:
         key = one(node, probed=False, own_probe=PROBE)
@@ -131,7 +132,7 @@ def test_a_health_check_that_podman_changes_in_place_takes_its_verdict_with_it(s
     assert [each.alert.kind for each in played.of(SOLO)] == [AlertKind.DRIFT, RECOVERED]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_what_is_paused_is_neither_ill_nor_healed_and_that_it_was_is_in_the_ledger(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node, Heal.RESTART)
@@ -153,7 +154,7 @@ def test_what_is_paused_is_neither_ill_nor_healed_and_that_it_was_is_in_the_ledg
     ]
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_what_is_ill_is_restarted_until_it_is_well(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node, Heal.RESTART)
@@ -168,7 +169,7 @@ def test_what_is_ill_is_restarted_until_it_is_well(seed: int) -> None:
     assert not any("by hand" in each.alert.reason for each in played.of(SOLO))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_stays_ill_is_restarted_ever_less_often(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node, Heal.RESTART)
@@ -186,7 +187,7 @@ def test_what_stays_ill_is_restarted_ever_less_often(seed: int) -> None:
     assert not any("by hand" in each.alert.reason for each in played.of(SOLO))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds(5))
 def test_what_is_ill_is_left_alone_where_only_an_alert_is_wanted(seed: int) -> None:
     async def story(node: Node) -> None:
         key = one(node)

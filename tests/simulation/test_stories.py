@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import trio
 
+from tests.support.examples import seeds
+
 from .clocks import START, WallClock
 from .history import play
 from .invariants import (
@@ -16,7 +18,7 @@ from .node import Node
 from .runtime import Quality
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", seeds(20))
 def test_a_deploy_of_what_is_well_tells_nothing(seed: int) -> None:
     """However late podman's events come, and however many are lost: what an operation did is not told afterwards."""
 
@@ -28,7 +30,7 @@ def test_a_deploy_of_what_is_well_tells_nothing(seed: int) -> None:
     assert play(seed, story).told == []
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_a_podman_that_does_not_answer_for_a_while_is_no_drift(seed: int) -> None:
     async def story(node: Node) -> None:
         await trio.sleep(50)
@@ -50,7 +52,7 @@ def test_a_probe_without_a_start_period_counts_at_once_whatever_the_wall_clock_s
     every_drift_has_an_open_alert_and_nothing_else_has(played)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_what_is_undeployed_while_it_drifts_is_let_go(seed: int) -> None:
     async def story(node: Node) -> None:
         await trio.sleep(50)
@@ -63,7 +65,7 @@ def test_what_is_undeployed_while_it_drifts_is_let_go(seed: int) -> None:
     assert all(each.service != "web" for each in played.monitor.known.values())
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", seeds(10))
 def test_what_somebody_recreated_while_no_event_came_is_as_wanted_again(seed: int) -> None:
     """The new container is seen before the old one is known to be gone; both have the proper name."""
 

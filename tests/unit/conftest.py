@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import sys
 import tempfile
@@ -24,14 +23,13 @@ from protos.fingerprint import spec_hash
 from tests.support.agent import HOST, WEB, Launch, Node, Program, Ran, Run
 from tests.support.builders import NOW, container
 from tests.support.changes import outcome, reports, step
+from tests.support.examples import EXAMPLES
 from tests.support.failing_changes import API, DB, Changed, Full
 from tests.support.failing_changes import WEB as CHANGED_WEB
 from tests.support.nodes import StatusAgent
 from tests.support.terminal import OnTerminal, Open
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis")
-# Of each property, unless its test says more.
-EXAMPLES = int(os.environ.get("MCP_EXAMPLES", "100"))
 settings.register_profile("unit", deadline=None, database=None, print_blob=True, max_examples=EXAMPLES)
 settings.load_profile("unit")
 

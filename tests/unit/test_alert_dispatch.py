@@ -18,6 +18,7 @@ from monitor.alerts import dispatch as module
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Alert, AlertKind, Delivery, Execution
 from tests.support.builders import NOW
+from tests.support.examples import EXAMPLES
 
 ARGV = ("/usr/local/bin/notify", "--channel", "mcp")
 TIMEOUT_S = 30.0
@@ -415,7 +416,7 @@ async def test_nothing_is_lost_that_overflows_while_the_ledger_is_read(
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=3 * EXAMPLES)
 def test_whatever_happens_every_alert_is_told_in_order_and_repeated_only_where_it_cannot_be_known(
     data: st.DataObject,
 ) -> None:

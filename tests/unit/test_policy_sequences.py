@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from monitor.alerts.policy import judge
 from monitor.model import MISSING, NOT_SEEN_YET, AlertKind, Desired, Seen, Wanted
 from protos.parts import Heal
+from tests.support.examples import EXAMPLES
 from tests.support.watched_component import (
     BY_HAND,
     CREATED,
@@ -51,7 +52,7 @@ SILENCED = st.sampled_from(["", "", "", "silence 1"])
 
 
 @given(WANTED, LOOKS, st.lists(SILENCED, min_size=40, max_size=40))
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_whatever_happens_alerts_are_closed_before_they_open_again(
     wanted: Wanted, looks: Sequence[Look], silenced: Sequence[str]
 ) -> None:
@@ -79,7 +80,7 @@ def test_whatever_happens_alerts_are_closed_before_they_open_again(
 
 
 @given(WANTED, LOOKS)
-@settings(max_examples=200)
+@settings(max_examples=2 * EXAMPLES)
 def test_who_looks_when_asked_to_misses_nothing_that_looking_all_the_time_finds(
     wanted: Wanted, looks: Sequence[Look]
 ) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from monitor.model import Ended, Fact, Known, Missed, Observation, Observed, Probed, Sighting
 from tests.support.builders import NOW
+from tests.support.examples import EXAMPLES
 from tests.support.observations import (
     CREATED,
     EXITED,
@@ -185,7 +186,7 @@ def test_in_order_the_last_state_is_the_truth(history: History) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_the_last_state_is_the_same_in_any_order(data: st.DataObject) -> None:
     history = data.draw(histories())
     shuffled = data.draw(deliveries(history, cut=False))
@@ -193,7 +194,7 @@ def test_the_last_state_is_the_same_in_any_order(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_the_last_state_is_the_truth_however_much_was_missed_before_it(data: st.DataObject) -> None:
     history = data.draw(histories())
     shuffled = data.draw(deliveries(history, cut=True))
@@ -201,7 +202,7 @@ def test_the_last_state_is_the_truth_however_much_was_missed_before_it(data: st.
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_the_last_state_is_the_truth_whenever_probes_are_heard(data: st.DataObject) -> None:
     history = data.draw(histories(probes=True))
     shuffled = data.draw(deliveries(history, cut=True))
@@ -209,7 +210,7 @@ def test_the_last_state_is_the_truth_whenever_probes_are_heard(data: st.DataObje
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_the_facts_are_the_same_in_any_order(data: st.DataObject) -> None:
     history = data.draw(histories())
     shuffled = data.draw(deliveries(history, cut=False))
@@ -217,7 +218,7 @@ def test_the_facts_are_the_same_in_any_order(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=400)
+@settings(max_examples=4 * EXAMPLES)
 def test_that_somebody_stopped_it_is_known_in_any_order(data: st.DataObject) -> None:
     """Who stopped it decides on healing: a component that a person stopped is not started again."""
     history = data.draw(histories())

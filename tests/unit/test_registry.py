@@ -21,6 +21,7 @@ from monitor.model import Desired, Observed
 from protos.fingerprint import definition_hash, spec_hash
 from protos.spec import Component, Service
 from tests.support.builders import NOW, component, service
+from tests.support.examples import EXAMPLES
 from tests.support.ledger import observe
 from tests.support.strategies import components
 
@@ -378,7 +379,7 @@ async def test_a_lock_that_another_process_keeps_is_a_registry_error(
         assert list(await desired(registry)) == ["api"]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES // 5, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(original=components())
 def test_every_component_comes_back_as_it_was_stored(tmp_path: Path, original: Component) -> None:
     async def there_and_back() -> None:
