@@ -259,11 +259,13 @@ def define(node: Node, service: str, components: Iterable[str], more: str = "") 
     node.define(service, f'name = "{service}"\nnode = "NODE"\n' + "".join(map(component.format, components)))
 
 
-def use_alert_command(node: Node, argv: list[str]) -> None:
+def use_alert_command(node: Node, argv: list[str], **rules: object) -> None:
+    """Has mcpd run this command from now on, and follow these ``rules`` of its configuration."""
     path = node.folder / "mcpd.toml"
-    lines = path.read_text().splitlines()
+    changed = {"alert_command": argv, **rules}
+    lines = [(line.partition(" =")[0], line) for line in path.read_text().splitlines()]
     path.write_text(
-        "\n".join(f"alert_command = {json.dumps(argv)}" if "alert_command" in line else line for line in lines)
+        "\n".join(f"{key} = {json.dumps(changed[key])}" if key in changed else line for key, line in lines) + "\n"
     )
     node.stop_daemon(signal.SIGTERM)
     node.up()

@@ -7,7 +7,6 @@ import os
 import signal
 import time
 from collections import Counter
-from pathlib import Path
 
 from tests.bench.harness import Row, compared
 from tests.bench.monitor import define, follow_podman, use_alert_command
@@ -28,7 +27,9 @@ def storm(node: Node) -> list[Row]:
     """The first and the last of the alert commands; fails when one of the dead is not told of exactly once."""
     fifo = node.folder / "storm-told"
     os.mkfifo(fifo)
-    use_alert_command(node, ["/bin/busybox", "sh", "-c", _COMMAND.format(fifo)])
+    told_at = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    # So that a second storm is told of like the first.
+    use_alert_command(node, ["/bin/busybox", "sh", "-c", _COMMAND.format(fifo)], cooldown="0s", flap_threshold=1000)
     services = [f"storm{number}" for number in range(SERVICES)]
     components = [f"c{number}" for number in range(COMPONENTS)]
     for service in services:
@@ -37,11 +38,12 @@ def storm(node: Node) -> list[Row]:
     names = {f"{service}-{component}" for service in services for component in components}
     storms = []
     for _ in range(STORMS):
-        storms.append(asyncio.run(_storm(node, fifo, names)))
+        storms.append(asyncio.run(_storm(node, told_at, names)))
         for service in services:
             node.mcpctl("start", service)
-        until(lambda: not node.json("alerts", "list"), within=_DEADLINE_S)
+        until(lambda: not node.json("alerts", "list")["alerts"], within=_DEADLINE_S)
     node.clear()
+    os.close(told_at)
     ours, podman = ([{kind: 1000 * when for kind, when in each[at].items()} for each in storms] for at in (0, 1))
     return [
         compared(
@@ -55,16 +57,15 @@ def storm(node: Node) -> list[Row]:
     ]
 
 
-async def _storm(node: Node, fifo: Path, names: set[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds from the kills to the alert command, and to podman's event, of each."""
+async def _storm(node: Node, told_at: int, names: set[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds from the kills to the alert command, which says so at ``told_at``, and to podman's event, of each."""
     pids = node.pids()
     told: dict[str, float] = {}
     times: Counter[str] = Counter()
     loop, start = asyncio.get_running_loop(), time.perf_counter()
-    descriptor = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
 
     def read() -> None:
-        for line in os.read(descriptor, 65536).decode().splitlines():
+        for line in os.read(told_at, 65536).decode().splitlines():
             number, name, kind = line.split()
             if kind == "drift":
                 told.setdefault(name, time.perf_counter() - start)
@@ -73,7 +74,7 @@ async def _storm(node: Node, fifo: Path, names: set[str]) -> tuple[dict[str, flo
             all_told.set()
 
     all_told = asyncio.Event()
-    loop.add_reader(descriptor, read)
+    loop.add_reader(told_at, read)
     died: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
     podman, following = await follow_podman(node, died)
     seen: dict[str, float] = {}
@@ -91,7 +92,6 @@ async def _storm(node: Node, fifo: Path, names: set[str]) -> tuple[dict[str, flo
         following.cancel()
         podman.kill()
         await podman.wait()
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+        loop.remove_reader(told_at)
     assert times.total() == len(names), f"told {times.total()} times of {len(names)}"
     return told, seen
