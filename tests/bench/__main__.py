@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, logs, monitor, storm
+from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm
 from tests.bench.client import Client, address
 from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -161,6 +161,8 @@ ON_A_NODE: dict[str, Callable[[Node], list[Row] | list[Figure]]] = {
     "storm": storm.storm,
     "unchanged": changes.unchanged,
     "idle": monitor.idle,
+    "followers": followers.followers,
+    "soak": soak.soak,
 }
 BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {
     "fleet": lambda: [fleet.hundred()],

@@ -101,9 +101,9 @@ def resident_mib(pid: int) -> float:
 
 
 def _idle_share(pid: int) -> float:
-    before, start = _cpu_seconds(pid), time.monotonic()
+    before, start = cpu_seconds(pid), time.monotonic()
     time.sleep(IDLE_SECONDS)  # what is measured is the time in which nothing happens
-    return 100 * (_cpu_seconds(pid) - before) / (time.monotonic() - start)
+    return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - start)
 
 
 def large_ledger() -> list[Figure]:
@@ -272,7 +272,7 @@ def use_alert_command(node: Node, argv: list[str], **rules: object) -> None:
     until(lambda: node.json("list") is not None)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
