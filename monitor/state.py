@@ -36,6 +36,8 @@ class State:
 
     def __init__(self) -> None:
         self.known: dict[str, Known] = {}
+        # The same, by component: a node may have a thousand, each of which is judged.
+        self._containers: dict[Key, dict[str, Known]] = {}
         self.targets: dict[Key, Target] = {}
         self.transitions: Counter[Key] = Counter()
         # Keys of the last facts that the ledger has: several sources tell of everything, and a commit takes time.
@@ -43,7 +45,8 @@ class State:
 
     def remember(self, states: Iterable[Known]) -> None:
         """Takes what an earlier daemon knew."""
-        self.known = {each.container: _remembered(each) for each in states}
+        for each in states:
+            self._keep(_remembered(each))
 
     def want(self, targets: Iterable[Target]) -> None:
         """Takes what is declared now."""
@@ -74,7 +77,8 @@ class State:
             ]
             if after is None or after is before:
                 continue
-            self.known[after.container] = changed[after.container] = after
+            self._keep(after)
+            changed[after.container] = after
             if before is None or _remembered(before) != _remembered(after):
                 worth[after.container] = after
         self._forget({each.name for each in changed.values() if each.state is not Observed.REMOVED})
@@ -111,26 +115,42 @@ class State:
     def _is_succeeded(self, gone: Known | None) -> bool:
         """Whether the component has a newer container: that a deploy removed the old one is no state of it."""
         return gone is not None and any(
-            key_of(each) == key_of(gone)
-            and each.container != gone.container
+            each.container != gone.container
             and each.state is not Observed.REMOVED
             and each.started_at is not None
             and (gone.started_at is None or each.started_at > gone.started_at)
-            for each in self.known.values()
+            for each in self._of(key_of(gone))
         )
 
     def _forget(self, names: set[str]) -> None:
         """Drops removed containers whose names others have now, or that nobody wants any more."""
-        for container, each in list(self.known.items()):
+        for each in list(self.known.values()):
             if each.state is Observed.REMOVED and (each.name in names or key_of(each) not in self.targets):
-                del self.known[container]
+                self._drop(each)
+
+    def _keep(self, known: Known) -> None:
+        before = self.known.get(known.container)
+        if before and key_of(before) != key_of(known):
+            self._drop(before)
+        self.known[known.container] = known
+        self._containers.setdefault(key_of(known), {})[known.container] = known
+
+    def _drop(self, known: Known) -> None:
+        del self.known[known.container]
+        of_component = self._containers[key_of(known)]
+        del of_component[known.container]
+        if not of_component:
+            del self._containers[key_of(known)]
+
+    def _of(self, key: Key) -> Iterable[Known]:
+        """A component's containers."""
+        return self._containers.get(key, {}).values()
 
     # -- questions
 
     def present(self, key: Key) -> Known | None:
         """The container that is the component now: the one with the proper name, when several carry its labels."""
-        found = (each for each in self.known.values() if key_of(each) == key)
-        return _current(found, self.targets[key].container)
+        return _current(self._of(key), self.targets[key].container)
 
     def seen(self, key: Key) -> Seen:
         """How the component was last seen."""
@@ -143,11 +163,8 @@ class State:
 
     def drifts(self) -> dict[Key, str]:
         """How every declared component disagrees with what was last seen of it; empty when it does not."""
-        known: dict[Key, list[Known]] = {}
-        for each in self.known.values():
-            known.setdefault(key_of(each), []).append(each)
         return {
-            key: drift(target.wanted, _seen(_current(known.get(key, ()), target.container)))
+            key: drift(target.wanted, _seen(_current(self._of(key), target.container)))
             for key, target in self.targets.items()
         }
 

@@ -106,7 +106,11 @@ class AuditLog:
             )
             for each in batch
         ]
-        await self._registry.transact(lambda db: db.executemany(statement, rows), durable=False)
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(statement, rows)
+
+        await self._registry.transact(write, durable=False)
         self._written.set()
         self._written = trio.Event()
 

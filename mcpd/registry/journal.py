@@ -70,9 +70,7 @@ class Journal:
 
     async def decide(self, operation: int, plan: str) -> None:
         """Keeps what the operation found, and is going to do: what undoing it needs."""
-        await self._registry.transact(
-            lambda db: db.execute("UPDATE operations SET plan = ? WHERE id = ?", (plan, operation))
-        )
+        await self._write("UPDATE operations SET plan = ? WHERE id = ?", (plan, operation))
 
     async def take(self, operation: int, step: Progress) -> None:
         """Keeps a step, before it is taken."""
@@ -109,13 +107,8 @@ class Journal:
         await self._registry.transact(write, changes_services=True)
 
     async def end(self, operation: int, state: State, message: str, now: datetime) -> None:
-        await self._registry.transact(
-            lambda db: db.execute(
-                "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?",
-                (state, message, to_us(now), operation),
-            ),
-            durable=False,
-        )
+        statement = "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?"
+        await self._write(statement, (state, message, to_us(now), operation), durable=False)
 
     async def until_writable(self) -> None:
         """Waits until the registry is not known to be unwritable."""
@@ -150,7 +143,13 @@ class Journal:
     async def _add(self, operation: int, *rows: tuple[datetime, str, str, str, str]) -> None:
         statement = "INSERT INTO steps (operation, at, component, step, result, message) VALUES (?, ?, ?, ?, ?, ?)"
         values = [(operation, to_us(at), *words) for at, *words in rows]
-        await self._registry.transact(lambda db: db.executemany(statement, values), durable=False)
+        await self._write(statement, *values, durable=False)
+
+    async def _write(self, statement: str, *values: tuple[object, ...], durable: bool = True) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany(statement, values)
+
+        await self._registry.transact(write, durable=durable)
 
     async def _find(
         self, condition: str, values: tuple[object, ...], order: str = "ORDER BY id"

@@ -81,8 +81,11 @@ class Registry:
             statement = "INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)"
             db.execute(statement, (_TRIAL, "x" * _TRIAL_BYTES))
 
+        def clear(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM facts_of_node WHERE name = ?", (_TRIAL,))
+
         await self._run(fill)
-        await self._run(lambda db: db.execute("DELETE FROM facts_of_node WHERE name = ?", (_TRIAL,)))
+        await self._run(clear)
         self._health.recovered()
 
     # -- intent
@@ -198,7 +201,7 @@ class Registry:
             try:
                 self._writer.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 with self._writer:
-                    result = transaction(self._writer)
+                    result = _without_cursor(transaction(self._writer))
             except health.FAILURES:
                 # Rolled back: what was known is so still, and may be all that can be answered from.
                 self._known = known
@@ -230,10 +233,18 @@ class Registry:
         Raises RegistryError.
         """
         try:
-            return await trio.to_thread.run_sync(question, self._reader, limiter=self._question)
+            return await trio.to_thread.run_sync(
+                lambda: _without_cursor(question(self._reader)), limiter=self._question
+            )
         except health.SENSELESS as error:
             found = health.failure(self._path, error)
             # A question that has to wait for a lock says nothing of what can be written.
             if isinstance(found, DamagedRegistryError):
                 self._health.note(found)
             raise found from error
+
+
+def _without_cursor(result: T) -> T:
+    """A cursor that ended in the event loop would reset the statement that the next worker is in the middle of."""
+    assert not isinstance(result, sqlite3.Cursor), "a cursor must not leave its worker's turn"
+    return result

@@ -90,21 +90,28 @@ def built(kind: type[M], /, **fields: Any) -> M:
     betterproto's constructor passes every field through its bookkeeping of oneofs, 50 us a message (measured); ``kind``
     has none.
     """
-    blank = _blank(kind)
+    complete, blank = _complete(kind)
     if not fields.keys() <= blank.keys():
         raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(fields.keys() - blank.keys()))}")
-    message = kind.__new__(kind)
+    message: M = object.__new__(complete)
     message.__dict__.update(blank, **fields)
     return message
 
 
 @functools.cache
-def _blank(kind: type[Message]) -> dict[str, Any]:
-    """The attributes of a message of which nothing was set but that it is to be sent."""
+def _complete(kind: type[Message]) -> tuple[type[Any], dict[str, Any]]:
+    """``kind`` without what it does for fields that are not set, and the attributes of one that is only to be sent.
+
+    betterproto looks at every field that is read, also in encoding: whether it has its default yet, and whether its
+    oneof is set to it. Here each has a value, and there is no oneof: to read it is enough, and encoding takes a third
+    of the time (measured, 1,000 components: 25 ms of a core in place of 60 ms).
+    """
     message = kind()
     if message._group_current:
         raise TypeError(f"{kind.__name__} has a oneof: which of it is set is betterproto's to keep")
-    return message.__dict__ | {"_serialized_on_wire": True}
+    read = object.__getattribute__
+    complete: type[Any] = type(kind.__name__, (kind,), {"__getattribute__": read, "_Message__raw_get": read})
+    return complete, message.__dict__ | {"_serialized_on_wire": True}
 
 
 def component_info(view: ComponentView, used: Usage | None = None, *, comparable: bool = False) -> wire.ComponentInfo:

@@ -124,10 +124,6 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
         )
 
 
-class Version(msgspec.Struct, frozen=True, rename="pascal"):
-    version: str
-
-
 class Id(msgspec.Struct, frozen=True, rename="pascal"):
     id: str = msgspec.field(name="Id")
 

@@ -28,6 +28,8 @@ from protos.parts import NetworkDeclaration, Volume
 
 # Reading takes milliseconds; a podman that needs longer hangs, and callers must learn so before they give up.
 _LOOK_S = 5.0
+# What podman serves at most, which is its own version: system.PingGet of its API's documentation.
+_VERSION_HEADER = "Libpod-API-Version"
 # A ping only shows that the service answers, which takes a moment or fails.
 PING_S = 2.0
 # Creating and starting wait for storage, the network and the OCI runtime, on a busy disk for a while.
@@ -75,8 +77,16 @@ class Podman:
         return container in self._adopted
 
     async def version(self) -> str:
-        """podman's version; also serves to find out whether podman answers."""
-        return (await self._api.ask("GET", "/version", api_types.Version, timeout=PING_S)).version
+        """podman's version; also serves to find out whether podman answers.
+
+        It is in a header of the answer to a ping, which takes podman a millisecond. Asked for all about its version, it
+        runs the package manager for those of conmon and the runtime: 0.7 s of a core, with podman 4.3 of Debian 12.
+        """
+        answer = await self._api.do("GET", "/_ping", timeout=PING_S)
+        version: str = answer.headers.get(_VERSION_HEADER, "")
+        if not version:
+            raise PodmanError(f"what answers podman's pings has no {_VERSION_HEADER}, so it is no podman", 0)
+        return version
 
     async def graph_root(self) -> Path:
         """The folder where podman stores images and containers."""

@@ -27,9 +27,10 @@ log = structlog.get_logger()
 # back within seconds, one that restarts within two and a half minutes; what is down for longer needs its own alarm.
 _BACKOFF_S = (1.0, 5.0, 30.0, 120.0)
 _MAX_ATTEMPTS = len(_BACKOFF_S) + 1
-# Commands at once. A node that falls over as a whole must not start a process per component; with commands that take
-# a tenth of a second, a hundred components are told of in three seconds.
-_MAX_RUNNING = 4
+# Commands at once. A node that falls over as a whole must not start a process per component. While what cleans up after
+# the dead wants every core, a command of ten milliseconds takes a quarter of a second, nearly all of it in waiting for
+# one: sixteen at once tell of 120 components in two seconds, where four needed eight.
+_MAX_RUNNING = 16
 # Alerts per component that wait in memory; more are left in the ledger until these are delivered. Flap and cooldown
 # keep a component far below this, unless every attempt fails for hours.
 _MAX_WAITING = 32

@@ -18,9 +18,12 @@ from monitor.model import Ended, Observation, Sighting
 from monitor.ports import OutsideError
 from monitor.sources.inspector import Inspector
 
-# Measured: conmon writes the exit file 1 to 4 ms after the death. Later than this it is podman's word that counts.
-_EXIT_FILE_DEADLINE_S = 0.1
+# Measured: conmon writes the exit file 1 to 4 ms after the death. When a whole node dies, each conmon waits for a core,
+# up to a second; podman, who is asked about all of them, answers after ten.
+_EXIT_FILE_DEADLINE_S = 5.0
+# Between two looks at it: soon at first, and then ever later, so that a hundred who look leave the cores to conmon.
 _EXIT_FILE_POLL_S = 0.0005
+_EXIT_FILE_POLL_MAX_S = 0.02
 # How long podman may need to say whether somebody is stopping it by hand (usually 2 to 5 ms).
 _BY_HAND_DEADLINE_S = 0.006
 # Without an exit file (it died while nobody watched) podman's answer is the only one that has the code.
@@ -71,7 +74,7 @@ class ExitWatcher:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask_podman)
-            code = await _exit_code(exit_file, run.started_at)
+            code = await _exit_code(exit_file, run)
             end = msgspec.structs.replace(end, exit_code=code)
             if code is not None:
                 await self._send.send(end)
@@ -110,16 +113,25 @@ def _exit_file(run: Run) -> Path | None:
         return None
 
 
-async def _exit_code(file: Path | None, started_at: datetime) -> int | None:
-    """The code in the exit file; None when there is none in time, or only one of an earlier run."""
+async def _exit_code(file: Path | None, run: Run) -> int | None:
+    """The code in the exit file; None when conmon ended without a word, or writes none in time."""
     if file is None:
         return None
+    pause = _EXIT_FILE_POLL_S
     with trio.move_on_after(_EXIT_FILE_DEADLINE_S):
         while True:
-            if (code := _read_code(file, started_at)) is not None:
+            # In this order: what conmon wrote before its end is found.
+            may_write = _is_there(run.conmon_pid)
+            code = _read_code(file, run.started_at)
+            if code is not None or not may_write:
                 return code
-            await trio.sleep(_EXIT_FILE_POLL_S)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _EXIT_FILE_POLL_MAX_S)
     return None
+
+
+def _is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def _read_code(file: Path, started_at: datetime) -> int | None:

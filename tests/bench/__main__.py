@@ -13,9 +13,9 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, logs, monitor
+from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm
 from tests.bench.client import Client, address
-from tests.bench.harness import Row, compare, show, timed
+from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
 from tests.support.waiting import accepts, free_port, until
 
@@ -145,23 +145,55 @@ def _plain_server(node: Node, client: Client) -> Iterator[int]:
         process.wait()
 
 
-def main() -> None:
-    with (
-        tempfile.TemporaryDirectory(prefix="mcp-bench-") as folder,
-        running(Node(Path(folder) / "node", "bench")) as node,
-    ):
-        rows = [deploy_one(node), live_check(node), *unary(node), *whole_process(node)]
-        rows += [changes.many(node), changes.gap(node), logs.beside_a_log(node)]
-        # Where the demo has the files of its services.
-        rows += files.both_ways(node, node.folder / "srv")
-        rows += [*monitor.deaths(node), monitor.heals(node)]
-        figures = [*changes.unchanged(node), *monitor.idle(node)]
-    rows.append(fleet.hundred())
-    figures += monitor.large_ledger()
+# What can be run by itself: `python -m tests.bench idle storm`. All of one node, in this order, and then the others.
+ON_A_NODE: dict[str, Callable[[Node], list[Row] | list[Figure]]] = {
+    "deploy": lambda node: [deploy_one(node)],
+    "check": lambda node: [live_check(node)],
+    "unary": unary,
+    "process": whole_process,
+    "many": lambda node: [changes.many(node)],
+    "gap": lambda node: [changes.gap(node)],
+    "log": lambda node: [logs.beside_a_log(node)],
+    # Where the demo has the files of its services.
+    "files": lambda node: files.both_ways(node, node.folder / "srv"),
+    "deaths": monitor.deaths,
+    "heals": lambda node: [monitor.heals(node)],
+    "storm": storm.storm,
+    "unchanged": changes.unchanged,
+    "idle": monitor.idle,
+    "followers": followers.followers,
+    "soak": soak.soak,
+}
+BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {
+    "fleet": lambda: [fleet.hundred()],
+    "ledger": monitor.large_ledger,
+}
+
+
+def main(names: list[str]) -> None:
+    """Measures what is named, or everything."""
+    known = [*ON_A_NODE, *BY_THEMSELVES]
+    if unknown := set(names) - set(known):
+        sys.exit(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    wanted = names or known
+    found: list[Row | Figure] = []
+    if any(name in ON_A_NODE for name in wanted):
+        with (
+            tempfile.TemporaryDirectory(prefix="mcp-bench-") as folder,
+            running(Node(Path(folder) / "node", "bench")) as node,
+        ):
+            for name, on_node in ON_A_NODE.items():
+                if name in wanted:
+                    found += on_node(node)
+    for name, alone in BY_THEMSELVES.items():
+        if name in wanted:
+            found += alone()
+    rows = [each for each in found if isinstance(each, Row)]
+    figures = [each for each in found if isinstance(each, Figure)]
     show(rows, figures)
     OUTPUT.write_bytes(msgspec.json.format(msgspec.json.encode({"rows": rows, "figures": figures}), indent=2) + b"\n")
     print(f"written to {OUTPUT}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import signal
 import sqlite3
-import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,12 +19,13 @@ import trio
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
+from mcpd.status import components
 from monitor.model import Fact, Observed
 from protos.fingerprint import spec_hash
 from protos.mcp import v1
 from protos.spec import Component, Service
 from tests.bench.client import Client
-from tests.bench.harness import Figure, Row
+from tests.bench.harness import Figure, Row, compared, figure, p99
 from tests.podman.node import Node
 from tests.support.waiting import until
 
@@ -35,17 +35,17 @@ HEALS = 10
 SWARM_REPLACES_MS = 5300.0
 IDLE_CONTAINERS = 100
 IDLE_SECONDS = 20.0
+IDLE_WINDOWS = 3
 _DEADLINE_S = 20.0
-_COMPONENT = '[[components]]\nname = "{}"\nimage = "localhost/mcp-demo:v1"\n'
 
 
 def deaths(node: Node) -> list[Row]:
     """SIGKILL to one component after the other: the operator's command, the event stream, and `podman events`."""
     fifo = node.folder / "told"
     os.mkfifo(fifo)
-    _use_alert_command(node, ["/bin/busybox", "sh", "-c", f'echo "$MCP_COMPONENT $MCP_REASON" > {fifo}'])
+    use_alert_command(node, ["/bin/busybox", "sh", "-c", f'echo "$MCP_COMPONENT $MCP_REASON" > {fifo}'])
     names = [f"c{number}" for number in range(DEATHS)]
-    node.define("dying", 'name = "dying"\nnode = "NODE"\n' + "".join(map(_COMPONENT.format, names)))
+    define(node, "dying", names)
     node.mcpctl("deploy", "dying")
     pids = node.pids()
     with closing(Client(node)) as client:
@@ -54,38 +54,56 @@ def deaths(node: Node) -> list[Row]:
         )
     node.clear()
     alerts, events, podman = ([each[kind] * 1000 for each in times] for kind in ("alert", "event", "podman"))
+    against = "podman events, died"
     return [
-        _row("killed -> alert command running", alerts, podman, 0.1, limit=10.0),
-        _row("killed -> event on WatchEvents", events, podman, 0.1, limit=5.0),
+        compared(what, against, ours, podman, 0.1, limit=limit, note=_worst(ours))
+        for what, ours, limit in (
+            ("killed -> alert command running", alerts, 10.0),
+            ("killed -> event on WatchEvents", events, 5.0),
+        )
     ]
 
 
 def heals(node: Node) -> Row:
     """A killed component until its replacement runs: each of several once, since the second time would have a pause."""
     names = [f"h{number}" for number in range(HEALS)]
-    healed = _COMPONENT + 'heal = "restart"\n'
-    node.define("healing", 'name = "healing"\nnode = "NODE"\n' + "".join(map(healed.format, names)))
+    define(node, "healing", names, 'heal = "restart"\n')
     node.mcpctl("deploy", "healing")
     pids = node.pids()
     with closing(Client(node)) as client:
         targets = {name: pids[f"healing-{name}"] for name in names}
         times = client.loop.run_until_complete(_kill_and_heal(client, targets))
     node.clear()
-    return _row("killed -> its replacement runs", times, [SWARM_REPLACES_MS] * len(times), 0.1)
+    swarm = [SWARM_REPLACES_MS] * len(times)
+    return compared("killed -> its replacement runs", "Docker Swarm, as given", times, swarm, 0.1, note=_worst(times))
 
 
 def idle(node: Node) -> list[Figure]:
     names = [f"i{number}" for number in range(IDLE_CONTAINERS)]
-    node.define("idle", 'name = "idle"\nnode = "NODE"\n' + "".join(map(_COMPONENT.format, names)))
+    define(node, "idle", names)
     node.mcpctl("deploy", "idle")
-    before, start = _cpu_seconds(node.mcpd_pid), time.monotonic()
-    time.sleep(IDLE_SECONDS)  # what is measured is the time in which nothing happens
-    share = 100 * (_cpu_seconds(node.mcpd_pid) - before) / (time.monotonic() - start)
-    pages = int(Path(f"/proc/{node.mcpd_pid}/statm").read_text().split()[1])
-    resident = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    figures = idle_figures(node, f"idle with {IDLE_CONTAINERS} containers", 80.0, 0.3)
     node.clear()
-    what = f"idle with {IDLE_CONTAINERS} containers"
-    return [Figure(f"{what}: memory", resident, "MiB RSS", 80.0), Figure(f"{what}: CPU", share, "% of a core", 0.3)]
+    return figures
+
+
+def idle_figures(node: Node, what: str, memory: float | None, cpu: float | None) -> list[Figure]:
+    """What mcpd needs while nothing happens, in `IDLE_WINDOWS` windows of `IDLE_SECONDS`."""
+    shares = [_idle_share(node.mcpd_pid) for _ in range(IDLE_WINDOWS)]
+    return [
+        Figure(f"{what}: memory", resident_mib(node.mcpd_pid), "MiB RSS", memory),
+        figure(f"{what}: CPU", shares, "% of a core", cpu),
+    ]
+
+
+def resident_mib(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _idle_share(pid: int) -> float:
+    before, start = cpu_seconds(pid), time.monotonic()
+    time.sleep(IDLE_SECONDS)  # what is measured is the time in which nothing happens
+    return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - start)
 
 
 def large_ledger() -> list[Figure]:
@@ -98,9 +116,9 @@ async def _large_ledger(path: Path) -> list[Figure]:
     then = datetime(2026, 1, 1, tzinfo=UTC)
     async with Registry.open(path) as registry:
         for number in range(50):
-            components = tuple(Component(f"c{each}", "localhost/x:v1") for each in range(20))
-            service = Service(f"s{number}", "n1", components)
-            await registry.put_service(service, {each.name: spec_hash(each) for each in components}, then)
+            declared = tuple(Component(f"c{each}", "localhost/x:v1") for each in range(20))
+            service = Service(f"s{number}", "n1", declared)
+            await registry.put_service(service, {each.name: spec_hash(each) for each in declared}, then)
         ledger = MonitorLedger(registry, "n1")
         batch = 500
         facts = [
@@ -139,8 +157,8 @@ async def _large_ledger(path: Path) -> list[Figure]:
             past.append(1000 * (time.perf_counter() - start))
     what = "status over 1,000 components, 1,000,000 events"
     return [
-        Figure(what, statistics.median(now), "ms", 50.0),
-        Figure(f"{what}, --at", statistics.median(past), "ms", 50.0),
+        figure(what, now, "ms", 50.0),
+        figure(f"{what}, --at", past, "ms", 50.0),
         Figure("events into the ledger, batches of 500", rate, "a second", None),
     ]
 
@@ -148,14 +166,9 @@ async def _large_ledger(path: Path) -> list[Figure]:
 async def _kill_all(node: Node, client: Client, fifo: Path, pids: dict[str, int]) -> list[dict[str, float]]:
     """For every component, seconds from SIGKILL to each of the three."""
     arrived: asyncio.Queue[tuple[str, str, float]] = asyncio.Queue()
-    command = ("podman", "events", "--format", "json", "--filter", "event=died")
-    podman = await asyncio.create_subprocess_exec(*command, env=node.environment, stdout=asyncio.subprocess.PIPE)
-    followers = [
-        asyncio.create_task(_follow_fifo(fifo, arrived)),
-        asyncio.create_task(_follow_watch(client, arrived)),
-        asyncio.create_task(_follow_podman(podman, arrived)),
-    ]
-    await asyncio.sleep(1)  # podman events has no way to say that it listens
+    followers = [asyncio.create_task(_follow_fifo(fifo, arrived)), asyncio.create_task(_follow_watch(client, arrived))]
+    podman, following = await follow_podman(node, arrived)
+    followers.append(following)
     times = []
     try:
         for name, pid in pids.items():
@@ -175,7 +188,7 @@ async def _three(arrived: asyncio.Queue[tuple[str, str, float]], name: str) -> d
     async with asyncio.timeout(_DEADLINE_S):
         while len(found) < 3:
             kind, who, when = await arrived.get()
-            if who == name:
+            if who in (name, f"dying-{name}"):
                 found.setdefault(kind, when)
     return found
 
@@ -204,10 +217,21 @@ async def _follow_watch(client: Client, arrived: asyncio.Queue[tuple[str, str, f
             arrived.put_nowait(("event", response.event.component, time.perf_counter()))
 
 
-async def _follow_podman(podman: asyncio.subprocess.Process, arrived: asyncio.Queue[tuple[str, str, float]]) -> None:
-    assert podman.stdout
-    async for line in podman.stdout:
-        arrived.put_nowait(("podman", json.loads(line)["Name"].removeprefix("dying-"), time.perf_counter()))
+async def follow_podman(
+    node: Node, arrived: asyncio.Queue[tuple[str, str, float]]
+) -> tuple[asyncio.subprocess.Process, asyncio.Task[None]]:
+    """`podman events`, and the task that queues "podman", the container that died, and when that was read."""
+    command = ("podman", "events", "--format", "json", "--filter", "event=died")
+    podman = await asyncio.create_subprocess_exec(*command, env=node.environment, stdout=asyncio.subprocess.PIPE)
+
+    async def follow() -> None:
+        assert podman.stdout
+        async for line in podman.stdout:
+            arrived.put_nowait(("podman", json.loads(line)["Name"], time.perf_counter()))
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(1)  # podman events has no way to say that it listens
+    return podman, following
 
 
 async def _kill_and_heal(client: Client, pids: dict[str, int]) -> list[float]:
@@ -229,25 +253,29 @@ async def _kill_and_heal(client: Client, pids: dict[str, int]) -> list[float]:
     return times
 
 
-def _use_alert_command(node: Node, argv: list[str]) -> None:
+def define(node: Node, service: str, components: Iterable[str], more: str = "") -> None:
+    """A definition of components that are all alike; ``more``: further keys of each."""
+    component = '[[components]]\nname = "{}"\nimage = "localhost/mcp-demo:v1"\n' + more
+    node.define(service, f'name = "{service}"\nnode = "NODE"\n' + "".join(map(component.format, components)))
+
+
+def use_alert_command(node: Node, argv: list[str], **rules: object) -> None:
+    """Has mcpd run this command from now on, and follow these ``rules`` of its configuration."""
     path = node.folder / "mcpd.toml"
-    lines = path.read_text().splitlines()
+    changed = {"alert_command": argv, **rules}
+    lines = [(line.partition(" =")[0], line) for line in path.read_text().splitlines()]
     path.write_text(
-        "\n".join(f"alert_command = {json.dumps(argv)}" if "alert_command" in line else line for line in lines)
+        "\n".join(f"{key} = {json.dumps(changed[key])}" if key in changed else line for key, line in lines) + "\n"
     )
     node.stop_daemon(signal.SIGTERM)
     node.up()
     until(lambda: node.json("list") is not None)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _row(what: str, ours: list[float], theirs: list[float], target: float, limit: float | None = None) -> Row:
-    ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
-    against = "podman events, died" if theirs[0] != SWARM_REPLACES_MS else "Docker Swarm, as given"
-    p99 = sorted(ours)[math.ceil(len(ours) * 0.99) - 1]
-    note = f"p99 of {len(ours)}: {p99:.1f} ms"
-    return Row(what, against, statistics.median(ours), statistics.median(theirs), ratio, target, len(ours), note, limit)
+def _worst(times: list[float]) -> str:
+    return f"p99 of {len(times)}: {p99(times):.1f} ms"

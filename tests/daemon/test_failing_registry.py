@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].partition("/libpod")[2]
         answers: dict[str, Callable[[], Any]] = {
-            "/version": lambda: {"Version": "5.4.2"},
+            "/_ping": lambda: "OK",
             "/containers/json": lambda: [self.server.listed()],
             "/containers/c1/json": self.server.container,
         }
@@ -91,6 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Libpod-API-Version", "5.4.2")
         self.end_headers()
         self.wfile.write(body)
 

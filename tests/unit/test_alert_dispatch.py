@@ -272,13 +272,13 @@ async def test_failing_ones_do_not_hold_up_other_components(nursery: trio.Nurser
 async def test_only_so_many_run_at_once(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     ledger, command = FakeLedger(), FakeCommand()
     dispatcher = await started(nursery, ledger, command)
-    for number in range(10):
+    for number in range(40):
         dispatcher.submit(ledger.commit(alert(number, f"c-{number}")))
     await trio.sleep(LONG_S)
-    assert command.most_running == 4
-    assert sorted(command.called) == list(range(10))
+    assert command.most_running == 16
+    assert sorted(command.called) == list(range(40))
     # No slot is idle while somebody waits for one.
-    assert [time - command.calls[0][1] for _, time in command.calls] == pytest.approx([0] * 4 + [1] * 4 + [2] * 2)
+    assert [time - command.calls[0][1] for _, time in command.calls] == pytest.approx([0] * 16 + [1] * 16 + [2] * 8)
 
 
 async def test_one_that_is_on_its_way_is_not_taken_twice(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -308,12 +308,12 @@ async def test_one_that_waits_for_its_turn_gets_the_command_of_its_turn(
 ) -> None:
     ledger, command = FakeLedger(), FakeCommand()
     dispatcher = await started(nursery, ledger, command)
-    for number in range(5):
+    for number in range(17):
         dispatcher.submit(ledger.commit(alert(number, f"c-{number}")))
     await trio.sleep(0.5)
     command.argv = ("new",)
     await trio.sleep(LONG_S)
-    assert command.argvs == [*[ARGV] * 4, ("new",)]
+    assert command.argvs == [*[ARGV] * 16, ("new",)]
 
 
 async def test_without_a_command_an_alert_has_failed_at_once(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -460,7 +460,7 @@ def test_whatever_happens_every_alert_is_told_in_order_and_repeated_only_where_i
     finally:
         module._MAX_WAITING = most
     assert Delivery.PENDING not in ledger.deliveries.values()
-    assert command.most_running <= 4
+    assert command.most_running <= 16
     for component in "abc":
         ours = [number for number in command.called if ledger.alerts[number].component == component]
         assert ours == sorted(ours)

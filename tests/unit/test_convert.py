@@ -39,8 +39,11 @@ FULL: dict[str, Any] = {
 )
 def test_a_message_built_quickly_is_the_same_message(kind: type[Message], fields: dict[str, Any]) -> None:
     usual, quick = kind(**fields), built(kind, **fields)
-    assert quick == usual
+    assert isinstance(quick, kind)
+    assert quick.to_dict(include_default_values=True) == usual.to_dict(include_default_values=True)
+    assert {name: getattr(quick, name) for name in fields} == fields
     assert bytes(quick) == bytes(usual)
+    assert kind().parse(bytes(quick)) == usual
 
 
 def test_one_of_which_nothing_was_set_is_still_an_item_of_a_list() -> None:

@@ -145,7 +145,7 @@ def put(database: Path, events: int = 0) -> None:
         async with Registry.open(database) as registry:
             if not await registry.services():
                 await registry.put_service(service(name="web"), {"api": "h1"}, NOW)
-                await registry.transact(lambda db: db.execute("UPDATE services SET revision = 0"))
+                await registry.transact(lambda db: db.execute("UPDATE services SET revision = 0").close())
             for _ in range(events):
                 await registry.transact(step, changes_services=True)
 

@@ -67,7 +67,7 @@ async def eventually(condition: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "kind"),
     [
-        ("GET", "/version", "GET version"),
+        ("GET", "/_ping", "GET _ping"),
         ("GET", "/containers/json", "GET containers/json"),
         ("GET", "/containers/web-api/json", "GET containers/*/json"),
         ("POST", "/containers/create", "POST containers/create"),

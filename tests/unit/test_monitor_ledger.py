@@ -108,7 +108,7 @@ YESTERDAYS = (
 
 
 async def test_what_an_mcpd_of_before_knew_is_known_but_for_what_it_did_not_ask(registry: Registry) -> None:
-    await registry.transact(lambda db: db.execute("INSERT INTO containers VALUES ('c1', ?)", (YESTERDAYS,)))
+    await registry.transact(lambda db: db.execute("INSERT INTO containers VALUES ('c1', ?)", (YESTERDAYS,)).close())
     ((found,), _) = await MonitorLedger(registry, "rift").remembered()
     assert (found.state, found.probe, found.own_probe) == (Observed.HEALTHY, "0123456789abcdef", msgspec.UNSET)
 

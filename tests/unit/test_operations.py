@@ -329,10 +329,10 @@ async def test_draining_gives_up_after_its_grace(operations: Operations, autojum
 
 async def test_a_registry_that_cannot_be_written_frees_the_service(nursery: trio.Nursery, registry: Registry) -> None:
     operations = Operations(nursery, Journal(registry))
-    await registry.transact(lambda db: db.execute("ALTER TABLE operations RENAME TO gone"))
+    await registry.transact(lambda db: db.execute("ALTER TABLE operations RENAME TO gone").close())
     with pytest.raises(McpdError):
         await operations.start("deploy", WEB, OPS, nothing)
     assert operations.running == ()
-    await registry.transact(lambda db: db.execute("ALTER TABLE gone RENAME TO operations"))
+    await registry.transact(lambda db: db.execute("ALTER TABLE gone RENAME TO operations").close())
     with trio.fail_after(DEADLINE_S):
         await (await operations.start("deploy", WEB, OPS, nothing)).finished()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import trio
 
-from mcpd.runtime.api import Api
+from mcpd.runtime.api import Api, PodmanError
 from mcpd.runtime.api_types import Frames, Inspected, Listed, container, split
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed
@@ -185,3 +185,23 @@ async def test_a_command_that_prints_much_ends_as_it_ended(frames: int) -> None:
     assert (ran.status, session.left) == (1, 0)
     assert len(ran.output) <= 64 * 1024
     assert ran.output.endswith("0 no database\n" if frames else "")
+
+
+async def test_podmans_version_comes_from_a_ping_which_costs_it_nothing() -> None:
+    """`/version` has podman run the package manager: most of a second of a core, every five seconds."""
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, text="OK", headers={"Libpod-API-Version": "4.9.3"})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="http://podman") as client:
+        assert await Podman(Api(client, Path("podman.sock"))).version() == "4.9.3"
+    assert asked == ["/_ping"]
+
+
+async def test_what_answers_pings_and_is_no_podman_is_found_out() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text="OK"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://podman") as client:
+        with pytest.raises(PodmanError, match="no podman"):
+            await Podman(Api(client, Path("podman.sock"))).version()

@@ -390,3 +390,11 @@ def test_every_component_comes_back_as_it_was_stored(tmp_path: Path, original: C
         assert found.components[0].spec == original
 
     trio.run(there_and_back)
+
+
+async def test_no_cursor_leaves_the_turn_of_its_worker(registry: Registry) -> None:
+    """Ended in the event loop, it reset the next transaction's statement: "bad parameter or other API misuse"."""
+    with pytest.raises(AssertionError, match="cursor"):
+        await registry.transact(lambda db: db.execute("DELETE FROM events"))
+    with pytest.raises(AssertionError, match="cursor"):
+        await registry.ask(lambda db: db.execute("SELECT 1"))
