@@ -336,7 +336,7 @@ Act = Callable[..., Any]
 def _routes(it: PretendedPodman) -> Iterator[tuple[tuple[str, re.Pattern[str]], Act]]:
     name = "/containers/([^/]+)"
     table: dict[str, Act] = {
-        "GET /version": lambda *_: _json({"Version": "4.3.1"}),
+        "GET /_ping": lambda *_: _raw(b"OK", headers={"Libpod-API-Version": "4.3.1"}),
         "GET /info": lambda *_: _json({"store": {"graphRoot": "/"}}),
         "GET /containers/json": it._list,
         "POST /containers/create": it._create,
@@ -376,6 +376,6 @@ def _json(value: Any, status: int = 200) -> httpx.Response:
     return _raw(msgspec.json.encode(value), status)
 
 
-def _raw(content: bytes, status: int = 200) -> httpx.Response:
+def _raw(content: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> httpx.Response:
     """As one that came from a socket: not read yet."""
-    return httpx.Response(status, stream=httpx.ByteStream(content))
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(content))
