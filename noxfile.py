@@ -133,3 +133,16 @@ def bench(session: nox.Session) -> None:
     """Measures ratios side by side, prints the table of DESIGN section 11 and writes bench.json. Needs root."""
     install(session)
     session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Mutation testing: changes modules in one place at a time, and says which changes no test notices.
+
+    `nox -s mutants -- PATH...` picks modules, or folders of modules, of those in tests/mutants/modules.py; a module of
+    200 lines has about 400 mutants, and takes a few minutes. `--again` tries only what survived the last time, with the
+    tests as they are now; `--jobs N` tries N at once. Copies and state are in nox's cache folder. Fails when anything
+    survives that tests/mutants/equivalent.toml does not list, and writes docs/mutants.md.
+    """
+    install(session)
+    session.run("python", "-m", "tests.mutants", "--state", str(session.cache_dir / "mutants"), *session.posargs)
