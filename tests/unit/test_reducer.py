@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.model import Known, Observation, Observed, Ours
+from monitor.model import Fact, Known, Observation, Observed, Ours
 from monitor.reducer import observe
 from tests.support.builders import IMAGE
 from tests.support.observations import (
@@ -205,7 +205,29 @@ def test_the_kernel_and_podman_tell_one_end_as_one_fact() -> None:
     assert by_kernel == by_podman
 
 
+def test_a_fact_says_what_happened_to_whose_container_and_when() -> None:
+    """Its key is kept, and known again by every later mcpd."""
+    started = Fact(f"c1/{FIRST.isoformat()}/running", "web", "api", "c1", RUNNING, FIRST)
+    exited = Fact(f"c1/{FIRST.isoformat()}/exited", "web", "api", "c1", EXITED, at(30), "exited 7")
+    assert play(sighting(1)).facts == [started]
+    # The kernel tells of a run that nobody had seen before the next.
+    assert play(sighting(1, RUNNING, SECOND), ended(FIRST, code=7)).facts[1:] == [started, exited]
+    assert play(sighting(1, EXITED, exit_code=7)).facts == [started, exited]
+    assert play(sighting(1), gone(2)).facts == [started, Fact("c1//removed", "web", "api", "c1", REMOVED, at(2))]
+
+
 # Who ended it, and what was told before
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_who_ended_it_stays_known_whatever_the_kernel_says_later(by_hand: bool) -> None:
+    over = [sighting(1), sighting(2, EXITED, by_hand=by_hand)]
+    assert play(*over, ended(by_hand=None)).present.by_hand is by_hand
+    assert play(*over, ended(by_hand=False)).present.by_hand is by_hand
+
+
+def test_that_mcpd_ended_an_earlier_run_says_nothing_of_this_one() -> None:
+    assert not play(sighting(1, RUNNING, SECOND), Ours("c1", FIRST)).present.by_us
 
 
 def test_what_mcpd_ended_itself_nobody_stopped_by_hand() -> None:
@@ -244,6 +266,17 @@ def test_a_probe_of_an_earlier_run_is_not_heard() -> None:
 def test_1_an_absence_from_before_the_last_sighting_is_not_believed() -> None:
     assert state_after(sighting(2), missed(1)) is RUNNING
     assert state_after(sighting(2), gone(1)) is RUNNING
+
+
+def test_1_an_older_answer_that_it_is_gone_is_a_fact_and_an_older_list_without_it_is_none() -> None:
+    assert play(sighting(2), gone(1)).told == [(RUNNING, ""), (REMOVED, "")]
+    assert play(sighting(2), missed(1)).told == [(RUNNING, "")]
+
+
+def test_it_is_missing_since_the_list_that_did_not_have_it() -> None:
+    assert play(sighting(1), missed(2)).present.since == at(2)
+    assert play(sighting(1), missed(2), missed(3)).present.since == at(3)
+    assert play(sighting(1), gone(4)).present.since == at(4)
 
 
 def test_2_one_list_without_it_is_not_enough() -> None:
