@@ -157,6 +157,27 @@ def test_5_an_end_stays_by_hand_when_podman_forgets_it() -> None:
     assert play(sighting(1, by_hand=True), sighting(2, EXITED)).present.by_hand
 
 
+def test_what_is_first_seen_running_was_not_paused_before() -> None:
+    assert play(sighting(1, at=at(9))).told == [(RUNNING, "")]
+
+
+def test_a_renamed_container_keeps_its_new_name_when_an_older_answer_comes() -> None:
+    assert play(sighting(3, name="web-api.last"), sighting(2)).present.name == "web-api.last"
+    over = play(sighting(3, name="web-api.last"), sighting(2, EXITED)).present
+    assert (over.state, over.name, over.order) == (EXITED, "web-api.last", 3)
+
+
+def test_that_it_was_out_of_memory_stays_known_when_podman_forgets_it() -> None:
+    killed = play(sighting(1), sighting(2, EXITED, exit_code=137, out_of_memory=True))
+    assert killed.told[-1] == (EXITED, "exited 137 (out of memory)")
+    assert killed.present.seen().out_of_memory
+    again = play(
+        sighting(1), sighting(2, EXITED, exit_code=137, out_of_memory=True), sighting(3, EXITED, exit_code=137)
+    )
+    assert again.present.seen().out_of_memory
+    assert not play(sighting(1), sighting(2, EXITED, exit_code=137)).present.seen().out_of_memory
+
+
 # What the kernel says
 
 
@@ -233,6 +254,7 @@ def test_that_mcpd_ended_an_earlier_run_says_nothing_of_this_one() -> None:
 def test_what_mcpd_ended_itself_nobody_stopped_by_hand() -> None:
     stopped = play(sighting(1), sighting(2, by_hand=True), sighting(3, EXITED), Ours("c1", FIRST)).present.seen()
     assert (stopped.by_hand, stopped.by_us) == (False, True)
+    assert play(sighting(1), Ours("c1", FIRST), sighting(2)).present.by_us
     again = play(
         sighting(1), Ours("c1", FIRST), sighting(2, RUNNING, SECOND), sighting(3, RUNNING, SECOND, by_hand=True)
     )

@@ -60,6 +60,7 @@ def test_what_a_healthy_container_answers_is_no_reason_to_be_shown() -> None:
 def test_of_two_answers_the_one_to_the_later_question_counts_whenever_it_comes() -> None:
     assert state_after(sighting(1), said(True, 5, "p"), said(False, 3, "p")) is HEALTHY
     assert state_after(sighting(1), said(True, 5, "p"), said(False, 5, "p")) is HEALTHY
+    assert state_after(sighting(1), said(True, 5, "p"), sighting(2), said(False, 3, "p")) is HEALTHY
 
 
 @pytest.mark.parametrize("healthy", [True, False])

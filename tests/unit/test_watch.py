@@ -16,7 +16,7 @@ from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Known, Observed, Sighting
-from monitor.ports import Ran, Target
+from monitor.ports import Alert, Ran, Target
 from monitor.watch import Monitor, Settings
 from protos.parts import Health
 from tests.support.idle_node import Late, StillIntent, StillRuntime
@@ -199,6 +199,18 @@ class Asked(StillRuntime, StillIntent):
         self.answers = trio.Event()
 
 
+class Telling(Dispatcher):
+    """Says when it has something to tell."""
+
+    def __init__(self, ledger: MonitorLedger) -> None:
+        super().__init__(ledger, lambda: (), 10.0)
+        self.has_alert = trio.Event()
+
+    def submit(self, alert: Alert) -> None:
+        super().submit(alert)
+        self.has_alert.set()
+
+
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
     """A container's main process, and its conmon, which writes the exit code into the folder ``exits``."""
@@ -222,7 +234,8 @@ async def test_an_end_is_no_alert_before_it_is_known_whether_somebody_stopped_it
     main, conmon = processes
     ledger, now = MonitorLedger(registry, "n1"), datetime.now(UTC)
     world = Asked(Sighting(0, "c1", "web", "web", "web", RUNNING, now, pid=main.pid, conmon_pid=conmon.pid))
-    monitor = Monitor("n1", world, world, ledger, Dispatcher(ledger, lambda: (), 10.0), Settings())
+    dispatcher = Telling(ledger)
+    monitor = Monitor("n1", world, world, ledger, dispatcher, Settings())
     async with trio.open_nursery() as nursery:
         await nursery.start(monitor.run)
         await becomes(monitor, RUNNING)
@@ -235,7 +248,6 @@ async def test_an_end_is_no_alert_before_it_is_known_whether_somebody_stopped_it
         assert await ledger.alerts() == ()
         world.answers.set()
         with trio.fail_after(30):
-            while not (alerts := await ledger.alerts()):
-                await trio.sleep(0.01)
+            await dispatcher.has_alert.wait()
         nursery.cancel_scope.cancel()
-    assert [each.alert.reason for each in alerts] == ["exited 143 (SIGTERM), stopped by hand"]
+    assert [each.alert.reason for each in await ledger.alerts()] == ["exited 143 (SIGTERM), stopped by hand"]
