@@ -19,7 +19,7 @@ TESTS: dict[Path, tuple[str, ...]] = {
     Path("monitor/alerts/policy.py"): _POLICY,
     Path("monitor/reducer.py"): _unit("reducer", "reducer_probes"),
     Path("monitor/drift.py"): (*_unit("drift"), *_POLICY),
-    Path("mcpd/changes/plan.py"): _unit("plan", "plan_following", "plan_reasons"),
+    Path("mcpd/changes/plan.py"): _unit("plan", "plan_following"),
     Path("mcpd/changes/difference.py"): _unit("difference"),
     Path("mcpd/changes/rollback.py"): _unit("rollback", "deploy"),
 }

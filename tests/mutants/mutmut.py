@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -83,7 +84,9 @@ class Workshop:
         if unclear or not statuses:
             raise MutmutError(f"{self._module}: {', '.join(sorted(unclear)) or 'no mutants'}")
         survivors = [name for name, status in statuses.items() if status in _SURVIVED]
-        return Outcome(len(statuses), tuple(map(self._describe, survivors)))
+        # `mutmut show` takes a process, and a second, for each.
+        shown = self._run(sys.executable, "-m", "tests.mutants.differences", str(self._module), *survivors)
+        return Outcome(len(statuses), tuple(map(_mutant, survivors, json.loads(shown))))
 
     def _left(self) -> list[str]:
         return [name for name, status in self._statuses().items() if status not in _KILLED]
@@ -92,21 +95,23 @@ class Workshop:
         found = re.findall(r"^ +(\S+): (.+)$", self._mutmut("results", "--all", "true"), re.MULTILINE)
         return dict(found)
 
-    def _describe(self, name: str) -> Mutant:
-        difference = self._mutmut("show", name).splitlines()
-        lines = [each for each in difference if not each.startswith(("---", "+++", "#"))]
-        before, after = (" ".join(each[1:].strip() for each in lines if each.startswith(sign)) for sign in "-+")
-        return Mutant(_function(name), before, after)
-
     def _mutmut(self, *words: str, shown: bool = False) -> str:
-        argv = [str(Path(sys.executable).with_name("mutmut")), *words]
+        return self._run(str(Path(sys.executable).with_name("mutmut")), *words, shown=shown)
+
+    def _run(self, *argv: str, shown: bool = False) -> str:
         environment = {**os.environ, "MCP_EXAMPLES": _EXAMPLES}
         ran = subprocess.run(
             argv, cwd=self._folder, env=environment, text=True, check=False, stdout=None if shown else subprocess.PIPE
         )
         if ran.returncode:
-            raise MutmutError(f"{self._module}: mutmut {words[0]} exited with {ran.returncode}")
+            raise MutmutError(f"{self._module}: {' '.join(argv[:2])} exited with {ran.returncode}")
         return ran.stdout or ""
+
+
+def _mutant(name: str, difference: str) -> Mutant:
+    lines = [each for each in difference.splitlines() if not each.startswith(("---", "+++"))]
+    before, after = (" ".join(each[1:].strip() for each in lines if each.startswith(sign)) for sign in "-+")
+    return Mutant(_function(name), before, after)
 
 
 def _function(mutant: str) -> str:

@@ -106,7 +106,7 @@ def told(before: dict[str, Any], after: dict[str, Any]) -> list[FieldChange]:
 def test_a_config_is_told_by_the_lines_that_differ_and_two_around_them() -> None:
     lines = ["one", "two", "three", "four", "five", "six"]
     before, after = "\n".join(lines) + "\n", "\n".join([*lines[:3], "vier", *lines[4:], "seven"]) + "\n"
-    diff = "\n".join(["@@ -2,5 +2,6 @@", " two", " three", "-four", "+vier", " five", " six", "+seven"])
+    diff = "@@ -2,5 +2,6 @@\n two\n three\n-four\n+vier\n five\n six\n+seven"
     assert told(config(before), config(after)) == [
         FieldChange("configs./etc/app.conf", "6 lines", "7 lines", DEFINITION, diff)
     ]

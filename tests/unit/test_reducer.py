@@ -148,6 +148,16 @@ def test_5_since_is_when_it_went_into_its_state() -> None:
     assert play(sighting(1), sighting(2, EXITED)).present.since == at(30)
 
 
+def test_5_a_container_that_was_started_again_is_in_its_state_since_then_and_not_since_it_was_asked_for() -> None:
+    """podman keeps the time of the end before."""
+    assert play(sighting(1, RUNNING, SECOND, finished_at=at(30), at=at(90))).present.since == SECOND
+
+
+def test_5_what_podman_does_not_say_the_time_of_is_so_since_the_start() -> None:
+    assert play(sighting(1, EXITED, finished_at=None)).present.since == FIRST
+    assert play(sighting(1, PAUSED)).present.since == FIRST
+
+
 def test_5_the_code_of_the_exit_file_outlives_a_podman_that_has_none() -> None:
     assert play(sighting(1), ended(code=137), sighting(2, EXITED, exit_code=None)).present.exit_code == 137
 

@@ -127,6 +127,7 @@ def test_a_changed_probe_says_nothing_of_what_ended_or_is_paused() -> None:
 def test_a_pause_and_its_end_are_facts_with_the_time_at_which_they_were_seen() -> None:
     paused = play(sighting(1), probed(True), sighting(2, PAUSED, at=at(20)))
     assert (paused.present.since, paused.told[-1]) == (at(20), (PAUSED, "paused"))
+    assert paused.facts[-1].key == f"c1/{FIRST.isoformat()}/paused/{at(20).isoformat()}"
     again = [sighting(1), probed(True), sighting(2, PAUSED, at=at(20)), sighting(3, at=at(30)), sighting(4, at=at(31))]
     assert play(*again).told[-2:] == [(PAUSED, "paused"), (HEALTHY, "unpaused")]
     assert play(*again).present.since == at(30)
