@@ -99,6 +99,6 @@ def _listed() -> list[str]:
         lines.append(f"### {file}\n")
         for each in known:
             if each.file == file:
-                lines += [f"`{each.function}`: {each.reason}\n", "```diff", f"- {each.before}", f"+ {each.after}"]
+                lines += [f"`{each.function}`: {each.reason}\n", "```text", f"- {each.before}", f"+ {each.after}"]
                 lines.append("```\n")
     return lines
