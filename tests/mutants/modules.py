@@ -30,6 +30,7 @@ TESTS: dict[Path, tuple[str, ...]] = {
         ("monitor/pidfd.py", _unit("pidfd")),
         ("monitor/probes.py", _unit("health", "verify")),
         ("monitor/model.py", (*_unit("drift", "reducer"), *_POLICY)),
+        ("monitor/ports.py", _unit("silences", "alert_dispatch", "verify")),
         ("monitor/state.py", _WATCH),
         ("monitor/watch.py", _WATCH),
         ("monitor/writer.py", _WATCH),

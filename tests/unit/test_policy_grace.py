@@ -143,6 +143,12 @@ def test_what_podman_should_restart_and_does_not_was_stopped_by_hand() -> None:
     ]
 
 
+def test_what_is_known_to_be_stopped_by_hand_is_said_to_be_so_once() -> None:
+    component = Component(ALWAYS)
+    component.look(100, BY_HAND)
+    assert [each.reason for each in component.raised] == ["exited 0, stopped by hand"]
+
+
 def test_an_alert_says_how_often_it_has_happened() -> None:
     component = Component(wanted(), Rules(flap_threshold=5, cooldown=0))
     component.dies(100, 200, 340, 350)
