@@ -139,10 +139,10 @@ def bench(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Mutation testing: changes modules in one place at a time, and says which changes no test notices.
 
-    `nox -s mutants -- PATH...` picks modules, or folders of modules, of those in tests/mutants/modules.py; a module of
-    200 lines has about 400 mutants, and takes a few minutes. `--again` tries only what survived the last time, with the
-    tests as they are now; `--jobs N` tries N at once. Copies and state are in nox's cache folder. Fails when anything
-    survives that tests/mutants/equivalent.toml does not list, and writes docs/mutants.md.
+    `nox -s mutants -- PATH...` picks modules, or folders of modules, of those in tests/mutants/modules.py. A module of
+    200 lines has about 400 mutants, and takes a few minutes; all of them take hours. `--again` tries only what survived
+    the last time, with the tests as they are now; `--jobs N` tries N at once. Copies and state are in nox's cache
+    folder. Writes docs/mutants.md, and fails when anything survives that tests/mutants/equivalent.toml does not list.
     """
     install(session)
     session.run("python", "-m", "tests.mutants", "--state", str(session.cache_dir / "mutants"), *session.posargs)

@@ -19,11 +19,12 @@ _INTRODUCTION = """\
 
 `nox -s mutants -- PATH...` changes a module in one place at a time (a comparison, a constant, an argument, a text) and
 runs the module's tests. A change that no test notices survives: either a test is missing, or nobody can notice it.
-[mutmut](https://mutmut.readthedocs.io) makes the changes; it leaves out properties and what is outside of functions.
-`tests/mutants/modules.py` lists the tests of each module: quick ones only. This page is generated from what the session
-found.
+[mutmut](https://mutmut.readthedocs.io) makes the changes. It leaves out properties and what is outside of functions,
+deletes no statement and turns no condition around. `tests/mutants/modules.py` lists the tests of each module: quick
+ones only. The session writes this page.
 
-The score is killed / (mutants - equivalent). A mutant that never ends is killed by its timeout.
+The score is killed / (mutants - equivalent). A mutant that never ends is killed by its timeout. Each row is of the last
+run over its module; a module without a row has not been run yet.
 """
 _EQUIVALENT_INTRODUCTION = """\
 ## Equivalent mutants
