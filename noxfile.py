@@ -188,3 +188,15 @@ def generate(session: nox.Session, folder: Path) -> None:
 def bench(session: nox.Session) -> None:
     """Measures ratios side by side, prints the table of DESIGN section 11 and writes bench.json. Needs root."""
     run(session, "python", "-m", "tests.bench", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def mutants(session: nox.Session) -> None:
+    """Mutation testing: changes modules in one place at a time, and says which changes no test notices.
+
+    `nox -s mutants -- PATH...` picks modules, or folders of modules, of those in tests/mutants/modules.py. A module of
+    200 lines has about 400 mutants, and takes a few minutes; all of them take hours. `--again` tries only what survived
+    the last time, with the tests as they are now; `--jobs N` tries N at once. Copies and state are in nox's cache
+    folder. Writes docs/mutants.md, and fails when anything survives that tests/mutants/equivalent.toml does not list.
+    """
+    run(session, "python", "-m", "tests.mutants", "--state", str(session.cache_dir / "mutants"), *session.posargs)

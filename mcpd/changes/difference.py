@@ -104,9 +104,7 @@ def _configs(configs: tuple[ConfigFile, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _text_change(field: str, before: str, after: str) -> FieldChange:
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), *(("now", "new") if before and after else ("", "")), lineterm="", n=2
-    )
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2)
     shown = [each if len(each) <= _MAX_DIFF_LINE else each[:_MAX_DIFF_LINE] + "..." for each in lines]
     if len(shown) > _MAX_DIFF_LINES:
         shown = [*shown[:_MAX_DIFF_LINES], f"... and {len(shown) - _MAX_DIFF_LINES} lines more"]

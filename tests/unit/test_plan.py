@@ -1,15 +1,17 @@
 """What a deploy decides, case by case."""
 
+import re
 from datetime import timedelta
 
 import msgspec
 import pytest
 
+from mcpd.changes.difference import FieldChange, Source
 from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, ordered, plan_deploy, waits_for
 from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
-from monitor.model import Observed
-from protos.parts import Health
+from monitor.model import Desired, Observed
+from protos.parts import Heal, Health, NetworkDeclaration, Volume
 from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
 
@@ -123,15 +125,17 @@ def test_a_name_that_another_service_has_is_a_conflict() -> None:
     foreign = container(component("b-c"), service="a", name="a-b-c")
     made = plan(service(component("c"), name="a-b"), foreign)
     (conflict,) = made.conflicts
-    assert "a-b/c needs the container name a-b-c, which belongs to a/b-c" in conflict
+    assert conflict == ("a-b/c needs the container name a-b-c, which belongs to a/b-c; rename one of the two")
 
 
 def test_a_name_that_a_container_of_somebody_else_has_is_a_conflict_with_a_way_out() -> None:
     foreign = container(service="", name="web-api")
     made = plan(service(), foreign)
     (conflict,) = made.conflicts
-    assert "mcp does not manage" in conflict
-    assert "mcpctl adopt web" in conflict
+    assert conflict == (
+        "web/api needs the container name web-api, which belongs to a container that mcp does not manage; "
+        "adopt it (`mcpctl adopt web`), or rename or remove it"
+    )
     assert made.components[0].current is None
 
 
@@ -194,6 +198,18 @@ def test_a_change_that_no_container_is_made_from_is_an_update() -> None:
     known = recorded_service(recorded(before))
     (only,) = plan_deploy(service(after), {"api"}, [container(before)], recorded=known).components
     assert (only.action, [each.field for each in only.changes]) == (Action.UPDATE, ["heal"])
+    assert only.reason == "no container needs to change for that"
+
+
+def test_what_the_definition_leaves_to_the_node_changes_with_the_nodes_own_setting() -> None:
+    known = recorded_service(recorded(component("api", heal="restart")))
+
+    def decided(heal: Heal) -> Action:
+        return plan_deploy(service(), {"api"}, [container()], recorded=known, heal=heal).components[0].action
+
+    assert (decided(Heal.RESTART), decided(Heal.ALERT)) == (Action.NONE, Action.UPDATE)
+    (only,) = plan_deploy(service(), {"api"}, [container()], recorded=known).components
+    assert [(each.field, each.after) for each in only.changes] == [("heal", "alert")]
 
 
 PROBE, OTHER = Health(cmd=("ask",)), Health(cmd=("other",))
@@ -220,6 +236,8 @@ def test_a_probe_that_is_changed_in_place_is_to_be_asked(
         (only,) = plan_deploy(service(of), {"api"}, containers, recorded=known, **options).components
         return only.asks_probe
 
+    (only,) = plan_deploy(service(new), {"api"}, [container(old)], recorded=known).components
+    assert only.reason.endswith("; its probe runs first") is asks
     assert asked(container(old)) is asks
     assert asked(container(old, name="web")) is asks
     assert not asked(container(old, state=Observed.EXITED))
@@ -248,11 +266,34 @@ def test_changes_are_told_against_what_the_container_was_made_from() -> None:
 def test_of_a_container_that_nobody_knows_the_making_of_only_the_image_is_told() -> None:
     old, new = component("api", image="app:v1", user="1:1"), component("api", image="app:v2", user="2:2")
     (only,) = plan(service(new), container(old)).components
+    assert only.changes == (FieldChange("image", "app:v1", "app:v2", Source.DEFINITION),)
+    unlike = recorded_service(recorded(component("api", image="app:v0")))
+    (only,) = plan_deploy(service(new), {"api"}, [container(old)], recorded=unlike).components
     assert [each.field for each in only.changes] == ["image"]
+    (only,) = plan(service(component("api", image="app:v1")), container(old)).components
+    assert (only.action, only.changes) == (Action.REPLACE, ())
 
 
 def test_a_plan_holds_as_long_as_nothing_changes() -> None:
     check_holds(plan(service(), container()).id, plan(service(), container()))
+
+
+def test_a_plan_holds_whatever_the_order_in_which_things_are_told_and_whatever_others_do() -> None:
+    a, b = (component(name, env={"A": "1", "B": "2"}) for name in "ab")
+    turned = [msgspec.structs.replace(each, env={"B": "2", "A": "1"}) for each in (a, b)]
+    then = plan_deploy(service(a, b), ("a", "b"), [container(a), container(b)])
+    other = container(service="shop")
+    now = plan_deploy(service(*turned), ("b", "a"), [container(b), other, container(a)])
+    check_holds(then.id, now)
+
+
+def test_a_plan_has_an_id_that_can_be_typed() -> None:
+    assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}", plan(service()).id)
+
+
+def test_a_plan_of_other_components_is_another() -> None:
+    both = service(component("a"), component("b"))
+    assert plan_deploy(both, {"a"}, ()).id != plan_deploy(both, {"b"}, ()).id
 
 
 @pytest.mark.parametrize(
@@ -271,19 +312,32 @@ def test_a_plan_holds_as_long_as_nothing_changes() -> None:
 )
 def test_a_plan_that_no_longer_holds_says_what_changed(now: DeployPlan, what: str) -> None:
     then = plan(service(), container())
-    with pytest.raises(BusyError, match=what):
+    with pytest.raises(BusyError) as raised:
+        check_holds(then.id, now)
+    assert str(raised.value) == f"plan {then.id} is out of date: {what} changed since; `mcpctl plan web` again"
+
+
+def test_a_plan_of_which_everything_changed_says_all_of_it() -> None:
+    then = plan(service(), container())
+    now = plan_deploy(service(), {"api"}, (), recorded=recorded_service(), force=True)
+    words = "the definition or the options and the registry and the containers on the node changed since"
+    with pytest.raises(BusyError, match=words):
         check_holds(then.id, now)
 
 
 def test_what_is_no_plan_id_is_told_to_be_none() -> None:
-    with pytest.raises(BusyError, match="'yesterday' is not the id of a plan"):
+    with pytest.raises(BusyError) as raised:
         check_holds("yesterday", plan(service()))
+    assert str(raised.value) == "'yesterday' is not the id of a plan; `mcpctl plan web` creates one"
 
 
 def test_leftovers_of_the_selected_components_are_named() -> None:
     a, b = component("a"), component("b")
     left = [container(a, name="web-a" + LAST, id="1"), container(b, name="web-b" + NEXT, id="2")]
     assert plan_deploy(service(a, b), {"a"}, left).leftovers == ("web-a" + LAST,)
+    assert plan_deploy(service(a, b), {"a", "b"}, left[::-1]).leftovers == ("web-a" + LAST, "web-b" + NEXT)
+    others = [container(a, service="shop", name="shop-a" + LAST), container(a)]
+    assert plan_deploy(service(a, b), {"a"}, others).leftovers == ()
 
 
 def test_what_the_registry_holds_already_is_known_to_be_so() -> None:
@@ -296,6 +350,18 @@ def test_what_the_registry_holds_already_is_known_to_be_so() -> None:
     assert not is_recorded_as(service(a, component("b", user="1")), known, both)
     assert is_recorded_as(service(a, component("b", user="1")), known, ("a",))
     assert not is_recorded_as(service(a), known, ("a",)), "b is no longer defined, which is news"
+    ignored = recorded_service(recorded(a), recorded(b, desired=Desired.IGNORE))
+    assert is_recorded_as(service(a), ignored, ("a",))
+    assert not is_recorded_as(service(a, b), ignored, both)
+
+
+def test_a_volume_or_a_network_that_the_registry_does_not_hold_is_news() -> None:
+    a = component("a")
+    volumes, networks = {"data": Volume(driver="local")}, {"front": NetworkDeclaration(external=True)}
+    known = recorded_service(recorded(a), volumes=volumes, networks=networks)
+    assert is_recorded_as(service(a, volumes=volumes, networks=networks), known, ("a",))
+    assert not is_recorded_as(service(a, volumes=volumes), known, ("a",))
+    assert not is_recorded_as(service(a, networks=networks), known, ("a",))
 
 
 def test_components_are_ordered_by_what_they_depend_on() -> None:

@@ -143,16 +143,23 @@ def test_what_podman_should_restart_and_does_not_was_stopped_by_hand() -> None:
     ]
 
 
+def test_what_is_known_to_be_stopped_by_hand_is_said_to_be_so_once() -> None:
+    component = Component(ALWAYS)
+    component.look(100, BY_HAND)
+    assert [each.reason for each in component.raised] == ["exited 0, stopped by hand"]
+
+
 def test_an_alert_says_how_often_it_has_happened() -> None:
     component = Component(wanted(), Rules(flap_threshold=5, cooldown=0))
-    component.dies(100, 200, 340)
+    component.dies(100, 200, 340, 350)
     reasons = [each.reason for each in component.raised if each.kind is DRIFT]
     assert reasons == [
         "exited 137 (SIGKILL)",
         "exited 137 (SIGKILL), 2nd time in 1m",
         "exited 137 (SIGKILL), 3rd time in 4m",
+        "exited 137 (SIGKILL), 4th time in 4m",
     ]
-    assert [each.transitions for each in component.raised if each.kind is DRIFT] == [1, 2, 3]
+    assert [each.transitions for each in component.raised if each.kind is DRIFT] == [1, 2, 3, 4]
 
 
 def test_what_happened_before_the_window_is_not_counted() -> None:

@@ -124,3 +124,20 @@ def test_healing_goes_on_in_a_drift_that_was_told_and_in_a_flap() -> None:
     component.dies(300, 310, 320)
     assert component.look(330, DIED).heal
     assert FLAP in component.kinds
+
+
+def test_what_begins_to_flap_is_healed_on() -> None:
+    component = Component(HEALED)
+    component.dies(100, 110)
+    assert component.look(120, DIED).heal is True
+    assert component.kinds == [FLAP]
+
+
+def test_nothing_is_healed_that_is_up_again() -> None:
+    component = Component(HEALED)
+    component.dies(100, 110, 120)
+    assert component.look(600, UP).heal is False
+    assert component.look(700, msgspec.structs.replace(UP, awaits_probe=True)).heal is False
+    assert component.look(800, UP).heal is False
+    assert component.look(900, UP).heal is False
+    assert component.kinds == [FLAP, RECOVERED]

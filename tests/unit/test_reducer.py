@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.model import Known, Observation, Observed, Ours
+from monitor.model import Fact, Known, Observation, Observed, Ours
 from monitor.reducer import observe
 from tests.support.builders import IMAGE
 from tests.support.observations import (
@@ -158,6 +158,16 @@ def test_5_since_is_when_it_went_into_its_state() -> None:
     assert play(sighting(1), sighting(2, EXITED)).present.since == at(30)
 
 
+def test_5_a_container_that_was_started_again_is_in_its_state_since_then_and_not_since_it_was_asked_for() -> None:
+    """podman keeps the time of the end before."""
+    assert play(sighting(1, RUNNING, SECOND, finished_at=at(30), at=at(90))).present.since == SECOND
+
+
+def test_5_what_podman_does_not_say_the_time_of_is_so_since_the_start() -> None:
+    assert play(sighting(1, EXITED, finished_at=None)).present.since == FIRST
+    assert play(sighting(1, PAUSED)).present.since == FIRST
+
+
 def test_5_the_code_of_the_exit_file_outlives_a_podman_that_has_none() -> None:
     assert play(sighting(1), ended(code=137), sighting(2, EXITED, exit_code=None)).present.exit_code == 137
 
@@ -165,6 +175,27 @@ def test_5_the_code_of_the_exit_file_outlives_a_podman_that_has_none() -> None:
 def test_5_an_end_stays_by_hand_when_podman_forgets_it() -> None:
     assert play(sighting(1, by_hand=True), ended(), sighting(2, EXITED)).present.by_hand
     assert play(sighting(1, by_hand=True), sighting(2, EXITED)).present.by_hand
+
+
+def test_what_is_first_seen_running_was_not_paused_before() -> None:
+    assert play(sighting(1, at=at(9))).told == [(RUNNING, "")]
+
+
+def test_a_renamed_container_keeps_its_new_name_when_an_older_answer_comes() -> None:
+    assert play(sighting(3, name="web-api.last"), sighting(2)).present.name == "web-api.last"
+    over = play(sighting(3, name="web-api.last"), sighting(2, EXITED)).present
+    assert (over.state, over.name, over.order) == (EXITED, "web-api.last", 3)
+
+
+def test_that_it_was_out_of_memory_stays_known_when_podman_forgets_it() -> None:
+    killed = play(sighting(1), sighting(2, EXITED, exit_code=137, out_of_memory=True))
+    assert killed.told[-1] == (EXITED, "exited 137 (out of memory)")
+    assert killed.present.seen().out_of_memory
+    again = play(
+        sighting(1), sighting(2, EXITED, exit_code=137, out_of_memory=True), sighting(3, EXITED, exit_code=137)
+    )
+    assert again.present.seen().out_of_memory
+    assert not play(sighting(1), sighting(2, EXITED, exit_code=137)).present.seen().out_of_memory
 
 
 # What the kernel says
@@ -215,12 +246,35 @@ def test_the_kernel_and_podman_tell_one_end_as_one_fact() -> None:
     assert by_kernel == by_podman
 
 
+def test_a_fact_says_what_happened_to_whose_container_and_when() -> None:
+    """Its key is kept, and known again by every later mcpd."""
+    started = Fact(f"c1/{FIRST.isoformat()}/running", "web", "api", "c1", RUNNING, FIRST)
+    exited = Fact(f"c1/{FIRST.isoformat()}/exited", "web", "api", "c1", EXITED, at(30), "exited 7")
+    assert play(sighting(1)).facts == [started]
+    # The kernel tells of a run that nobody had seen before the next.
+    assert play(sighting(1, RUNNING, SECOND), ended(FIRST, code=7)).facts[1:] == [started, exited]
+    assert play(sighting(1, EXITED, exit_code=7)).facts == [started, exited]
+    assert play(sighting(1), gone(2)).facts == [started, Fact("c1//removed", "web", "api", "c1", REMOVED, at(2))]
+
+
 # Who ended it, and what was told before
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_who_ended_it_stays_known_whatever_the_kernel_says_later(by_hand: bool) -> None:
+    over = [sighting(1), sighting(2, EXITED, by_hand=by_hand)]
+    assert play(*over, ended(by_hand=None)).present.by_hand is by_hand
+    assert play(*over, ended(by_hand=False)).present.by_hand is by_hand
+
+
+def test_that_mcpd_ended_an_earlier_run_says_nothing_of_this_one() -> None:
+    assert not play(sighting(1, RUNNING, SECOND), Ours("c1", FIRST)).present.by_us
 
 
 def test_what_mcpd_ended_itself_nobody_stopped_by_hand() -> None:
     stopped = play(sighting(1), sighting(2, by_hand=True), sighting(3, EXITED), Ours("c1", FIRST)).present.seen()
     assert (stopped.by_hand, stopped.by_us) == (False, True)
+    assert play(sighting(1), Ours("c1", FIRST), sighting(2)).present.by_us
     again = play(
         sighting(1), Ours("c1", FIRST), sighting(2, RUNNING, SECOND), sighting(3, RUNNING, SECOND, by_hand=True)
     )
@@ -254,6 +308,17 @@ def test_a_probe_of_an_earlier_run_is_not_heard() -> None:
 def test_1_an_absence_from_before_the_last_sighting_is_not_believed() -> None:
     assert state_after(sighting(2), missed(1)) is RUNNING
     assert state_after(sighting(2), gone(1)) is RUNNING
+
+
+def test_1_an_older_answer_that_it_is_gone_is_a_fact_and_an_older_list_without_it_is_none() -> None:
+    assert play(sighting(2), gone(1)).told == [(RUNNING, ""), (REMOVED, "")]
+    assert play(sighting(2), missed(1)).told == [(RUNNING, "")]
+
+
+def test_it_is_missing_since_the_list_that_did_not_have_it() -> None:
+    assert play(sighting(1), missed(2)).present.since == at(2)
+    assert play(sighting(1), missed(2), missed(3)).present.since == at(3)
+    assert play(sighting(1), gone(4)).present.since == at(4)
 
 
 def test_2_one_list_without_it_is_not_enough() -> None:

@@ -1,8 +1,9 @@
 """The reducer: what probes say, and pauses."""
 
+import msgspec
 import pytest
 
-from monitor.model import Observed, Probed, Reprobed
+from monitor.model import Fact, Observed, Probed, Reprobed
 from monitor.reducer import observe
 from protos.parts import Health
 from tests.support.observations import (
@@ -40,6 +41,37 @@ def test_a_verdict_that_is_known_is_no_news() -> None:
     assert play(sighting(1), probed(True, 1), probed(True, 2)).told == [(RUNNING, ""), (HEALTHY, "")]
 
 
+def test_what_a_probe_says_is_a_fact_of_its_run_and_its_time() -> None:
+    start, key = FIRST.isoformat(), f"c1/{FIRST.isoformat()}/unhealthy/{at(5).isoformat()}"
+    ill = play(sighting(1), probed(False, 5))
+    assert ill.facts[1:] == [Fact(key, "web", "api", "c1", UNHEALTHY, at(5), "HTTP status 503")]
+    changed = observe(ill.present, Reprobed("c1", at(9), "q"))
+    assert changed.facts == ()  # nobody kept of which probe it was
+    known = play(sighting(1), said(False, 5, "p")).present
+    (fact,) = observe(known, Reprobed("c1", at(9), "q")).facts
+    assert fact.key == f"c1/{start}/running/{at(9).isoformat()}"
+
+
+def test_what_a_healthy_container_answers_is_no_reason_to_be_shown() -> None:
+    well = msgspec.structs.replace(said(True, 1, "p"), words="HTTP status 200")
+    assert play(sighting(1), well).present.words == ""
+
+
+def test_of_two_answers_the_one_to_the_later_question_counts_whenever_it_comes() -> None:
+    assert state_after(sighting(1), said(True, 5, "p"), said(False, 3, "p")) is HEALTHY
+    assert state_after(sighting(1), said(True, 5, "p"), said(False, 5, "p")) is HEALTHY
+    assert state_after(sighting(1), said(True, 5, "p"), sighting(2), said(False, 3, "p")) is HEALTHY
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_what_an_earlier_mcpd_knew_of_its_health_is_no_news_to_this_one(healthy: bool) -> None:
+    """Questions are counted anew then."""
+    before = msgspec.structs.replace(play(sighting(1), said(healthy, 7, "p")).present, probed_order=0)
+    known, facts = observe(before, said(healthy, 1, "p"))
+    assert facts == ()
+    assert known == msgspec.structs.replace(before, probed_order=1)
+
+
 def said(healthy: bool, order: int, probe: str, *, is_first: bool = False) -> Probed:
     return Probed("c1", FIRST, at(order), healthy, "" if healthy else "ill", order, probe, is_first)
 
@@ -59,6 +91,7 @@ def test_a_verdict_goes_with_its_probe(was_well: bool, state: Observed) -> None:
     changed, facts = observe(before, Reprobed("c1", at(9), "q"))
     assert changed
     assert (changed.state, changed.words, changed.since) == (RUNNING, "", at(9))
+    assert (changed.probed, changed.probe) == (None, "")
     assert [(each.state, each.at, each.message) for each in facts] == [(RUNNING, at(9), "its probe was changed")]
     removed = observe(before, Reprobed("c1", at(9), ""))
     assert [each.message for each in removed.facts] == ["it no longer has a probe"]
@@ -94,6 +127,7 @@ def test_a_changed_probe_says_nothing_of_what_ended_or_is_paused() -> None:
 def test_a_pause_and_its_end_are_facts_with_the_time_at_which_they_were_seen() -> None:
     paused = play(sighting(1), probed(True), sighting(2, PAUSED, at=at(20)))
     assert (paused.present.since, paused.told[-1]) == (at(20), (PAUSED, "paused"))
+    assert paused.facts[-1].key == f"c1/{FIRST.isoformat()}/paused/{at(20).isoformat()}"
     again = [sighting(1), probed(True), sighting(2, PAUSED, at=at(20)), sighting(3, at=at(30)), sighting(4, at=at(31))]
     assert play(*again).told[-2:] == [(PAUSED, "paused"), (HEALTHY, "unpaused")]
     assert play(*again).present.since == at(30)

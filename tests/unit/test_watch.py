@@ -1,8 +1,11 @@
 """The monitor over a podman whose events come too late: what an operation has started is known all the same."""
 
-from collections.abc import AsyncIterator, Sequence
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,7 +16,7 @@ from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Known, Observed, Sighting
-from monitor.ports import Ran, Target
+from monitor.ports import Alert, Ran, Target
 from monitor.watch import Monitor, Settings
 from protos.parts import Health
 from tests.support.idle_node import Late, StillIntent, StillRuntime
@@ -177,3 +180,74 @@ async def test_a_restart_of_mcpd_tells_nothing_of_a_probe_that_is_the_same(regis
             await becomes(monitor, HEALTHY)
             await monitor.progressed()
     assert [each.kind for each in await registry.events("web")] == ["running", "healthy"]
+
+
+class Asked(StillRuntime, StillIntent):
+    """A container that somebody stops by hand; podman says so when ``answers`` is set, and nothing before."""
+
+    def __init__(self, seen: Sighting) -> None:
+        self.seen: Sighting = seen
+        self.answers = trio.Event()
+        self.answers.set()
+
+    async def look(self, container: str) -> Sighting | None:
+        await self.answers.wait()
+        return await super().look(container)
+
+    def is_being_stopped(self) -> None:
+        self.seen = msgspec.structs.replace(self.seen, by_hand=True)
+        self.answers = trio.Event()
+
+
+class Telling(Dispatcher):
+    """Says when it has something to tell."""
+
+    def __init__(self, ledger: MonitorLedger) -> None:
+        super().__init__(ledger, lambda: (), 10.0)
+        self.has_alert = trio.Event()
+
+    def submit(self, alert: Alert) -> None:
+        super().submit(alert)
+        self.has_alert.set()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """A container's main process, and its conmon, which writes the exit code into the folder ``exits``."""
+    sleeps = [sys.executable, "-c", "import time; time.sleep(1000)", "--exit-dir", str(tmp_path)]
+    both = subprocess.Popen(sleeps), subprocess.Popen(sleeps)
+    try:
+        yield both
+    finally:
+        for each in both:
+            each.kill()
+            each.wait()
+
+
+async def test_an_end_is_no_alert_before_it_is_known_whether_somebody_stopped_it_by_hand(
+    registry: Registry,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    processes: tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]],
+) -> None:
+    monkeypatch.setattr("monitor.sources.exits._BY_HAND_DEADLINE_S", 30.0)
+    main, conmon = processes
+    ledger, now = MonitorLedger(registry, "n1"), datetime.now(UTC)
+    world = Asked(Sighting(0, "c1", "web", "web", "web", RUNNING, now, pid=main.pid, conmon_pid=conmon.pid))
+    dispatcher = Telling(ledger)
+    monitor = Monitor("n1", world, world, ledger, dispatcher, Settings())
+    async with trio.open_nursery() as nursery:
+        await nursery.start(monitor.run)
+        await becomes(monitor, RUNNING)
+        await monitor.progressed()
+        world.is_being_stopped()
+        (tmp_path / "c1").write_text("143")
+        main.kill()
+        await becomes(monitor, Observed.EXITED)
+        await monitor.progressed()
+        assert await ledger.alerts() == ()
+        world.answers.set()
+        with trio.fail_after(30):
+            await dispatcher.has_alert.wait()
+        nursery.cancel_scope.cancel()
+    assert [each.alert.reason for each in await ledger.alerts()] == ["exited 143 (SIGTERM), stopped by hand"]
