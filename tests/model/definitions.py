@@ -20,6 +20,8 @@ SERVICES = ("web", "shop", "ops")
 NAMES = ("api", "db", "cache", "job")
 PORTS = ("18080:80", "18081:80", "127.0.0.1:18080:80")
 FOREIGN_PORT = 18081
+# A node that is not the model's.
+ELSEWHERE = "raft"
 _INTERVAL = timedelta(seconds=10)
 
 
@@ -53,12 +55,15 @@ class Edit(StrEnum):
     HEAL = "heal"
     RESTART = "restart"
     STOP_TIMEOUT = "stop timeout"
+    NODE = "node"
 
 
 def edited(service: Service, edit: Edit, place: int, value: int) -> Service:
     """``service`` with one of its components, or itself, edited; as it was when that makes no valid definition."""
     if edit is Edit.SERVICE_ACTIVE:
         changed = msgspec.structs.replace(service, active=not service.active)
+    elif edit is Edit.NODE:
+        changed = msgspec.structs.replace(service, node=ELSEWHERE if service.node == NODE else NODE)
     elif edit in _OF_ALL:
         changed = _of_all(service, edit, place, value)
     else:

@@ -18,7 +18,7 @@ from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 
 from .containers import Container
-from .daemon import KilledError
+from .daemon import NODE, KilledError
 from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
 from .expected import Expected, Want, essence, essence_of
 from .images import V1
@@ -193,7 +193,7 @@ class Sync:
     """The registry takes over the whole folder."""
 
     async def take(self, world: World) -> None:
-        services = list(world.folder.values())
+        services = [each for each in world.folder.values() if each.node == NODE]
         request = v1.SyncRequest(services=[service_spec(each) for each in services])
         before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
         try:

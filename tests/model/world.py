@@ -12,11 +12,11 @@ from mcpd.errors import McpdError
 from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE, LAST, NEXT
 from monitor.model import Desired
 from protos.mcp import v1
-from protos.spec import Service
+from protos.spec import Component, Service
 from protos.wire import service_spec, service_values
 
 from .containers import Container
-from .daemon import Alerts, Daemon, KilledError, WallClock
+from .daemon import NODE, Alerts, Daemon, WallClock
 from .definitions import DOWN, FLAKY, first
 from .expected import Expected, Key
 from .images import completes, works
@@ -126,33 +126,35 @@ class World:
     def excuses(self, service: Service, selected: frozenset[str]) -> list[str]:
         """Why a deploy of ``service`` may rightly fail, as far as a model can tell."""
         found = ["podman is down"] if self.podman.is_down else []
-        ours = self.of_service(service.name)
+        if service.node != NODE:
+            found.append("it is another node's")
         # What nobody declares any more stays as it is, at its ports.
-        making_room = [it.name for name in selected if (it := self.settled((service.name, name)))]
+        making_room = [it for name in selected if (it := self.settled((service.name, name)))]
         for each in service.components:
-            if each.name not in selected:
-                continue
-            key = (service.name, each.name)
-            good = completes(each.image) if each.oneshot else works(each.image)
-            runs = service.active and each.active
-            current = self.settled(key)
-            if each.image not in self.podman.images and not works(each.image):
-                found.append(f"{each.name}: no image")
-            if runs and not good:
-                found.append(f"{each.name}: its image does not work")
-            if runs and each.health == DOWN:
-                found.append(f"{each.name}: its probe finds fault")
-            if runs and each.health and each.health.cmd == FLAKY.cmd and current and current.ill:
-                found.append(f"{each.name}: its probe finds fault with what runs")
-            if current and (current.state != "running" or "late" in current.image):
-                found.append(f"{each.name}: {current.state}")
-            found += self._taken(service.name, each.ports, [it for it in ours.values() if it.name in making_room])
-            if current and current.id in self.expected.adopted.values():
-                found.append(f"{each.name}: adopted")
-            holder = self.podman.named(service.container(each.name))
-            if holder and holder.id not in ours:
-                found.append(f"{each.name}: somebody has its container's name")
+            if each.name in selected:
+                found += (f"{each.name}: {why}" for why in self._of_itself(service, each))
+                found += self._taken(service.name, each.ports, making_room)
         return found
+
+    def _of_itself(self, service: Service, component: Component) -> Iterator[str]:
+        """Why one component may fail, whatever the others do."""
+        current = self.settled((service.name, component.name))
+        runs = service.active and component.active
+        if component.image not in self.podman.images and not works(component.image):
+            yield "no image"
+        if runs and not (completes if component.oneshot else works)(component.image):
+            yield "its image does not work"
+        if runs and component.health == DOWN:
+            yield "its probe finds fault"
+        if runs and component.health and component.health.cmd == FLAKY.cmd and current and current.ill:
+            yield "its probe finds fault with what runs"
+        if current and (current.state != "running" or "late" in current.image):
+            yield current.state
+        if current and current.id in self.expected.adopted.values():
+            yield "adopted"
+        holder = self.podman.named(service.container(component.name))
+        if holder and holder.id not in self.of_service(service.name):
+            yield "somebody has its container's name"
 
     def _taken(self, service: str, ports: tuple[str, ...], making_room: list[Container]) -> list[str]:
         numbers = {text.rpartition(":")[0].rpartition(":")[2] for text in ports}
@@ -177,7 +179,4 @@ def by_name(service: v1.ServiceSpec) -> dict[str, Any]:
 def _as_service(name: str, expected: Expected) -> Service:
     wants = [expected.wants[key] for key in expected.of(name)]
     specs = tuple(each.spec for each in wants if not each.is_ignored)
-    return Service(name, "rift", specs, expected.active[name])
-
-
-__all__ = ["KilledError", "World"]
+    return Service(name, NODE, specs, expected.active[name])
