@@ -13,7 +13,7 @@ from mcpd.changes.operations import Operation
 from mcpd.changes.plan import has_completed, ordered, waits_for
 from mcpd.changes.surroundings import joined_before, tidy_configs
 from mcpd.changes.verify import comes_up
-from mcpd.errors import McpdError, NotFoundError
+from mcpd.errors import McpdError, NotFoundError, RefusedError
 from mcpd.model import LABEL_NODE, Container, Outcome, RecordedComponent, RecordedService, Result, Step
 from mcpd.runtime.api import PodmanError
 from monitor.model import Desired, Observed
@@ -171,6 +171,7 @@ class Lifecycle:
             return Outcome(name, Result.UNCHANGED, "runs already")
         if component.spec.oneshot and has_completed(container):
             return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
+        _check_ends(component, container)
         await ports.check_free(self._node, component.service, component.spec, container)
         await self._up(component, container)
         return Outcome(name, Result.STARTED)
@@ -218,6 +219,7 @@ class Lifecycle:
         if component.spec.oneshot and component.spec.name != self._target.component:
             return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
         # Also before it is stopped: what runs stays as it is when it could not come back.
+        _check_ends(component, container)
         await ports.check_free(self._node, component.service, component.spec, container)
         if container.is_active:
             await self._down(component, container)
@@ -243,6 +245,16 @@ class Lifecycle:
     async def _down(self, component: RecordedComponent, container: Container) -> None:
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
         await self._podman.stop(container.id, component.spec.stop_timeout)
+
+
+def _check_ends(component: RecordedComponent, container: Container) -> None:
+    """Raises RefusedError for a oneshot whose container is not the declared one: nobody knows whether it ever ends."""
+    if component.spec.oneshot and container.spec_hash != component.spec_hash:
+        target = f"{component.service}/{component.spec.name}"
+        raise RefusedError(
+            "its container was created with settings other than those declared, so it may never complete; "
+            f"`mcpctl deploy {target}` makes it anew"
+        )
 
 
 def _as_it_ended(component: RecordedComponent, container: Container) -> str:

@@ -46,7 +46,6 @@ class Ended(NamedTuple):
 
     status: str
     details: str
-    trailers: dict[str, str]
     messages: list[dict[str, Any]]
 
     @property

@@ -43,6 +43,8 @@ disk_free_warning = "0%"
 [podman]
 socket = "podman.sock"
 """
+# A step of a history takes some two thousand steps of tasks.
+_MAX_STEPS = 200_000
 # Lines of the daemon's log that a failure shows.
 _LAST_WORDS = 12
 _MEMORY = Path("/dev/shm")
@@ -72,28 +74,46 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
+class Spinning(trio.abc.Instrument):
+    """Ends a history whose tasks take steps without end while hardly any time passes."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.counted = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.counted += 1
+        if self.counted == _MAX_STEPS:
+            self.scope.cancel()
+
+
 def play(*steps: Step, seed: int = 0) -> None:
     """Plays ``steps`` on a fresh node; the same every time. Raises AssertionError when something does not hold."""
     wall = WallClock()
     schedule_by(seed)
     with _folder() as folder, wall.worn(), structlog.testing.capture_logs() as logs:
         try:
-            trio.run(_play, steps, folder, wall, clock=MockClock(autojump_threshold=0), instruments=[wall])
+            spinning = Spinning()
+            clock = MockClock(autojump_threshold=0)
+            trio.run(_play, steps, folder, wall, spinning, clock=clock, instruments=[wall, spinning])
         except BaseException:
             print("The daemon's last words:", *logs[-_LAST_WORDS:], sep="\n  ")
             raise
 
 
-async def _play(steps: Sequence[Step], folder: Path, wall: WallClock) -> None:
-    failure: AssertionError | None = None
+async def _play(steps: Sequence[Step], folder: Path, wall: WallClock, spinning: Spinning) -> None:
+    failure: AssertionError | None = AssertionError(f"it spins: {_MAX_STEPS} steps of tasks for one of the history")
     async with trio.open_nursery() as nursery:
         world = World(nursery, folder, wall)
         await world.daemon.start(nursery)
         try:
-            for step in steps:
-                untouched = bystanders(world, step)
-                await step.take(world)
-                await check(world, untouched)
+            with spinning.scope:
+                for step in steps:
+                    spinning.counted = 0
+                    untouched = bystanders(world, step)
+                    await step.take(world)
+                    await check(world, untouched)
+                failure = None
         except AssertionError as error:
             failure = error
         with trio.CancelScope(shield=True):

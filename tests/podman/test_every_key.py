@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,17 @@ def share(names: Iterable[str], offset: int) -> list[str]:
     return list(names)[(offset + 2 * _IS_PODMAN_5) % STRIDE :: STRIDE]
 
 
+def filled(value: Any, data: str) -> Any:
+    """With the folder in place of {data}."""
+    if isinstance(value, dict):
+        return {key: filled(each, data) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(filled(each, data) for each in value)
+    if isinstance(value, Mount):
+        return msgspec.structs.replace(value, source=filled(value.source, data))
+    return value.replace("{data}", data) if isinstance(value, str) else value
+
+
 class Place:
     """A node's podman, and the folder that containers mount."""
 
@@ -85,16 +97,11 @@ class Place:
         return done.returncode, done.stderr.strip()
 
     def filled(self, value: Any) -> Any:
-        """With the folder in place of {data}."""
-        if isinstance(value, tuple):
-            return tuple(self.filled(each) for each in value)
-        if isinstance(value, Mount):
-            return msgspec.structs.replace(value, source=self.filled(value.source))
-        return value.replace("{data}", str(self.data)) if isinstance(value, str) else value
+        return filled(value, str(self.data))
 
     def component(self, said: dict[str, Any]) -> Component:
         bare = {"name": "x", "image": IMAGE, "network": "private"}
-        return Component(**{**bare, **{key: self.filled(value) for key, value in said.items()}})
+        return Component(**{**bare, **self.filled(said)})
 
     def create(self, name: str, component: Component) -> str:
         """Why it could not be, if so."""
@@ -110,6 +117,17 @@ class Place:
     def inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.api.get(f"/containers/{name}/json").raise_for_status().json()
         return found
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """An inspection, as `essence` has it, with variables by name."""
+        found = essence(self.inspect(name))
+        found["Config"]["Env"] = dict(each.split("=", 1) for each in found["Config"]["Env"] or ())
+        return found
+
+    def infra(self, pod: str) -> str:
+        """The container that has what the containers of a Pod share."""
+        found = self.api.get(f"/pods/{pod}/json").raise_for_status().json()
+        return str(found["InfraContainerID"])
 
     def described(self, name: str) -> Description:
         details = msgspec.convert(self.inspect(name), type=Details)
@@ -226,7 +244,8 @@ def compared(one: dict[str, Any], other: dict[str, Any], case: Case, version: in
 
 def differences(made: Any, wanted: Any, path: str = "") -> dict[str, Any]:
     """What differs, by its path: the made value and the wanted one."""
-    if isinstance(made, dict) and isinstance(wanted, dict):
+    if isinstance(made, dict) or isinstance(wanted, dict):
+        made, wanted = made or {}, wanted or {}
         return {
             name: pair
             for key in sorted({*made, *wanted})
@@ -342,3 +361,57 @@ def _by_hand(place: Place, case: Case) -> list[str]:
         start = words.index("--restart")
         del words[start : start + 2]
     return [place.filled(each) for each in (*words, case.said.get("image", IMAGE), *case.cmd)]
+
+
+# What differs of any container in a Pod, and of what podman run remembers and adds by itself: as much swap as memory.
+_OF_A_POD = re.compile(r"\.NetworkSettings\.Networks|\.Config\.(Hostname|Healthcheck)|.*\.io\.podman\.|.*\.MemorySwap$")
+# It has a name there.
+_UNLIKE = {"anonymous volume"}
+
+
+def _in_a_pod(case: Case, data: str) -> exporting.Exported:
+    component = Component(**{"name": "x", "image": IMAGE, **filled(case.said, data)})
+    return exporting.export(Service("every", "n1", (component,)), Format.KUBE)
+
+
+def _is_kept(name: str) -> bool:
+    """Whether a Pod says all of a case."""
+    return name not in _UNLIKE and not _in_a_pod(CASES[name], "/data").losses
+
+
+@pytest.fixture(scope="module")
+def pods(root: Place) -> Iterator[Place]:
+    """Afterwards without what podman makes for its first Pod: an image and a network."""
+
+    def listed(*words: str) -> set[str]:
+        return set(run(["podman", *words, "--quiet"], env=root.env).stdout.split())
+
+    images, networks = listed("images"), listed("network", "ls")
+    yield root
+    root.podman("rmi", "--force", *listed("images") - images)
+    root.podman("network", "rm", "--force", *listed("network", "ls") - networks)
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize("name", share(filter(_is_kept, CASES), 3))
+def test_podman_plays_what_podman_run_makes_where_the_export_tells_no_loss(
+    pods: Place, name: str, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    (file,) = _in_a_pod(case, str(pods.data)).files
+    (tmp_path / "every.yaml").write_text(file.text)
+    try:
+        for container, of in (("every-cli", CASES["nothing"]), ("every-again", case)):
+            status, said = pods.podman("create", "--name", container, *_by_hand(pods, of), status=None)
+            if status:
+                pytest.skip(f"podman refuses it here: {said}")
+        asked = differences(pods.settings("every-again"), pods.settings("every-cli"))
+        pods.podman("kube", "play", "--start=false", str(tmp_path / "every.yaml"))
+        own, shared = (differences(pods.settings(each), {}) for each in ("every-x", pods.infra("every")))
+        for path, (wanted, _) in asked.items():
+            # What containers share belongs to the Pod's own.
+            made = [own.get(path, (None, None))[0], *shared.get(path, ())[:1]]
+            assert _OF_A_POD.match(path) or wanted in made, path
+    finally:
+        pods.podman("pod", "rm", "--all", "--force", "--time", "0")
+        pods.remove("every-cli", "every-again")

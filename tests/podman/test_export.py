@@ -156,8 +156,10 @@ def test_podman_plays_the_same_containers(full: Node, played: Path) -> None:
     lost = export(full, "kube", played)
     assert lost == [
         "components[worker].name",
+        "components[worker].stop_timeout",
         "components[api].name",
         "components[api].depends_on",
+        "components[api].stop_timeout",
         "components[api].resources.pids",
     ]
     expected = deployed(full)

@@ -204,7 +204,8 @@ def test_podman_plays_the_container_that_is_declared(keys: Node, tmp_path: Path)
     keys.define("keys", DEFINITION.replace("MORE\n", ""))
     file = tmp_path / "keys.yaml"
     lost = export(keys, "kube", file)
-    assert {each.rpartition(".")[2] for each in lost} == {"name", "networks", "depends_on", "oneshot", "keys-front"}
+    keys_lost = {"name", "networks", "read_only", "depends_on", "oneshot", "keys-front"}
+    assert {each.rpartition(".")[2] for each in lost} == keys_lost
     keys.podman("kube", "play", str(file))
     found = keys.inspect("keys-api-api")
     # They belong to the Pod.

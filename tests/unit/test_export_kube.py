@@ -142,6 +142,7 @@ def test_losses_of_kube() -> None:
                 "depends_on",
                 "heal",
                 "restart",
+                "stop_timeout",
                 "health",
                 "health.interval",
                 "health.cmd",
@@ -229,6 +230,7 @@ def lost(**keys: Any) -> list[str]:
             ["platform"],
         ),
         ({"restart": "on-failure", "oneshot": True}, {"restartPolicy": "OnFailure"}, ["oneshot"]),
+        ({"stop_timeout": timedelta(seconds=3)}, {"terminationGracePeriodSeconds": 3}, ["stop_timeout"]),
     ],
 )
 def test_keys_that_are_a_pods(keys: dict[str, Any], expected: dict[str, Any], told: list[str]) -> None:
@@ -301,7 +303,7 @@ def test_namespaces_of_other_components_need_a_pod_for_both() -> None:
                     "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
                 }
             },
-            [],
+            ["read_only"],
         ),
         (
             {"security_opt": ("no-new-privileges", "label=type:spc_t", "unmask=ALL", "seccomp=unconfined")},
@@ -356,6 +358,11 @@ def test_volumes_that_nobody_names_and_folders_that_are_made() -> None:
     ]
     assert [each["mountPath"] for each in container(**keys)["volumeMounts"]] == ["/a", "/b"]
     assert lost(**keys) == ["volumes"]
+
+
+def test_a_folder_is_mounted_with_what_is_mounted_in_it() -> None:
+    assert lost(volumes=("/srv:/a:rbind",)) == []
+    assert lost(volumes=("/srv:/a:bind",)) == ["volumes[0]"]
 
 
 def test_a_tmpfs_is_a_volume_in_memory() -> None:

@@ -3,8 +3,10 @@
 import pytest
 
 from mcpd.model import Outcome, Result
-from tests.support.builders import NOW
-from tests.support.failing_changes import Changed, carry_out
+from monitor.model import Observed
+from protos.fingerprint import spec_hash
+from tests.support.builders import NOW, component, container, service
+from tests.support.failing_changes import API, DB, Changed, carry_out
 
 
 async def outcomes(node: Changed, kind: str) -> dict[str, Outcome]:
@@ -33,3 +35,15 @@ async def test_what_depends_on_something_stopped_is_not_told_that_it_failed(chan
     found = await outcomes(changed, kind)
     assert found["db"] == Outcome("db", Result.SKIPPED, "stopped; `mcpctl start web/db` starts it")
     assert found["api"] == Outcome("api", Result.SKIPPED, "depends on db, which was skipped")
+
+
+async def test_a_oneshot_whose_container_is_another_one_is_not_started_since_it_may_never_end(changed: Changed) -> None:
+    job = component("db", image="job:v2", oneshot=True)
+    await changed.registry.put_service(service(job, API), {"db": spec_hash(job)}, NOW)
+    for each in (DB, API):
+        changed.podman.found[f"web-{each.name}"] = container(each, state=Observed.EXITED, exit_code=1)
+    found = await outcomes(changed, "start")
+    assert found["db"].result is Result.FAILED
+    assert found["db"].message.endswith("so it may never complete; `mcpctl deploy web/db` makes it anew")
+    assert found["api"] == Outcome("api", Result.SKIPPED, "depends on db, which failed")
+    assert changed.running == set()

@@ -20,7 +20,7 @@ from mcpctl.definitions.exporting.formats import (
 from mcpctl.definitions.loss import Loss
 from protos import grammar, podman_notation
 from protos.parts import Network
-from protos.spec import Component, Service
+from protos.spec import DEFAULT_STOP_TIMEOUT, Component, Service
 
 _POLICIES = {"no": "Never", "on-failure": "OnFailure", "unless-stopped": "Always", "always": "Always"}
 _HOST_GATEWAY = "host-gateway"
@@ -58,7 +58,7 @@ def _pod(service: Service, component: Component, pod: str, container: str, lost:
     mounts, volumes = kube_volumes.mounts(component, pod, lost)
     spec: dict[str, Any] = {
         "restartPolicy": _restart(component, lost),
-        "terminationGracePeriodSeconds": seconds(component.stop_timeout),
+        "terminationGracePeriodSeconds": _grace(component, lost),
         **_namespaces(component, lost),
         **_names(component, lost),
         "nodeSelector": _node(component, lost),
@@ -108,6 +108,12 @@ def _option(network: Network) -> str:
     options = [f"alias={each}" for each in network.aliases]
     options += [f"{key}={address}" for key, address in (("ip", network.ip), ("ip6", network.ip6)) if address]
     return ":".join([network.name, *([",".join(options)] if options else [])])
+
+
+def _grace(component: Component, lost: Losses) -> int:
+    if component.stop_timeout != DEFAULT_STOP_TIMEOUT:
+        lost.add("stop_timeout", f"podman 4.3 ignores it, and waits {seconds(DEFAULT_STOP_TIMEOUT)} s")
+    return seconds(component.stop_timeout)
 
 
 def _restart(component: Component, lost: Losses) -> str:

@@ -29,6 +29,8 @@ def of_pod(component: Component, lost: Losses) -> dict[str, Any]:
 def of_container(component: Component, lost: Losses) -> dict[str, Any]:
     if component.shm_size:
         lost.add("shm_size", f"mount an emptyDir of medium Memory, sizeLimit {component.shm_size}, at /dev/shm")
+    if component.read_only:
+        lost.add("read_only", "podman 4.3 mounts no tmpfs at /run, /tmp and /var/tmp then: say them in `tmpfs`")
     if component.stop_signal:
         lost.add("stop_signal", f"the image's own is sent: build it with STOPSIGNAL {component.stop_signal}")
     capabilities = {

@@ -16,7 +16,7 @@ _CLAIM_SIZE = "1Gi"
 # podman-kube-play(1): how mount options are said in Kubernetes.
 _PROPAGATION = {"private": "None", "rprivate": "None", "rslave": "HostToContainer", "rshared": "Bidirectional"}
 # What podman does by itself.
-_IMPLIED = frozenset({"rw", "rbind", "bind", "z"})
+_IMPLIED = frozenset({"rw", "rbind", "z"})
 # A DNS label; podman 4.3 calls a volume of its own so, on the whole node.
 _LONGEST_NAME = 63
 _SIZE = re.compile(r"([0-9]+)([kmgKMG]?)")

@@ -42,8 +42,8 @@ function made({ rpc, requests, leave_open, metadata, deadline_ms, cancel_after }
     let ended = null;
     const end = () => --left || resolve({ ...ended, messages });
     call.on("error", () => {}); // the status says it
-    call.on("status", ({ code, details, metadata }) => {
-      ended = { status: grpc.status[code], details, trailers: metadata.getMap() };
+    call.on("status", ({ code, details }) => {
+      ended = { status: grpc.status[code], details };
       end();
     });
     if (requestStream) {
