@@ -164,9 +164,17 @@ class RecordedService(msgspec.Struct, frozen=True):
         return next((each for each in self.components if each.spec.name == name), None)
 
     def as_declared(self, node: str) -> Service:
-        """The service as a definition would say it; what nobody declares any more is left out."""
-        specs = (each.spec for each in self.components if each.desired is not Desired.IGNORE)
-        return Service(self.name, node, tuple(specs), self.active, self.volumes, self.networks)
+        """The service as a definition would say it.
+
+        What nobody declares any more is left out; so is that something depends on what was undeployed alone.
+        """
+        specs = [each.spec for each in self.components if each.desired is not Desired.IGNORE]
+        names = {each.name for each in specs}
+        whole = [
+            msgspec.structs.replace(each, depends_on=tuple(name for name in each.depends_on if name in names))
+            for each in specs
+        ]
+        return Service(self.name, node, tuple(whole), self.active, self.volumes, self.networks)
 
     def found_in(self, containers: Iterable[Container]) -> dict[str, Container]:
         """The service's containers by component; see `by_component`."""

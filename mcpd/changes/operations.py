@@ -266,8 +266,15 @@ class Operations:
         self._tell()
         self._nursery.start_soon(self._live, operation, body)
 
+    def intent_changed(self) -> None:
+        """Counts as a change for `change_after`: what is wanted was changed, and by no operation."""
+        self._tell()
+
     async def change_after(self, number: int) -> int:
-        """Waits until more than ``number`` operations have begun or ended, and returns how many have."""
+        """Waits until there were more than ``number`` changes, and returns how many there were.
+
+        An operation is one when it begins, and one when it ends.
+        """
         while self._changes <= number:
             await self._changed.wait()
         return self._changes
@@ -276,7 +283,7 @@ class Operations:
     def standstill(self) -> Iterator[int]:
         """Nothing runs, and who starts something waits until this is left: for moments only.
 
-        Gives how many operations have begun or ended, as `change_after` does. Raises BusyError when something runs.
+        Gives how many changes there were, as `change_after` does. Raises BusyError when something runs.
         """
         if self._running:
             holder = next(iter(self._running.values()))

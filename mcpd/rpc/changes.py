@@ -112,6 +112,7 @@ class ChangeMethods:
         found += [_no_longer_declared(each) for each in known if each.name not in names]
         if not request.dry_run:
             await self._node.registry.ignore_services_but(names, datetime.now(UTC))
+            self._operations.intent_changed()
         return wire.SyncResponse(services=found)
 
     async def _sync(self, service: Service, caller: Caller, *, dry_run: bool) -> wire.ServiceOutcome:

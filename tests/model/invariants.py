@@ -9,7 +9,8 @@ import trio
 
 from monitor.model import Desired
 from protos.mcp import v1
-from protos.wire import service_spec
+from protos.spec import examine_service
+from protos.wire import service_spec, service_values
 
 from .containers import Container
 from .definitions import DOWN, FLAKY
@@ -163,4 +164,6 @@ async def _definitions_come_back(world: World) -> None:
         found = await world.declared(service)
         assert found is not None, f"{service} is known, and its definition is not"
         told = by_name(found)
+        _, problems = examine_service(service_values(found))
+        assert not told or not problems, f"{service} comes back, and is no definition: {problems}"
         assert told == by_name(service_spec(world.as_declared(service))), f"{service} comes back as {told}"

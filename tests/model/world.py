@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from mcpd.errors import McpdError
@@ -178,5 +179,8 @@ def by_name(service: v1.ServiceSpec) -> dict[str, Any]:
 
 def _as_service(name: str, expected: Expected) -> Service:
     wants = [expected.wants[key] for key in expected.of(name)]
-    specs = tuple(each.spec for each in wants if not each.is_ignored)
-    return Service(name, NODE, specs, expected.active[name])
+    specs = [each.spec for each in wants if not each.is_ignored]
+    names = {each.name for each in specs}
+    # That one depends on what was undeployed alone is no part of what is declared.
+    whole = [msgspec.structs.replace(each, depends_on=tuple(sorted(names & {*each.depends_on}))) for each in specs]
+    return Service(name, NODE, tuple(whole), expected.active[name])

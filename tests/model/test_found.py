@@ -1,0 +1,38 @@
+"""Histories by which the model has found faults of mcpd, each with what was wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from .definitions import Edit
+from .machine import play
+from .steps import Act, Befall, ClockStep, Deploy, Step, Sync, Write
+
+FOUND: dict[str, tuple[Step, ...]] = {
+    "a container that podman starts again after the clock was set back counts as an old run": (
+        Deploy("shop", Edit.RESTART, value=1),
+        ClockStep(-1),
+        Befall("shop", "ends"),
+    ),
+    "the alerts of what is no longer declared stay open until the next operation": (
+        Sync(),
+        Deploy("shop", Edit.NODE),
+        Sync(),
+    ),
+    "a oneshot whose container is of before it was one is started, and waited for without end": (
+        Deploy("shop"),
+        Act("shop", "StopService"),
+        Write("shop", Edit.ONESHOT),
+        Sync(),
+        Act("shop", "StartService"),
+    ),
+    "what depends on a component that was undeployed alone comes back as no definition": (
+        Deploy("shop"),
+        Act("shop", "UndeployService", place=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FOUND)
+def test_what_was_found_is_mended(fault: str) -> None:
+    play(*FOUND[fault])
