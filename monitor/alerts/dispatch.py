@@ -172,14 +172,15 @@ class Dispatcher:
             if attempts and await self._is_hushed(lane.waiting[0]):
                 return
             alert = lane.waiting[0]
+            # Until it is recorded: what a kill leaves open, and has sent twice, is bounded as well.
             async with self._running:
                 argv = self._command()
                 execution = await self._execute(argv, alert, self.timeout) if argv else _NOT_CONFIGURED
-            attempts += 1
-            delivery = _delivery(execution, attempts)
-            # It has been sent, and to forget that in a shutdown would send it twice.
-            with trio.CancelScope(shield=True):
-                await self._record(lane.waiting[0], _Attempt(execution, delivery, datetime.now(UTC)))
+                attempts += 1
+                delivery = _delivery(execution, attempts)
+                # It has been sent, and to forget that in a shutdown would send it twice.
+                with trio.CancelScope(shield=True):
+                    await self._record(lane.waiting[0], _Attempt(execution, delivery, datetime.now(UTC)))
             if not execution.succeeded:
                 log.warning(
                     "alert not delivered", alert=alert.id, attempt=attempts, delivery=delivery, why=execution.words

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm
+from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm, thousand
 from tests.bench.client import Client, address
 from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -167,6 +167,7 @@ ON_A_NODE: dict[str, Callable[[Node], list[Row] | list[Figure]]] = {
 BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {
     "fleet": lambda: [fleet.hundred()],
     "ledger": monitor.large_ledger,
+    "thousand": thousand.thousand,
 }
 
 
