@@ -89,6 +89,7 @@ class Deploy:
             await conclude(plan, self._operation)
             return
         self._leftovers = frozenset(plan.leftovers)
+        self._operation.goes_to_work()
         await self._all_or_nothing(plan)
         await tidy_up(self._node, plan, self._operation)
 

@@ -71,16 +71,29 @@ class Operation:
         self.outcomes: list[Outcome] = []
         # False: it goes on though it cannot be written down, since nothing of it would have to be taken back.
         self.is_kept = True
+        # False: it only looks as yet, and may find nothing to do.
+        self.is_at_work = True
         # Who cancelled it; "": nobody.
         self.cancelled_by = ""
         # Why it cannot be cancelled; "": it can.
         self._irrevocable = irrevocable(kind, target)
         self._window: trio.CancelScope | None = None
+        self._goes_to_work: Callable[[], None] | None = None
         self._journal = journal
         self._reports: list[Report] = []
         self._news = trio.Event()
         self._ended = False
         self._error: McpdError | None = None
+
+    def looks_first(self, goes_to_work: Callable[[], None]) -> None:
+        """It may find nothing to do. Until then its service is watched as ever; ``goes_to_work`` is called after."""
+        self.is_at_work, self._goes_to_work = False, goes_to_work
+
+    def goes_to_work(self) -> None:
+        """Call it before anything is touched."""
+        self.is_at_work = True
+        if self._goes_to_work:
+            self._goes_to_work()
 
     async def take(self, component: str, step: Step, message: str) -> None:
         """Journals and reports a step before it is taken. Raises RegistryError."""
@@ -223,12 +236,16 @@ class Operations:
         *,
         wait: bool = False,
         anyhow: bool = False,
+        looks_first: bool = False,
     ) -> Operation:
         """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service.
 
         Raises RegistryError when the journal cannot be written; told to start it ``anyhow``, it does, with no trace.
+        One that ``looks_first`` touches nothing before it says so with `Operation.goes_to_work`.
         """
         operation = Operation(0, kind, target, caller, datetime.now(UTC), self._journal)
+        if looks_first:
+            operation.looks_first(self._tell)
         while self._at_standstill or target.service in self._running:
             holder = self._running.get(target.service)
             if holder and not wait:
@@ -267,7 +284,7 @@ class Operations:
         self._nursery.start_soon(self._live, operation, body)
 
     async def change_after(self, number: int) -> int:
-        """Waits until more than ``number`` operations have begun or ended, and returns how many have."""
+        """Waits until more than ``number`` operations have begun, gone to work or ended; returns how many have."""
         while self._changes <= number:
             await self._changed.wait()
         return self._changes
