@@ -16,9 +16,10 @@ import structlog
 import trio
 
 from mcpd.changes import podman_hints, ports
+from mcpd.changes.cancelling import cancelled
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
-from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
+from mcpd.changes.operations import CancelledError, Operation, RevertedError
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.pull import have_image
 from mcpd.changes.rollback import retire, roll_back

@@ -6,13 +6,14 @@ passes its deadline only stops watching. Nothing has to be unlocked by hand.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
 import trio
 
+from mcpd.changes.cancelling import cancelled, irrevocable
 from mcpd.errors import (
     BugError,
     BusyError,
@@ -33,15 +34,6 @@ _MAX_REPORTS = 10_000
 # A registry that is said to work, and does not take the end of an operation, will be said not to soon.
 _RECORD_AGAIN_S = 5.0
 
-# Why operations of a kind are not cancelled, and what to do instead. Of a deploy everything can be taken back until it
-# is committed; of the others each component's change counts by itself, as soon as it was made.
-_IRREVOCABLE = {
-    "start": "`mcpctl stop {target} --wait` stops it again",
-    "stop": "`mcpctl start {target} --wait` starts it again",
-    "undeploy": "`mcpctl deploy {target} --wait` recreates it",
-}
-_CANCELLED_BY = "cancelled by "
-_ENDS_BY_ITSELF = "it ends on its own"
 _TAKEN_UP = "mcpd was interrupted in the middle of it, and is recovering it on its own"
 _COMMITTED = "it is past its commit point: everything runs as requested, and only cleanup is left"
 _GOING_BACK = "it has failed, and is already being rolled back"
@@ -395,22 +387,3 @@ def _who(holder: Operation) -> str:
 
 def _numbered(operation: Operation) -> str:
     return f"operation {operation.id}" if operation.id else "an operation"
-
-
-def irrevocable(kind: str, target: Target) -> str:
-    """Why an operation of this kind cannot be cancelled, and what to do instead; "" when it can."""
-    if kind == "deploy":
-        return ""
-    instead = _IRREVOCABLE.get(kind, _ENDS_BY_ITSELF).format(target=target)
-    return f"only a deploy can be rolled back as a whole, and this is a {kind}; {instead}"
-
-
-def cancelled(by: str) -> str:
-    """The step, and the message, of an operation that ``by`` cancelled."""
-    return f"{_CANCELLED_BY}{by}"
-
-
-def canceller(reports: Iterable[Report]) -> str:
-    """Who cancelled the operation that journalled these; "": nobody."""
-    steps = (each for each in reports if isinstance(each, Progress) and each.step is Step.CANCEL)
-    return next((each.message.removeprefix(_CANCELLED_BY) for each in steps), "")
