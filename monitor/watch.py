@@ -216,7 +216,8 @@ class Monitor:
             due = targets.keys() if None in batch else {key_of(each) for each in change.known} | self._due()
             keys = [key for key in due if key in targets and self._state.is_decided(key)]
             await self._conclude(change, keys, nursery)
-            follow()
+            if change.known or None in batch:
+                follow()
             for each in asking:
                 each.set()
 

@@ -10,10 +10,11 @@ import msgspec
 import structlog
 import trio
 
+from mcpd.changes.cancelling import cancelled, canceller
 from mcpd.changes.deploy import aftermath, tell_reverted, tidy_up
 from mcpd.changes.lifecycle import Lifecycle
 from mcpd.changes.node import Node
-from mcpd.changes.operations import Operation, Operations, RevertedError, cancelled, canceller
+from mcpd.changes.operations import Operation, Operations, RevertedError
 from mcpd.changes.plan import DeployPlan
 from mcpd.changes.recover import Recover
 from mcpd.changes.rollback import roll_back

@@ -16,9 +16,10 @@ import structlog
 import trio
 
 from mcpd.changes import podman_hints, ports
+from mcpd.changes.cancelling import cancelled
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
-from mcpd.changes.operations import CancelledError, Operation, RevertedError, cancelled
+from mcpd.changes.operations import CancelledError, Operation, RevertedError
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, check_holds, is_recorded_as, waits_for
 from mcpd.changes.pull import have_image
 from mcpd.changes.rollback import retire, roll_back
@@ -89,6 +90,7 @@ class Deploy:
             await conclude(plan, self._operation)
             return
         self._leftovers = frozenset(plan.leftovers)
+        self._operation.goes_to_work()
         await self._all_or_nothing(plan)
         await tidy_up(self._node, plan, self._operation)
 

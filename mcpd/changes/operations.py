@@ -6,13 +6,14 @@ passes its deadline only stops watching. Nothing has to be unlocked by hand.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import structlog
 import trio
 
+from mcpd.changes.cancelling import cancelled, irrevocable
 from mcpd.errors import (
     BugError,
     BusyError,
@@ -33,15 +34,6 @@ _MAX_REPORTS = 10_000
 # A registry that is said to work, and does not take the end of an operation, will be said not to soon.
 _RECORD_AGAIN_S = 5.0
 
-# Why operations of a kind are not cancelled, and what to do instead. Of a deploy everything can be taken back until it
-# is committed; of the others each component's change counts by itself, as soon as it was made.
-_IRREVOCABLE = {
-    "start": "`mcpctl stop {target} --wait` stops it again",
-    "stop": "`mcpctl start {target} --wait` starts it again",
-    "undeploy": "`mcpctl deploy {target} --wait` recreates it",
-}
-_CANCELLED_BY = "cancelled by "
-_ENDS_BY_ITSELF = "it ends on its own"
 _TAKEN_UP = "mcpd was interrupted in the middle of it, and is recovering it on its own"
 _COMMITTED = "it is past its commit point: everything runs as requested, and only cleanup is left"
 _GOING_BACK = "it has failed, and is already being rolled back"
@@ -71,16 +63,29 @@ class Operation:
         self.outcomes: list[Outcome] = []
         # False: it goes on though it cannot be written down, since nothing of it would have to be taken back.
         self.is_kept = True
+        # False: it only looks as yet, and may find nothing to do.
+        self.is_at_work = True
         # Who cancelled it; "": nobody.
         self.cancelled_by = ""
         # Why it cannot be cancelled; "": it can.
         self._irrevocable = irrevocable(kind, target)
         self._window: trio.CancelScope | None = None
+        self._goes_to_work: Callable[[], None] | None = None
         self._journal = journal
         self._reports: list[Report] = []
         self._news = trio.Event()
         self._ended = False
         self._error: McpdError | None = None
+
+    def looks_first(self, goes_to_work: Callable[[], None]) -> None:
+        """It may find nothing to do. Until then its service is watched as ever; ``goes_to_work`` is called after."""
+        self.is_at_work, self._goes_to_work = False, goes_to_work
+
+    def goes_to_work(self) -> None:
+        """Call it before anything is touched."""
+        self.is_at_work = True
+        if self._goes_to_work:
+            self._goes_to_work()
 
     async def take(self, component: str, step: Step, message: str) -> None:
         """Journals and reports a step before it is taken. Raises RegistryError."""
@@ -223,12 +228,16 @@ class Operations:
         *,
         wait: bool = False,
         anyhow: bool = False,
+        looks_first: bool = False,
     ) -> Operation:
         """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service.
 
         Raises RegistryError when the journal cannot be written; told to start it ``anyhow``, it does, with no trace.
+        One that ``looks_first`` touches nothing before it says so with `Operation.goes_to_work`.
         """
         operation = Operation(0, kind, target, caller, datetime.now(UTC), self._journal)
+        if looks_first:
+            operation.looks_first(self._tell)
         while self._at_standstill or target.service in self._running:
             holder = self._running.get(target.service)
             if holder and not wait:
@@ -273,7 +282,7 @@ class Operations:
     async def change_after(self, number: int) -> int:
         """Waits until there were more than ``number`` changes, and returns how many there were.
 
-        An operation is one when it begins, and one when it ends.
+        An operation is one when it begins, one when it goes to work, and one when it ends.
         """
         while self._changes <= number:
             await self._changed.wait()
@@ -385,22 +394,3 @@ def _who(holder: Operation) -> str:
 
 def _numbered(operation: Operation) -> str:
     return f"operation {operation.id}" if operation.id else "an operation"
-
-
-def irrevocable(kind: str, target: Target) -> str:
-    """Why an operation of this kind cannot be cancelled, and what to do instead; "" when it can."""
-    if kind == "deploy":
-        return ""
-    instead = _IRREVOCABLE.get(kind, _ENDS_BY_ITSELF).format(target=target)
-    return f"only a deploy can be rolled back as a whole, and this is a {kind}; {instead}"
-
-
-def cancelled(by: str) -> str:
-    """The step, and the message, of an operation that ``by`` cancelled."""
-    return f"{_CANCELLED_BY}{by}"
-
-
-def canceller(reports: Iterable[Report]) -> str:
-    """Who cancelled the operation that journalled these; "": nobody."""
-    steps = (each for each in reports if isinstance(each, Progress) and each.step is Step.CANCEL)
-    return next((each.message.removeprefix(_CANCELLED_BY) for each in steps), "")

@@ -47,10 +47,15 @@ class NodeIntent:
     def is_busy(self, service: str) -> bool:
         """Whether an operation is at work on it. Until a boot has started everything, every service is busy.
 
+        One that only looks, as a deploy does until it knows what to do, is not at work: most deploys change nothing.
         A heal that starts what died does not count, so that the monitor judges whether it helps. One that restarts a
         container does, since it ends one.
         """
-        at_work = (each for each in self._operations.running if each.kind != "heal" or each in self._restarts)
+        at_work = (
+            each
+            for each in self._operations.running
+            if each.is_at_work and (each.kind != "heal" or each in self._restarts)
+        )
         return self.is_booting or any(each.target.service == service for each in at_work)
 
     async def changed(self) -> None:

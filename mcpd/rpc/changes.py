@@ -78,7 +78,7 @@ class ChangeMethods:
             await Deploy(self._node, operation).run(service, selected, plan_id=plan_id, **how)
 
         target = Target(service.name, request.component)
-        operation = await self._operations.start("deploy", target, caller, body, wait=request.wait)
+        operation = await self._operations.start("deploy", target, caller, body, wait=request.wait, looks_first=True)
         async for report in operation.follow():
             yield wire.DeployResponse(operation_id=str(operation.id), **convert.report(report))
         yield wire.DeployResponse(operation_id=str(operation.id), completed=wire.Completed())

@@ -21,7 +21,9 @@ from monitor.sources.inspector import Inspector
 # Measured: conmon writes the exit file 1 to 4 ms after the death. When a whole node dies, each conmon waits for a core,
 # up to a second; podman, who is asked about all of them, answers after ten.
 _EXIT_FILE_DEADLINE_S = 5.0
-# Between two looks at it: soon at first, and then ever later, so that a hundred who look leave the cores to conmon.
+# Between two looks at it: short as long as it usually takes, and then ever longer, so that a hundred who look leave the
+# cores to conmon.
+_EXIT_FILE_USUAL_S = 0.01
 _EXIT_FILE_POLL_S = 0.0005
 _EXIT_FILE_POLL_MAX_S = 0.02
 # How long podman may need to say whether somebody is stopping it by hand (usually 2 to 5 ms).
@@ -117,7 +119,7 @@ async def _exit_code(file: Path | None, run: Run) -> int | None:
     """The code in the exit file; None when conmon ended without a word, or writes none in time."""
     if file is None:
         return None
-    pause = _EXIT_FILE_POLL_S
+    pause, usual_until = _EXIT_FILE_POLL_S, trio.current_time() + _EXIT_FILE_USUAL_S
     with trio.move_on_after(_EXIT_FILE_DEADLINE_S):
         while True:
             # In this order: what conmon wrote before its end is found.
@@ -126,7 +128,8 @@ async def _exit_code(file: Path | None, run: Run) -> int | None:
             if code is not None or not may_write:
                 return code
             await trio.sleep(pause)
-            pause = min(2 * pause, _EXIT_FILE_POLL_MAX_S)
+            if trio.current_time() > usual_until:
+                pause = min(2 * pause, _EXIT_FILE_POLL_MAX_S)
     return None
 
 

@@ -82,16 +82,16 @@ def idle(node: Node) -> list[Figure]:
     names = [f"i{number}" for number in range(IDLE_CONTAINERS)]
     define(node, "idle", names)
     node.mcpctl("deploy", "idle")
-    figures = idle_figures(node, f"idle with {IDLE_CONTAINERS} containers", 80.0, 0.3)
+    figures = idle_figures(node.mcpd_pid, f"idle with {IDLE_CONTAINERS} containers", 80.0, 0.3)
     node.clear()
     return figures
 
 
-def idle_figures(node: Node, what: str, memory: float | None, cpu: float | None) -> list[Figure]:
+def idle_figures(pid: int, what: str, memory: float | None, cpu: float | None) -> list[Figure]:
     """What mcpd needs while nothing happens, in `IDLE_WINDOWS` windows of `IDLE_SECONDS`."""
-    shares = [_idle_share(node.mcpd_pid) for _ in range(IDLE_WINDOWS)]
+    shares = [_idle_share(pid) for _ in range(IDLE_WINDOWS)]
     return [
-        Figure(f"{what}: memory", resident_mib(node.mcpd_pid), "MiB RSS", memory),
+        Figure(f"{what}: memory", resident_mib(pid), "MiB RSS", memory),
         figure(f"{what}: CPU", shares, "% of a core", cpu),
     ]
 

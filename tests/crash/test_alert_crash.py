@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,9 @@ POINTS = {
     "after it was recorded": 1,
 }
 UNDECIDABLE = {"during exec", "after exec"}
+STORM = 50
+# As the dispatcher bounds it.
+AT_ONCE = 16
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -47,7 +52,40 @@ def test_an_alert_survives_a_kill(tmp_path: Path, point: str) -> None:
     assert (len(lines) > 1) == (point in UNDECIDABLE)
 
 
-def live(folder: Path, command: Path, state: str, point: str) -> int:
+def test_a_storm_of_alerts_is_bounded_and_told_again_only_where_a_kill_leaves_it_open(tmp_path: Path) -> None:
+    """Fifty die at once, and the daemon in the middle of telling of them."""
+    told, dying = tmp_path / "told", tmp_path / "kill-your-parent"
+    command = tmp_path / "notify"
+    command.write_text(
+        f'#!/bin/sh\necho "begins $MCP_ALERT_ID" >> {told}\nsleep 0.05\necho "ends $MCP_ALERT_ID" >> {told}\n'
+        f"if [ $(grep -c ends {told}) -ge {STORM // 2} ] && rm {dying} 2> /dev/null; then kill -9 $PPID; fi\n"
+    )
+    command.chmod(0o755)
+    assert live(tmp_path, command, "running", "never", STORM) == 0
+    dying.touch()
+    assert live(tmp_path, command, "exited", "never", STORM) == -signal.SIGKILL
+    killed_at = told.read_text().count("\n")
+    assert live(tmp_path, command, "exited", "never", STORM) == 0
+    lines = [line.split() for line in told.read_text().splitlines()]
+    begun = Counter(number for what, number in lines if what == "begins")
+    assert len(begun) == STORM
+    # Again only those that ran, or had ended and were not recorded, when the daemon was killed.
+    assert sum(begun.values()) - STORM <= AT_ONCE
+    assert max(begun.values()) <= 2
+    assert 1 < most_at_once(lines[:killed_at]) <= AT_ONCE
+    assert live(tmp_path, command, "exited", "never", STORM) == 0
+    assert len(told.read_text().splitlines()) == len(lines)
+
+
+def most_at_once(lines: Sequence[Sequence[str]]) -> int:
+    running = most = 0
+    for what, _ in lines:
+        running += 1 if what == "begins" else -1
+        most = max(most, running)
+    return most
+
+
+def live(folder: Path, command: Path, state: str, point: str, containers: int = 1) -> int:
     """One life of the daemon's monitor; returns how it ended."""
-    argv = [sys.executable, "-m", watcher.__name__, str(folder / "mcp.db"), str(command), state, point]
+    argv = [sys.executable, "-m", watcher.__name__, str(folder / "mcp.db"), str(command), state, point, str(containers)]
     return subprocess.run(argv, check=False, timeout=watcher.DEADLINE_S + 10).returncode

@@ -12,10 +12,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from mcpd.changes.cancelling import cancelled, canceller
 from mcpd.changes.crash_recovery import take_up_what_was_left
 from mcpd.changes.deploy import Deploy
 from mcpd.changes.node import Node
-from mcpd.changes.operations import CancelledError, Operation, Operations, RevertedError, cancelled, canceller
+from mcpd.changes.operations import CancelledError, Operation, Operations, RevertedError
 from mcpd.changes.plan import plan_deploy
 from mcpd.errors import McpdError, NotFoundError, RefusedError, UnavailableError
 from mcpd.model import Caller, Progress, Role, Step, Target

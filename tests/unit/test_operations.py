@@ -1,16 +1,20 @@
 """Operations: one at a time per service, each with a life of its own."""
 
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BugError, BusyError, McpdError, RefusedError, UnavailableError
 from mcpd.model import Caller, Outcome, Progress, Result, Role, Step, Target
+from mcpd.node.intent import NodeIntent
 from mcpd.registry.journal import Journal, State
 from mcpd.registry.store import Registry
+from monitor.model import Sighting
 
 OPS = Caller("ops", Role.ADMIN)
 WEB = Target("web")
@@ -336,3 +340,19 @@ async def test_a_registry_that_cannot_be_written_frees_the_service(nursery: trio
     await registry.transact(lambda db: db.execute("ALTER TABLE gone RENAME TO operations").close())
     with trio.fail_after(DEADLINE_S):
         await (await operations.start("deploy", WEB, OPS, nothing)).finished()
+
+
+async def test_a_service_is_watched_as_ever_while_an_operation_only_looks(operations: Operations) -> None:
+    """A deploy that finds nothing to do is none that the monitor has to look at containers after."""
+    gate = Gate()
+    _, seen = trio.open_memory_channel[Sighting](1)
+    intent = NodeIntent(cast(Node, None), operations, seen)
+    with trio.fail_after(DEADLINE_S):
+        operation = await operations.start("deploy", WEB, OPS, gate, looks_first=True)
+        await intent.changed()
+        assert not intent.is_busy("web")
+        operation.goes_to_work()
+        await intent.changed()
+        assert intent.is_busy("web")
+        gate.opened.set()
+        await operation.finished()
