@@ -1,5 +1,6 @@
 """The reducer: one picture of a container from what podman, the kernel and the lists say of it."""
 
+import msgspec
 import pytest
 
 from monitor.model import Fact, Known, Observation, Observed, Ours
@@ -78,6 +79,15 @@ def test_1_an_older_answer_still_tells_its_facts_after_the_removal() -> None:
 
 def test_1_what_was_thought_gone_comes_back_by_a_newer_answer() -> None:
     assert state_after(sighting(1), gone(2), sighting(3)) is RUNNING
+
+
+@pytest.mark.parametrize("absent", [missed(2), gone(2)])
+def test_what_an_operation_saw_is_news_to_an_mcpd_that_has_asked_nothing_yet(absent: Observation) -> None:
+    """Neither what an earlier mcpd knew nor what an operation saw has the number of a question."""
+    before = msgspec.structs.replace(play(sighting(1), absent).present, order=0)
+    after = observe(before, sighting(0, name="web-api.last")).known
+    assert after
+    assert (after.state, after.name) == (RUNNING, "web-api.last")
 
 
 @pytest.mark.parametrize("order", [1, 9])
