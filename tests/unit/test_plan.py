@@ -154,6 +154,13 @@ def test_a_label_counts_more_than_a_name() -> None:
     assert made.conflicts == ()
 
 
+def test_of_two_containers_with_the_same_labels_the_one_with_the_proper_name_counts() -> None:
+    """`podman container clone` copies the labels."""
+    mine, clone = container(), container(name="web-api-clone", id="clone")
+    for both in ((mine, clone), (clone, mine)):
+        assert plan(service(), *both).components[0].current == mine
+
+
 def test_containers_of_others_are_neither_current_nor_orphans_nor_conflicts() -> None:
     others = [container(component("api"), service="other", name="other-api"), container(service="", name="redis")]
     made = plan(service(), *others)
