@@ -11,6 +11,7 @@ from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, o
 from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Desired, Observed
+from protos.fingerprint import spec_hash
 from protos.parts import Heal, Health, NetworkDeclaration, Volume
 from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
@@ -37,6 +38,8 @@ def decided(of: Service, *containers: Container, force: bool = False) -> tuple[A
 
 def test_1_what_is_not_there_is_created() -> None:
     assert decided(service()) == (Action.CREATE, "does not exist yet")
+    (only,) = plan(service()).components
+    assert (only.container, only.spec_hash) == ("web-api", spec_hash(component()))
 
 
 @pytest.mark.parametrize("force", [False, True])
