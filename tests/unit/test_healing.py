@@ -47,6 +47,12 @@ def test_a_component_that_ran_shortly_is_not_forgiven() -> None:
     assert healing.wait(PROVEN_AFTER_S / 2) == 4 * FIRST_PAUSE_S
 
 
+def test_what_has_waited_long_must_run_for_more_than_twice_that_time() -> None:
+    waited = Healing(not_before=100.0, pause=100.0, tried_at=0.0)
+    assert waited.attempted(200.0).pause == 200.0
+    assert waited.attempted(201.0).pause == 2 * FIRST_PAUSE_S
+
+
 def test_a_long_pause_alone_proves_nothing() -> None:
     """A component that dies at once after each attempt stays at the cap: the waiting itself is no good conduct."""
     assert pauses(100)[20:] == [MAX_PAUSE_S] * 80
