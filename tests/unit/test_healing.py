@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +52,7 @@ def test_what_has_waited_long_must_run_for_more_than_twice_that_time() -> None:
     waited = Healing(not_before=100.0, pause=100.0, tried_at=0.0)
     assert waited.attempted(200.0).pause == 200.0
     assert waited.attempted(201.0).pause == 2 * FIRST_PAUSE_S
+    assert msgspec.structs.replace(waited, not_before=300.0).wait(200.5) == 0.0
 
 
 def test_a_long_pause_alone_proves_nothing() -> None:
