@@ -47,7 +47,7 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 
 def difference(before: Component, after: Component, heal: Heal) -> tuple[FieldChange, ...]:
-    """The fields that differ, in the order of a definition file; ``heal`` is the node's own setting."""
+    """The fields of one component that differ, in the order of a definition file; ``heal`` is the node's setting."""
     old, new = _flat(before, heal), _flat(after, heal)
     fields = [*new, *(field for field in old if field not in new)]
     changes = []
@@ -67,7 +67,7 @@ class _Text(str):
 
 
 def _flat(component: Component, heal: Heal) -> dict[str, str]:
-    """Every field with its text, by its path; what a container is told nothing of is left out."""
+    """Every field with its text, by its path."""
     flat: dict[str, str] = {}
     for name in component.__struct_fields__:
         value = getattr(component, name)
@@ -77,7 +77,7 @@ def _flat(component: Component, heal: Heal) -> dict[str, str]:
             flat |= dict(_configs(value))
         elif name == "entrypoint" and value == ():
             flat[name] = "[]"  # none, which is something else than the image's
-        elif name != "name":
+        else:
             flat |= dict(_leaves(name, value))
     return flat
 

@@ -278,7 +278,7 @@ def _torn(
 
 
 def _decide(
-    wanted: str, runs: bool, name: str, current: Container | None, force: bool, *, oneshot: bool = False
+    wanted: str, runs: bool, name: str, current: Container | None, force: bool, *, oneshot: bool
 ) -> tuple[Action, str]:
     # 1. There is no container.
     if current is None:

@@ -22,6 +22,7 @@ _TIMEOUT_S = 10
 _EXAMPLES = "25"
 _KILLED = ("killed", "timeout")
 _SURVIVED = ("survived", "no tests")
+_UNCHECKED = "not checked"
 
 
 class Mutant(NamedTuple):
@@ -51,12 +52,14 @@ class Workshop:
         self._module = module
 
     def run(self, tests: Collection[str], jobs: int, *, again: bool) -> Outcome:
-        """Tries all mutants; ``again``: those that survived the last time, or took too long."""
+        """Tries all mutants; ``again``: those that survived or took too long the last time, and what was changed."""
         left = self._left() if again and self._folder.exists() else []
         if not again:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._prepare(tests)
         self._mutmut("run", "--max-children", str(jobs), *left, shown=True)
+        if _UNCHECKED in self._statuses().values():  # of functions that were changed since the last time
+            self._mutmut("run", "--max-children", str(jobs), shown=True)
         return self._outcome()
 
     def _prepare(self, tests: Collection[str]) -> None:
@@ -90,7 +93,7 @@ class Workshop:
 
     def _left(self) -> list[str]:
         # A machine that was busy may have made others slow.
-        return [name for name, status in self._statuses().items() if status != "killed"]
+        return [name for name, status in self._statuses().items() if status not in ("killed", _UNCHECKED)]
 
     def _statuses(self) -> dict[str, str]:
         found = re.findall(r"^ +(\S+): (.+)$", self._mutmut("results", "--all", "true"), re.MULTILINE)

@@ -33,6 +33,7 @@ def changes(
         ({"network": "mcpnet"}, {}, ("network", "mcpnet", "", DEFAULT)),
         ({"restart": "always"}, {}, ("restart", "always", "no", DEFAULT)),
         ({"ports": ("80:80",)}, {"ports": ("80:80", "81:81")}, ("ports", '["80:80"]', '["80:80","81:81"]', DEFINITION)),
+        ({"ports": ("80:80",)}, {}, ("ports", '["80:80"]', "", DEFAULT)),
         ({}, {"active": False}, ("active", "true", "false", DEFINITION)),
         ({"stop_timeout": timedelta(seconds=2)}, {}, ("stop_timeout", "2s", "10s", DEFAULT)),
         (
@@ -95,7 +96,7 @@ def test_the_values_of_environment_variables_are_never_shown() -> None:
 # Configs
 
 
-def config(content: str, **more: Any) -> dict[str, Any]:
+def config(content: str | None, **more: Any) -> dict[str, Any]:
     return {"configs": (ConfigFile("/etc/app.conf", content=content, **more),)}
 
 
@@ -118,6 +119,11 @@ def test_a_config_that_comes_or_goes_is_told_by_all_its_lines() -> None:
     assert (mode.field, mode.before, mode.after, mode.source) == ("configs./etc/app.conf.mode", "", "0444", DEFINITION)
     change, _ = told(config("a = 1\n"), {})
     assert change == FieldChange("configs./etc/app.conf", "1 line", "", DEFINITION, "@@ -1 +0,0 @@\n-a = 1")
+
+
+def test_an_empty_config_has_no_lines_to_tell() -> None:
+    assert [each.field for each in told({}, config(None))] == ["configs./etc/app.conf.mode"]
+    assert told(config(None), config("")) == []
 
 
 def test_whose_a_config_is_and_what_they_may_do_with_it_is_told_when_it_changes() -> None:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,13 @@ def test_a_component_that_ran_long_enough_is_healed_at_once_again() -> None:
 def test_a_component_that_ran_shortly_is_not_forgiven() -> None:
     healing = Healing().attempted(0.0).attempted(1.0).attempted(PROVEN_AFTER_S / 2)
     assert healing.wait(PROVEN_AFTER_S / 2) == 4 * FIRST_PAUSE_S
+
+
+def test_what_has_waited_long_must_run_for_more_than_twice_that_time() -> None:
+    waited = Healing(not_before=100.0, pause=100.0, tried_at=0.0)
+    assert waited.attempted(200.0).pause == 200.0
+    assert waited.attempted(201.0).pause == 2 * FIRST_PAUSE_S
+    assert msgspec.structs.replace(waited, not_before=300.0).wait(200.5) == 0.0
 
 
 def test_a_long_pause_alone_proves_nothing() -> None:

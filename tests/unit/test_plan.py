@@ -11,6 +11,7 @@ from mcpd.changes.plan import Action, DeployPlan, check_holds, is_recorded_as, o
 from mcpd.errors import BusyError
 from mcpd.model import LAST, NEXT, Container
 from monitor.model import Desired, Observed
+from protos.fingerprint import spec_hash
 from protos.parts import Heal, Health, NetworkDeclaration, Volume
 from protos.spec import Component, Service
 from tests.support.builders import component, container, recorded, recorded_service, service
@@ -37,6 +38,8 @@ def decided(of: Service, *containers: Container, force: bool = False) -> tuple[A
 
 def test_1_what_is_not_there_is_created() -> None:
     assert decided(service()) == (Action.CREATE, "does not exist yet")
+    (only,) = plan(service()).components
+    assert (only.container, only.spec_hash) == ("web-api", spec_hash(component()))
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -152,6 +155,13 @@ def test_a_label_counts_more_than_a_name() -> None:
     made = plan(service(), mine, foreign)
     assert made.components[0].current == mine
     assert made.conflicts == ()
+
+
+def test_of_two_containers_with_the_same_labels_the_one_with_the_proper_name_counts() -> None:
+    """`podman container clone` copies the labels."""
+    mine, clone = container(), container(name="web-api-clone", id="clone")
+    for both in ((mine, clone), (clone, mine)):
+        assert plan(service(), *both).components[0].current == mine
 
 
 def test_containers_of_others_are_neither_current_nor_orphans_nor_conflicts() -> None:

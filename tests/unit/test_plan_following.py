@@ -94,6 +94,8 @@ def test_one_of_them_alone_is_refused() -> None:
         "web/loader uses a namespace of vpn, which would get a new container: deploy both, `mcpctl deploy web`"
     )
     assert not planned(service(LOADER, VPN), old, container(LOADER), selected=("loader",)).conflicts
+    assert not planned(service(LOADER, VPN), old, selected=("vpn",)).conflicts, "nothing runs that would be torn off"
+    assert not planned(service(API, MIGRATE, VPN), old, container(API), ended(0), selected=("vpn",)).conflicts
 
 
 def test_networks_that_a_service_left_are_known() -> None:

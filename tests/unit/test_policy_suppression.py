@@ -164,7 +164,7 @@ def test_what_a_silence_kept_quiet_is_told_when_that_has_ended() -> None:
     component.look(100, DIED)
     assert component.look(110, DIED, silenced="silence 3").again_in == 30
     assert component.look(140, DIED, silenced="silence 3").again_in == 30
-    assert component.told == []
+    assert (component.kinds, component.told) == ([DRIFT], [])
     assert component.look(170, DIED).again_in is None
     assert component.told == [DRIFT]
 
@@ -174,6 +174,7 @@ def test_what_a_cooldown_kept_quiet_is_told_when_that_has_ended() -> None:
     component.dies(100)
     for now, again_in in [(400, 10), (405, 5), (410, 590), (999, 1), (999.5, 0.5)]:
         assert component.look(now, DIED).again_in == again_in
+    assert component.kinds == [DRIFT, RECOVERED, DRIFT]
     assert component.told == [DRIFT, RECOVERED]
     component.look(1000, DIED)
     assert component.told == [DRIFT, RECOVERED, DRIFT]

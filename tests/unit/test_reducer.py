@@ -1,5 +1,6 @@
 """The reducer: one picture of a container from what podman, the kernel and the lists say of it."""
 
+import msgspec
 import pytest
 
 from monitor.model import Fact, Known, Observation, Observed, Ours
@@ -88,6 +89,15 @@ def test_2_a_run_that_began_earlier_is_the_newer_one_when_podman_was_asked_after
 
 def test_2_a_run_that_began_earlier_is_the_older_one_when_the_questions_overlapped() -> None:
     assert play(sighting(2, run=SECOND, answered=3), sighting(3, run=FIRST)).present.started_at == SECOND
+
+
+@pytest.mark.parametrize("absent", [missed(2), gone(2)])
+def test_what_an_operation_saw_is_news_to_an_mcpd_that_has_asked_nothing_yet(absent: Observation) -> None:
+    """Neither what an earlier mcpd knew nor what an operation saw has the number of a question."""
+    before = msgspec.structs.replace(play(sighting(1), absent).present, order=0)
+    after = observe(before, sighting(0, name="web-api.last")).known
+    assert after
+    assert (after.state, after.name) == (RUNNING, "web-api.last")
 
 
 @pytest.mark.parametrize("order", [1, 9])
