@@ -30,6 +30,7 @@ EXAMPLES = {
     "MCP_KILL_ROUNDS": "3",
     "MCP_LOAD_SECONDS": "3",
     "MCP_SWAP_ROUNDS": "1000",
+    "MCP_MODEL_STEPS": "400",
 }
 FEW_EXAMPLES = {
     "MCP_EXAMPLES": "10",
@@ -37,6 +38,7 @@ FEW_EXAMPLES = {
     "MCP_KILL_ROUNDS": "1",
     "MCP_LOAD_SECONDS": "1",
     "MCP_SWAP_ROUNDS": "300",
+    "MCP_MODEL_STEPS": "80",
 }
 MANY_EXAMPLES = {
     "MCP_EXAMPLES": "500",
@@ -44,6 +46,7 @@ MANY_EXAMPLES = {
     "MCP_KILL_ROUNDS": "30",
     "MCP_LOAD_SECONDS": "60",
     "MCP_SWAP_ROUNDS": "20000",
+    "MCP_MODEL_STEPS": "10000",
 }
 # Points of the matrix of crashes: one in so many.
 FEW_KILLS = {"MCP_CRASH_STRIDE": "26"}
