@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -15,6 +15,7 @@ from mcpd.errors import BusyError
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
 from monitor.exit_status import exit_words
 from monitor.model import Desired, Observed
+from protos.agreement import find_cycle
 from protos.fingerprint import spec_hash
 from protos.parts import Heal
 from protos.spec import Component, Service
@@ -118,7 +119,11 @@ def plan_deploy(
         if component.name in selected
     )
     plans = _that_follow(plans)
-    conflicts = (*(_conflict(service, each, by_name) for each in plans), *_torn(service, plans, selected, ours))
+    conflicts = (
+        *(_conflict(service, each, by_name) for each in plans),
+        *_torn(service, plans, selected, ours),
+        _circle(service, selected, known.values()),
+    )
     orphans = tuple(sorted(ours.keys() - set(service.component_names)))
     leftovers = tuple(
         sorted(
@@ -176,9 +181,17 @@ def is_recorded_as(service: Service, recorded: RecordedService | None, selected:
 
 
 def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]:
-    """For each component, those of ``components`` that it must wait for."""
+    """For each component, those of ``components`` that it must wait for; nobody waits in a circle.
+
+    No definition has one, but a registry may: 0.1 recorded components that were deployed alone, whatever the others
+    said. Who closes the circle then waits for nobody in it.
+    """
     names = {each.name for each in components}
-    return {each.name: each.waits_for & names for each in components}
+    wanted = {each.name: each.waits_for & names for each in components}
+    while cycle := find_cycle({name: sorted(others) for name, others in wanted.items()}):
+        *_, last, first = cycle
+        wanted[last] -= {first}
+    return wanted
 
 
 def in_dependency_order(plans: Collection[ComponentPlan]) -> list[ComponentPlan]:
@@ -275,6 +288,19 @@ def _torn(
         if each.name not in selected and each.name in ours
         for shared in sorted(each.shares_with & anew)
     ]
+
+
+def _circle(service: Service, selected: Collection[str], recorded: Iterable[RecordedComponent]) -> str:
+    """Why the selected components cannot be deployed without the others; empty when they can."""
+    after = {each.spec.name: each.spec for each in recorded}
+    after |= {each.name: each for each in service.components if each.name in selected}
+    cycle = find_cycle({name: sorted(each.waits_for & after.keys()) for name, each in after.items()})
+    if not cycle or not any(name in selected for name in cycle):
+        return ""
+    return (
+        f"{service.name}: with what is deployed of the others, depends_on has a cycle: {' -> '.join(cycle)}; "
+        f"deploy all of them, `mcpctl deploy {service.name}`"
+    )
 
 
 def _decide(

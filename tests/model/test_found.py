@@ -26,6 +26,11 @@ FOUND: dict[str, tuple[Step, ...]] = {
         Sync(),
         Act("shop", "StartService"),
     ),
+    "two components that were deployed alone wait for each other without end": (
+        Deploy("web"),
+        Deploy("web", Edit.ORDER, value=1, alone=True),
+        Act("web", "RestartService"),
+    ),
     "what depends on a component that was undeployed alone comes back as no definition": (
         Deploy("shop"),
         Act("shop", "UndeployService", place=1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,8 @@ class World:
         found = ["podman is down"] if self.podman.is_down else []
         if service.node != NODE:
             found.append("it is another node's")
+        if self._would_wait_in_a_circle(service, selected):
+            found.append("with what is deployed of the others, it would wait in a circle")
         # What nobody declares any more stays as it is, at its ports.
         making_room = [it for name in selected if (it := self.settled((service.name, name)))]
         for each in service.components:
@@ -136,6 +139,15 @@ class World:
                 found += (f"{each.name}: {why}" for why in self._of_itself(service, each))
                 found += self._taken(service.name, each.ports, making_room)
         return found
+
+    def _would_wait_in_a_circle(self, service: Service, selected: frozenset[str]) -> bool:
+        after = self.expected.declared(service, selected)
+        waits = {key[1]: {*after.wants[key].spec.depends_on} for key in after.of(service.name)}
+        try:
+            graphlib.TopologicalSorter(waits).prepare()
+        except graphlib.CycleError:
+            return True
+        return False
 
     def _of_itself(self, service: Service, component: Component) -> Iterator[str]:
         """Why one component may fail, whatever the others do."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcpd.changes.plan import Action, DeployPlan, plan_deploy
+from mcpd.changes.plan import Action, DeployPlan, ordered, plan_deploy, waits_for
 from mcpd.model import Container
 from monitor.model import Observed
 from protos.spec import Service
@@ -102,3 +102,23 @@ def test_networks_that_a_service_left_are_known() -> None:
     before = recorded_service(recorded(component(network="back")), recorded(component("db")))
     after = service(component(network="front"))
     assert plan_deploy(after, ("api",), (), recorded=before).networks_left == ("back", "web")
+
+
+def test_what_would_wait_for_each_other_is_not_deployed_alone() -> None:
+    """The registry has what was deployed of the others, whatever the definition says of them now."""
+    before = recorded_service(recorded(component("api", depends_on=("db",))), recorded(component("db")))
+    of = service(component("api"), component("db", depends_on=("api",)))
+    alone = plan_deploy(of, {"db"}, (), recorded=before)
+    assert alone.conflicts == (
+        "web: with what is deployed of the others, depends_on has a cycle: api -> db -> api; "
+        "deploy all of them, `mcpctl deploy web`",
+    )
+    assert not plan_deploy(of, of.component_names, (), recorded=before).conflicts
+    assert not plan_deploy(of, {"api"}, (), recorded=before).conflicts
+
+
+def test_nobody_waits_in_a_circle_that_a_registry_has() -> None:
+    api, db = component("api", depends_on=("db",)), component("db", depends_on=("api",))
+    cache = component("cache", depends_on=("db",))
+    assert waits_for([api, db, cache]) == {"api": {"db"}, "db": frozenset(), "cache": {"db"}}
+    assert next(each.name for each in ordered([api, db, cache])) == "db"
