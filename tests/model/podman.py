@@ -269,7 +269,7 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         return _raw(b"\x01\0\0\0" + len(said).to_bytes(4, "big") + said)
 
     def _exec_inspect(self, number: str, *_: Any) -> httpx.Response:
-        return _json({"Running": False, "Pid": 0, "ExitCode": self._sessions.pop(number)[2]})
+        return _json({"Running": False, "Pid": 0, "ExitCode": self._sessions[number][2]})
 
     def _image(self, name: str, *_: Any) -> httpx.Response:
         number = self.images.get(name, name if name in self.images.values() else "")
