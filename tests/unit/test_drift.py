@@ -3,6 +3,7 @@
 import pytest
 
 from monitor.drift import drift
+from monitor.exit_status import exit_words
 from monitor.model import MISSING, Desired, Observed, Seen, Wanted
 from tests.support.builders import IMAGE
 
@@ -126,6 +127,10 @@ def test_every_state_has_a_verdict() -> None:
 )
 def test_an_exit_code_is_told_when_it_is_known_with_what_it_means(code: int, words: str) -> None:
     assert drift(wanted(Desired.RUNNING), seen(Observed.EXITED, exit_code=code)) == words
+
+
+def test_a_status_alone_says_nothing_of_memory() -> None:
+    assert exit_words(137) == "exited 137 (SIGKILL)"
 
 
 def test_what_took_too_much_memory_is_not_said_to_be_killed_by_somebody() -> None:

@@ -105,3 +105,8 @@ def test_any_text_is_a_target_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert text in (service, f"{service}/{component}")
+
+
+@pytest.mark.parametrize(("service", "network"), [("web", "web"), ("host", "host-net"), ("bridge", "bridge-net")])
+def test_a_service_has_a_network_of_its_name_unless_that_means_something_to_podman(service: str, network: str) -> None:
+    assert naming.own_network(service) == network
