@@ -187,7 +187,7 @@ def test_it_says_which_mcpd_it_is_what_it_holds_and_what_it_was_asked(
         *(("web", "api"), ("web", "db"), ("board", "board"))
     }
     assert {"method": "ListServices", "status": "OK"} in scraped["mcp_rpc_requests_total"]
-    assert {"call": "GET version"} in scraped["mcp_podman_request_duration_seconds_count"]
+    assert {"call": "GET _ping"} in scraped["mcp_podman_request_duration_seconds_count"]
     assert scraped["mcp_disk_free_bytes"]
 
 

@@ -46,6 +46,7 @@ TESTS: dict[Path, tuple[str, ...]] = {
         ("mcpd/changes/rollback.py", _unit("rollback", "deploy")),
         ("mcpd/changes/adopt.py", _CHANGES),
         ("mcpd/changes/adoptable.py", _unit("adopt")),
+        ("mcpd/changes/cancelling.py", _unit("cancel", "operations")),
         ("mcpd/changes/config_files.py", _unit("config_files")),
         ("mcpd/changes/crash_recovery.py", _unit("cancel")),
         ("mcpd/changes/deploy.py", _unit("deploy", "cancel")),
