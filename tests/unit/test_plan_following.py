@@ -117,6 +117,12 @@ def test_what_would_wait_for_each_other_is_not_deployed_alone() -> None:
     assert not plan_deploy(of, {"api"}, (), recorded=before).conflicts
 
 
+def test_a_circle_of_before_is_no_reason_not_to_deploy_another_component_alone() -> None:
+    api, db = component("api", depends_on=("db",)), component("db", depends_on=("api",))
+    before = recorded_service(recorded(api), recorded(db))
+    assert not plan_deploy(service(component("cache")), {"cache"}, (), recorded=before).conflicts
+
+
 def test_nobody_waits_in_a_circle_that_a_registry_has() -> None:
     api, db = component("api", depends_on=("db",)), component("db", depends_on=("api",))
     cache = component("cache", depends_on=("db",))
