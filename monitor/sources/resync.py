@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -16,6 +16,8 @@ from monitor.sources.inspector import Inspector
 
 # After a podman that did not answer; and after a poke, so that many together cost one list.
 _SOON_S = 1.0
+# podman answers several questions about containers side by side, as far as there are cores.
+_LOOKS_AT_ONCE = 8
 
 
 class Resync:
@@ -75,9 +77,32 @@ class Resync:
             if container not in present and each.state is not Observed.REMOVED:
                 await self._send.send(Missed(order, container, datetime.now(UTC)))
                 self._poked.set()  # the second look comes soon
-        for seen in listed:
-            if seen.service and _differs(known.get(seen.container), seen):
-                await self._inspector.look(seen.container)
+        await self._look(
+            [each.container for each in listed if each.service and _differs(known.get(each.container), each)]
+        )
+
+    async def _look(self, containers: Iterable[str]) -> None:
+        """Looks at several at once: of a node that nobody knows yet, a grace must not end before all were looked at.
+
+        The first failure ends it. Raises OutsideError.
+        """
+        failures: list[OutsideError] = []
+        limit = trio.CapacityLimiter(_LOOKS_AT_ONCE)
+
+        async def look(container: str) -> None:
+            async with limit:
+                if failures:
+                    return
+                try:
+                    await self._inspector.look(container)
+                except OutsideError as error:
+                    failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for each in containers:
+                nursery.start_soon(look, each)
+        if failures:
+            raise failures[0]
 
 
 def _differs(known: Known | None, seen: Sighting) -> bool:

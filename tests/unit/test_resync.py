@@ -102,3 +102,45 @@ async def test_a_podman_that_does_not_answer_is_asked_every_second(
     await resyncing(podman, nursery)
     await trio.sleep(10.5)
     assert podman.at == list(range(11))
+
+
+class Many(Lists):
+    """A podman with 24 containers; it takes a second to say more of one, unless it does not answer."""
+
+    def __init__(self, clock: MockClock) -> None:
+        super().__init__(clock)
+        self.looked_at: list[float] = []
+        self.fails = False
+
+    async def listed(self) -> Sequence[Sighting]:
+        names = [f"c{number}" for number in range(24)]
+        return [Sighting(0, each, each, "web", each, Observed.RUNNING, NOW) for each in names]
+
+    async def look(self, container: str) -> Sighting | None:
+        self.looked_at.append(self._clock.current_time())
+        await trio.sleep(1)
+        if self.fails:
+            raise OutsideError("podman does not answer")
+        return None
+
+
+async def test_several_containers_are_looked_at_side_by_side_but_not_all(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    podman = Many(autojump_clock)
+    send, _ = trio.open_memory_channel[Observation](100)
+    await nursery.start(Resync(Inspector(podman, send), send, dict, lambda *_: None, 60.0).run)
+    assert podman.looked_at == [0] * 8 + [1] * 8 + [2] * 8
+
+
+async def test_a_podman_that_does_not_answer_is_not_asked_about_the_rest(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    podman = Many(autojump_clock)
+    podman.fails = True
+    told: list[tuple[bool, str]] = []
+    send, _ = trio.open_memory_channel[Observation](100)
+    resync = Resync(Inspector(podman, send), send, dict, lambda ok, words: told.append((ok, words)), 60.0)
+    await nursery.start(resync.run)
+    assert len(podman.looked_at) == 8
+    assert told == [(False, "podman does not answer")]
