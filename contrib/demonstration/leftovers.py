@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from contrib.demonstration.node import Node
 from contrib.demonstration.output import say
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+# aardvark-dns(8): its file for each network, and the one with its own pid.
+_NAME_SERVERS = Path("/run/containers/networks/aardvark-dns")
+_NAME_SERVERS_PID = "aardvark.pid"
 _NAMESPACE = re.compile(r"/run/netns/netns-[0-9a-f-]+")
 
 
@@ -37,6 +42,34 @@ class Leftovers:
             _remove_bridge(bridge, is_shared=bridge != node.bridge)
         for subnet in self.subnets:
             _remove_firewall_rules(subnet)
+        forget_networks_that_are_gone()
+
+
+def forget_networks_that_are_gone(folder: Path = _NAME_SERVERS) -> None:
+    """Removes what podman's name server still has of networks whose address this machine has no more.
+
+    It keeps a file per network of every storage, by the network's name; one that is left of containers that were killed
+    is in the way of the next network with that name, and of all the others: an address that it cannot listen on ends
+    its reading.
+    """
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with contextlib.suppress(OSError):  # podman is writing it, or has removed it
+            listens_on = entry.read_text().partition("\n")[0].partition(" ")[0].split(",")
+            if entry.name != _NAME_SERVERS_PID and not any(_is_ours(address) for address in listens_on):
+                entry.unlink()
+
+
+def _is_ours(address: str) -> bool:
+    """Whether this machine has the address."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except ValueError:
+        return True  # no address: leave it to podman
+    except OSError:
+        return False
+    return True
 
 
 def outside_of(node: Node) -> Leftovers:

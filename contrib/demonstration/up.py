@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from contrib.demonstration import daemons
+from contrib.demonstration import daemons, leftovers
 from contrib.demonstration.images import build_images
 from contrib.demonstration.node import Node, claim, require_unclaimed
 from contrib.demonstration.output import say
@@ -27,6 +27,8 @@ def up(node: Node, options: Options) -> None:
     settings = read_settings(node)
     set_up_mcpctl(node, settings)
     set_up_podman(node)
+    if node.is_root:
+        leftovers.forget_networks_that_are_gone()
     build_images(node)
     _tell_what_stays(node, settings, options)
     if settings.mcias_url:

@@ -223,10 +223,17 @@ class Podman:
         except trio.Cancelled:
             # Whoever ran it waits no longer; one that hangs, asked again and again, would fill the container.
             with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
-                left = await self._api.ask("GET", f"/exec/{session.id}/json", api_types.Session)
-                if left.running and left.pid:
-                    os.kill(left.pid, signal.SIGKILL)
+                await self._end_session(session.id)
             raise
+
+    async def _end_session(self, session: str) -> None:
+        """Kills a session's process, which podman may only be about to start; what has ended is asked for in vain."""
+        while True:
+            left = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
+            if left.running and left.pid:
+                os.kill(left.pid, signal.SIGKILL)
+                return
+            await trio.sleep(_ENDED_POLL_S)
 
     async def _exit_code(self, session: str) -> int:
         """Waits until the process ends: it may have closed its output long before."""

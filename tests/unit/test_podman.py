@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -205,3 +207,35 @@ async def test_what_answers_pings_and_is_no_podman_is_found_out() -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://podman") as client:
         with pytest.raises(PodmanError, match="no podman"):
             await Podman(Api(client, Path("podman.sock"))).version()
+
+
+class LateSession(Session):
+    """A command that podman has not started yet when its caller has gone: then it is the process ``pid``, and hangs."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(0)
+        self._pid = pid
+
+    async def printed(self) -> AsyncIterator[bytes]:
+        await trio.sleep_forever()
+        yield b""
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/json"):
+            return super().answer(request)
+        self.asked += 1
+        runs = self.asked > 2
+        return httpx.Response(200, json={"ExitCode": 0, "Running": runs, "Pid": self._pid if runs else 0})
+
+
+async def test_a_command_that_begins_after_its_caller_has_gone_is_ended_as_well() -> None:
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        session = LateSession(process.pid)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(session.answer), base_url="http://podman") as client:
+            with trio.move_on_after(0.1):
+                await Podman(Api(client, Path("podman.sock"))).run_inside("c1", ("ask",))
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    finally:
+        process.kill()
+        process.wait()

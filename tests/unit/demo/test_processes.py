@@ -161,6 +161,20 @@ def test_firewall_rules_of_this_network_go_and_no_others() -> None:
     assert leftovers.rules_without("10.2.0.0/24", nat, filters) == ""
 
 
+def test_names_of_networks_that_are_gone_are_forgotten_and_no_others(tmp_path: Path) -> None:
+    container = f"{'0' * 64} 10.9.0.2  web-api,api\n"
+    for name, text in {
+        "here": f"127.0.0.1\n{container}",
+        "with-servers": f"192.0.2.1,127.0.0.1 9.9.9.9\n{container}",
+        "gone": f"192.0.2.1\n{container}",
+        "aardvark.pid": "192.0.2.1",
+    }.items():
+        (tmp_path / name).write_text(text)
+    leftovers.forget_networks_that_are_gone(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {"here", "with-servers", "aardvark.pid"}
+    leftovers.forget_networks_that_are_gone(tmp_path / "no folder")
+
+
 def test_what_lies_outside_of_the_folder_is_named_by_files_in_it(node: Node) -> None:
     container = "0123456789abcdef" * 4
     userdata = node.podman / "graph/overlay-containers" / container / "userdata"
