@@ -22,7 +22,7 @@ from mcpd.model import LABEL_SERVICE, Container
 from mcpd.runtime import api_types
 from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
 from mcpd.runtime.inspected import Details, ImageDefaults
-from monitor.model import Sighting
+from monitor.model import Observed, Sighting
 from monitor.ports import Happening, Ran
 from protos.parts import NetworkDeclaration, Volume
 
@@ -166,7 +166,21 @@ class Podman:
         await self._api.do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
 
     async def stop(self, name: str, timeout: timedelta) -> None:
-        """Sends SIGTERM, and SIGKILL after ``timeout``; does nothing when it is not running."""
+        """Sends SIGTERM, and SIGKILL after ``timeout``; does nothing when it is not running. What is paused goes on.
+
+        podman 4.3 does not stop what is paused, and says that it is "running or paused".
+        """
+        try:
+            await self._stop(name, timeout)
+        except NoSuchError:
+            raise
+        except PodmanError:
+            if (await self.inspect(name)).observed is not Observed.PAUSED:
+                raise
+            await self._api.do("POST", f"/containers/{name}/unpause")
+            await self._stop(name, timeout)
+
+    async def _stop(self, name: str, timeout: timedelta) -> None:
         seconds = math.ceil(timeout.total_seconds())
         await self._api.do(
             "POST", f"/containers/{name}/stop", params={"timeout": str(seconds)}, timeout=seconds + _STOP_MARGIN_S

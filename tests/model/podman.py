@@ -233,7 +233,14 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         return _raw(b"", 204)
 
     async def _stop(self, name: str, *_: Any) -> httpx.Response:
-        await self.stop(self._found(name))
+        found = self._found(name)
+        if found.state == "paused":
+            raise Refused(500, f"container {found.id} is running or paused, refusing to clean up")
+        await self.stop(found)
+        return _raw(b"", 204)
+
+    def _unpause(self, name: str, *_: Any) -> httpx.Response:
+        self.pause(self._found(name), paused=False)
         return _raw(b"", 204)
 
     def _rename(self, name: str, values: dict[str, str], _: Any) -> httpx.Response:
@@ -343,6 +350,7 @@ def _routes(it: PretendedPodman) -> Iterator[tuple[tuple[str, re.Pattern[str]], 
         f"GET {name}/json": it._inspect,
         f"POST {name}/start": it._start,
         f"POST {name}/stop": it._stop,
+        f"POST {name}/unpause": it._unpause,
         f"POST {name}/rename": it._rename,
         f"GET {name}/logs": it._logs,
         f"POST {name}/exec": it._exec,

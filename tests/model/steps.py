@@ -13,6 +13,7 @@ import trio
 from mcpd.errors import ConflictError, McpdError, NotFoundError
 from mcpd.snapshots.restore import restore
 from mcpd.snapshots.take import take as take_snapshot
+from monitor.model import Desired
 from protos.mcp import v1
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
@@ -163,6 +164,13 @@ class Act(_OfService):
                 await self._is_gone(world, before, component)
             else:
                 world.expected = after
+                self._is_stopped(world)
+
+    def _is_stopped(self, world: World) -> None:
+        for key in world.expected.of(self.service) if self.method == "StopService" else ():
+            container = world.settled(key)
+            is_meant = world.expected.desired(key) is Desired.STOPPED
+            assert not (is_meant and container and container.runs), f"{key} was stopped, and is {container}"
 
     def _after(self, expected: Expected, component: str) -> Expected:
         if self.method in ("StartService", "StopService"):

@@ -26,6 +26,16 @@ FOUND: dict[str, tuple[Step, ...]] = {
         Sync(),
         Act("shop", "StartService"),
     ),
+    "what is paused can neither be replaced nor stopped nor undeployed": (
+        Deploy("shop"),
+        Befall("shop", "paused", place=0),
+        Deploy("shop", Edit.ENV, value=1),
+        Befall("shop", "paused", place=1),
+        Act("shop", "StopService"),
+        Act("shop", "StartService"),
+        Befall("shop", "paused", place=0),
+        Act("shop", "UndeployService"),
+    ),
     "two components that were deployed alone wait for each other without end": (
         Deploy("web"),
         Deploy("web", Edit.ORDER, value=1, alone=True),

@@ -350,3 +350,19 @@ def test_a_secret_is_mounted_by_name_and_its_value_never_passes_through_us(node:
     for name in ("mcp.db", "mcp.db-wal", "mcpd.log"):
         path = node.folder / name
         assert not path.exists() or b"correct horse" not in path.read_bytes()
+
+
+def test_what_is_paused_can_be_stopped_replaced_and_undeployed(node: Node) -> None:
+    solo = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
+    node.define("solo", solo)
+    node.mcpctl("deploy", "solo")
+    for words in (("restart", "solo"), ("stop", "solo"), ("start", "solo")):
+        if "solo" in node.pids():
+            node.podman("pause", "solo")
+        node.mcpctl(*words)
+    node.podman("pause", "solo")
+    node.define("solo", solo + 'env = { CHANGED = "yes" }\n')
+    node.mcpctl("deploy", "solo")
+    node.podman("pause", "solo")
+    node.mcpctl("undeploy", "solo")
+    assert node.containers() == set()
