@@ -28,8 +28,9 @@ image = "localhost/mcp-demo:v1"
 """
 # Right after a replace a name may lead to where the component was, which answers nothing. And whenever a container
 # comes to a network or leaves it, podman's name server reads its files again: a question that comes meanwhile may be
-# lost, and is asked again only after 5 seconds (resolv.conf(5), timeout).
-ASK = ("timeout", "3", "wget", "-qO-", "http://db:8080/")
+# lost, and is asked again only after 5 seconds (resolv.conf(5), timeout): who gives up sooner never asks twice.
+WITHIN_S = 90.0
+ASK = ("timeout", "12", "wget", "-qO-", "http://db:8080/")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def networks(node: Node) -> set[str]:
 def of_both_kinds(node: Node) -> None:
     node.define("shop", SHOP)
     node.mcpctl("deploy", "shop")
-    until(lambda: answers(node) == "v1")
+    until(lambda: answers(node) == "v1", within=WITHIN_S)
     labels = json.loads(node.podman("network", "inspect", "shop"))[0]["labels"]
     assert labels["mcp.service"] == "shop"
     # The one that is replaced is found where it is now, by one that was not touched.
@@ -59,11 +60,11 @@ def of_both_kinds(node: Node) -> None:
     after = node.pids()
     assert after["shop-web"] == before["shop-web"]
     assert after["shop-db"] != before["shop-db"]
-    until(lambda: answers(node) == "v1")
+    until(lambda: answers(node) == "v1", within=WITHIN_S)
     # As after a reboot: everything has ended, and the network with it.
     node.podman("stop", "--all", "--time", "0")
     node.mcpctl("start", "shop")
-    until(lambda: answers(node) == "v1")
+    until(lambda: answers(node) == "v1", within=WITHIN_S)
     node.mcpctl("undeploy", "shop")
     assert "shop" not in networks(node)
 
@@ -80,7 +81,7 @@ def test_on_a_network_of_its_own_a_component_has_its_name_and_on_a_shared_one_it
     back = 'networks = ["back"]\n'
     node.define("shop", SHOP.replace('cmd = ["sleep"', f'{back}cmd = ["sleep"') + back)
     node.mcpctl("deploy", "shop")
-    until(lambda: answers(node) == "v1")
+    until(lambda: answers(node) == "v1", within=WITHIN_S)
     aliases = node.inspect("shop-db")["NetworkSettings"]["Networks"]["back"]["Aliases"]
     assert "db" in aliases
     node.define(
@@ -92,7 +93,7 @@ def test_on_a_network_of_its_own_a_component_has_its_name_and_on_a_shared_one_it
     shared = node.inspect("other-db")["NetworkSettings"]["Networks"]["back"]["Aliases"]
     assert "asked" in shared
     assert "db" not in shared
-    until(lambda: answers(node) == "v1")
+    until(lambda: answers(node) == "v1", within=WITHIN_S)
 
 
 def test_a_slip_in_the_name_of_a_network_is_told_by_the_plan(node: Node) -> None:
