@@ -89,10 +89,6 @@ class Daemon:
         # How many effects from now on it is killed: requests to podman and transactions, each before and after.
         self.fuse: int | None = None
 
-    @property
-    def runs(self) -> bool:
-        return not self._ended.is_set()
-
     async def start(self, nursery: trio.Nursery) -> None:
         self.is_killed, self.fuse = False, None
         self._scope, self._stopping, self._ready = trio.CancelScope(), trio.Event(), trio.Event()

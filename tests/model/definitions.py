@@ -100,7 +100,7 @@ def _of_all(service: Service, edit: Edit, place: int, value: int) -> Service:
 
 
 def _component(component: Component, edit: Edit, value: int) -> Component:
-    images = [name for name in IMAGES if (":" in name) and ("/job" in name) == component.oneshot]
+    images = [name for name in IMAGES if ("/job" in name) == component.oneshot]
     changes: dict[Edit, Callable[[], dict[str, object]]] = {
         Edit.NONE: dict,
         Edit.IMAGE: lambda: {"image": images[value % len(images)]},
@@ -117,11 +117,7 @@ def _component(component: Component, edit: Edit, value: int) -> Component:
             "restart": "no",
             "heal": None,
         },
-        Edit.HEAL: lambda: {
-            "heal": None
-            if component.oneshot or component.health == DOWN
-            else (None, Heal.ALERT, Heal.RESTART)[value % 3]
-        },
+        Edit.HEAL: lambda: {"heal": None if _is_never_well(component) else (None, Heal.ALERT, Heal.RESTART)[value % 3]},
         Edit.RESTART: lambda: {"restart": ("no", "on-failure" if component.oneshot else "always")[value % 2]},
         Edit.STOP_TIMEOUT: lambda: {"stop_timeout": timedelta(seconds=1 + value % 3)},
     }

@@ -90,12 +90,6 @@ class Expected:
             after.active.pop(service, None)
         return after
 
-    def same_of(self, service: str, other: Expected) -> bool:
-        """Whether both say the same of a service."""
-        mine = {key: self.wants[key] for key in self.of(service)}
-        theirs = {key: other.wants[key] for key in other.of(service)}
-        return mine == theirs and self.active.get(service) == other.active.get(service)
-
     def taken_over(self, service: str, other: Expected) -> Expected:
         """With what ``other`` says of a service."""
         after = self.without(service, [key[1] for key in self.of(service)])

@@ -16,7 +16,7 @@ from .containers import Container
 from .definitions import DOWN, FLAKY
 from .expected import Key, essence, essence_of
 from .steps import Step
-from .world import World, by_name
+from .world import TEMPORARY, World, by_name
 
 # Longer than grace, resync, flap window and cooldown, than any probe needs, and than a silence is looked at again.
 REST_S = 120.0
@@ -77,7 +77,7 @@ def _one_container_each(world: World) -> None:
     counts = Counter(key for key, _ in world.managed())
     assert max(counts.values(), default=1) == 1, f"more than one container: {counts}"
     for each in world.podman.containers.values():
-        assert not each.name.endswith((".next", ".last")), f"{each.name} was left behind"
+        assert not each.name.endswith(TEMPORARY), f"{each.name} was left behind"
 
 
 def _status_is_true(world: World, key: Key, told: v1.ComponentInfo | None) -> None:

@@ -14,7 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from mcpd.setup.init import initialize
-from tests.simulation.history import schedule_by
+from tests.simulation.history import Spinning, schedule_by
 
 from .daemon import NODE, WallClock
 from .invariants import bystanders, check
@@ -74,26 +74,13 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(place)
 
 
-class Spinning(trio.abc.Instrument):
-    """Ends a history whose tasks take steps without end while hardly any time passes."""
-
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
-        self.counted = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.counted += 1
-        if self.counted == _MAX_STEPS:
-            self.scope.cancel()
-
-
 def play(*steps: Step, seed: int = 0) -> None:
     """Plays ``steps`` on a fresh node; the same every time. Raises AssertionError when something does not hold."""
     wall = WallClock()
     schedule_by(seed)
     with _folder() as folder, wall.worn(), structlog.testing.capture_logs() as logs:
         try:
-            spinning = Spinning()
+            spinning = Spinning(_MAX_STEPS)
             clock = MockClock(autojump_threshold=0)
             trio.run(_play, steps, folder, wall, spinning, clock=clock, instruments=[wall, spinning])
         except BaseException:
@@ -109,7 +96,7 @@ async def _play(steps: Sequence[Step], folder: Path, wall: WallClock, spinning: 
         try:
             with spinning.scope:
                 for step in steps:
-                    spinning.counted = 0
+                    spinning.steps = 0
                     untouched = bystanders(world, step)
                     await step.take(world)
                     await check(world, untouched)

@@ -24,7 +24,7 @@ from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
 from .expected import Expected, Want, essence, essence_of
 from .images import V1
 from .podman import PretendedPodman
-from .world import World
+from .world import TEMPORARY, World
 
 _HOUR = 3600
 
@@ -305,11 +305,11 @@ class Adopt(_OfService):
             return
         service, problems = examine_service(service_values(answer.service))
         assert service is not None, problems
-        world.expected = await self._adopted(world, service, names)
+        world.expected = self._adopted(world, service, names)
         if not self.keeps_definition:
             world.folder[self.service] = service
 
-    async def _adopted(self, world: World, service: Service, names: list[str]) -> Expected:
+    def _adopted(self, world: World, service: Service, names: list[str]) -> Expected:
         after = world.expected.copy()
         after.active[service.name] = service.active
         for name in names:
@@ -528,7 +528,7 @@ async def _is_done(world: World, service: Service, component: str, selected: fro
             assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), (
                 f"{key} is not made as declared"
             )
-    left = [each.name for each in world.of_service(service.name).values() if each.name.endswith((".next", ".last"))]
+    left = [each.name for each in world.of_service(service.name).values() if each.name.endswith(TEMPORARY)]
     assert not left, f"left behind: {left}"
     if world.podman.is_down:
         return

@@ -26,11 +26,12 @@ from .podman import PretendedPodman
 
 # Longer than any operation takes, a rollback that waits for a port included.
 _ENDS_WITHIN_S = 90.0
-_TEMPORARY = (NEXT, LAST)
+# Containers with names that end so are of a deploy that is at it.
+TEMPORARY = (NEXT, LAST)
 
 
 class World:
-    """``folder``: the definitions as the operator has them now. ``counted``: the steps that were taken."""
+    """``folder``: the definitions as the operator has them now."""
 
     def __init__(self, nursery: trio.Nursery, folder: Path, wall: WallClock) -> None:
         self.nursery = nursery
@@ -44,7 +45,6 @@ class World:
         self.saved: tuple[Path, Expected] | None = None
         # What a daemon that was killed while it told somebody tells again.
         self.may_repeat = False
-        self.silenced: set[Key] = set()
 
     # -- what podman truly has
 
@@ -59,7 +59,7 @@ class World:
 
     def settled(self, key: Key) -> Container | None:
         """The container of a component; None when there is none."""
-        found = [each for of, each in self.managed() if of == key and not each.name.endswith(_TEMPORARY)]
+        found = [each for of, each in self.managed() if of == key and not each.name.endswith(TEMPORARY)]
         assert len(found) <= 1, f"{key} has {len(found)} containers: {[each.name for each in found]}"
         return found[0] if found else None
 

@@ -79,13 +79,14 @@ class Command:
 class Spinning(trio.abc.Instrument):
     """Ends a run whose tasks take steps without end while no time passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.scope = trio.CancelScope()
         self.steps = 0
+        self._most = most
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         self.steps += 1
-        if self.steps == MAX_STEPS:
+        if self.steps == self._most:
             self.scope.cancel()
 
 
@@ -121,7 +122,7 @@ def play(
     seed: int, story: Story, *, clock: WallClock | None = None, quality: Quality | None = None, quiet: float = QUIET_S
 ) -> Played:
     """Plays one history to the end of its quiet period, and returns all that is to be known of it."""
-    spinning = Spinning()
+    spinning = Spinning(MAX_STEPS)
     played: list[Played] = []
 
     async def main() -> None:
