@@ -37,17 +37,21 @@ class Step(Protocol):
         """The services whose containers it may touch."""
 
 
+class _OfNobody:
+    """What touches no service's containers."""
+
+    def concerns(self, world: World) -> frozenset[str]:
+        return frozenset()
+
+
 @dataclass(frozen=True)
-class Wait:
+class Wait(_OfNobody):
     """Nothing happens for so long."""
 
     seconds: int = 0
 
     async def take(self, world: World) -> None:
         await trio.sleep(self.seconds)
-
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -324,7 +328,7 @@ class Adopt(_OfService):
 
 
 @dataclass(frozen=True)
-class Silence(_OfService):
+class Silence(_OfNobody, _OfService):
     """Its alerts are kept quiet for so long, or no longer."""
 
     seconds: int = 0
@@ -339,9 +343,6 @@ class Silence(_OfService):
                 await world.daemon.call("UnsilenceAlert", v1.UnsilenceAlertRequest(service=self.service))
             except McpdError:
                 return
-
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
 
 
 # -- what befalls a container
@@ -398,7 +399,7 @@ BEFALLS = tuple(_BEFALL)
 
 
 @dataclass(frozen=True)
-class Outage:
+class Outage(_OfNobody):
     """podman does not answer for so long; or, 0, its event stream breaks."""
 
     seconds: int = 0
@@ -410,12 +411,9 @@ class Outage:
             await trio.sleep(self.seconds)
             world.podman.is_down = False
 
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
-
 
 @dataclass(frozen=True)
-class Daemonic:
+class Daemonic(_OfNobody):
     """The daemon is killed or stopped, and started again after so long."""
 
     kill: bool = False
@@ -430,12 +428,9 @@ class Daemonic:
         await trio.sleep(self.seconds)
         await world.daemon.start(world.nursery)
 
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
-
 
 @dataclass(frozen=True)
-class ClockStep:
+class ClockStep(_OfNobody):
     """Somebody sets the clock."""
 
     hours: int = 1
@@ -443,12 +438,9 @@ class ClockStep:
     async def take(self, world: World) -> None:
         world.wall.offset += self.hours * _HOUR
 
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
-
 
 @dataclass(frozen=True)
-class Listen:
+class Listen(_OfNobody):
     """A program that is no container's begins to listen on a port, or ends."""
 
     async def take(self, world: World) -> None:
@@ -456,9 +448,6 @@ class Listen:
             world.podman.foreign.clear()
         elif not any(port.host == FOREIGN_PORT for each in world.podman.containers.values() for port in each.ports):
             world.podman.foreign.add(FOREIGN_PORT)
-
-    def concerns(self, world: World) -> frozenset[str]:
-        return frozenset()
 
 
 @dataclass(frozen=True)
