@@ -154,3 +154,18 @@ def told(node: Node, name: str) -> list[dict[str, Any]]:
     path = node.folder / "alerts.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [each for each in map(json.loads, lines) if each["MCP_SERVICE"] == name]
+
+
+def kinds(node: Node, name: str) -> list[str]:
+    """The kinds of the alerts that the operator's command was run for."""
+    return [each["MCP_KIND"] for each in told(node, name)]
+
+
+def until_recorded(node: Node, name: str, wanted: list[str]) -> None:
+    """Waits until these kinds of alert were told, and mcpd has recorded it: killed before that, it tells them again."""
+    until(lambda: kinds(node, name) == wanted, f"{wanted} told of {name}")
+    until(lambda: "pending" not in _deliveries(node, name), f"the alerts of {name} are recorded as sent")
+
+
+def _deliveries(node: Node, name: str) -> set[str]:
+    return {row["delivery"] for row in node.json("alerts", "list", name, "--all")["alerts"]}

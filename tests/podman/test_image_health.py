@@ -10,7 +10,7 @@ from sqlite3 import connect
 
 import pytest
 
-from tests.podman.node import Node, told, until
+from tests.podman.node import Node, kinds, told, until, until_recorded
 
 IMAGE = "localhost/checked:v1"
 CONTAINERFILE = """\
@@ -43,10 +43,6 @@ def observed(node: Node) -> set[str]:
     return {row["observed"] for row in node.json("ps", "checked")}
 
 
-def kinds(node: Node, name: str = "checked") -> list[str]:
-    return [each["MCP_KIND"] for each in told(node, name)]
-
-
 def test_what_an_images_health_check_finds_is_its_state_and_its_alert(checked: Node) -> None:
     checked.define("checked", SOLO)
     checked.mcpctl("deploy", "checked")
@@ -55,14 +51,14 @@ def test_what_an_images_health_check_finds_is_its_state_and_its_alert(checked: N
     until(lambda: observed(checked) == {"unhealthy"})
     assert "exited 3: no database" in checked.mcpctl("status", "checked").stdout
     checked.mcpctl("status", "checked", "--exit-code", status=3)
-    until(lambda: kinds(checked) == ["drift"])
+    until_recorded(checked, "checked", ["drift"])
     assert "no database" in told(checked, "checked")[0]["MCP_REASON"]
     # It is the same probe after a restart of mcpd, and nothing is told again.
     checked.stop_daemon(signal.SIGKILL)
     checked.up()
     until(lambda: observed(checked) == {"unhealthy"})
     checked.podman("exec", "checked", "rm", "/tmp/ill")
-    until(lambda: kinds(checked) == ["drift", "recovered"])
+    until(lambda: kinds(checked, "checked") == ["drift", "recovered"])
     assert observed(checked) == {"healthy"}
 
 
@@ -80,7 +76,7 @@ def test_a_container_that_an_mcpd_of_before_has_made_gets_its_probe_and_no_alert
     checked.up()
     until(lambda: observed(checked) == {"healthy"})
     checked.mcpctl("status", "checked", "--exit-code")
-    assert kinds(checked) == []
+    assert kinds(checked, "checked") == []
 
 
 def test_a_declared_probe_counts_instead_and_none_where_it_is_disabled(checked: Node) -> None:

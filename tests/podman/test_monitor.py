@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.podman.node import Node, told, until
+from tests.podman.node import Node, kinds, told, until, until_recorded
 
 SOLO = 'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "localhost/mcp-demo:v1"\n'
 
@@ -22,10 +22,6 @@ def quiet(node: Node) -> Node:
 def deploy(node: Node, name: str, more: str = "", image: str = "localhost/mcp-demo:v1") -> None:
     node.define(name, SOLO.replace("solo", name).replace("localhost/mcp-demo:v1", image) + more)
     node.mcpctl("deploy", name)
-
-
-def kinds(node: Node, name: str) -> list[str]:
-    return [each["MCP_KIND"] for each in told(node, name)]
 
 
 def test_a_death_that_nothing_mends_is_told_at_once_with_its_exit_code(quiet: Node) -> None:
@@ -207,7 +203,7 @@ def test_what_died_while_mcpd_was_down_is_told_when_it_is_back_and_only_once(qui
     quiet.stop_daemon(signal.SIGKILL)
     os.kill(pid, signal.SIGKILL)
     quiet.up()
-    until(lambda: kinds(quiet, "while-down") == ["drift"])
+    until_recorded(quiet, "while-down", ["drift"])
     assert told(quiet, "while-down")[0]["MCP_REASON"] == "exited 137 (SIGKILL)"
     for number in (signal.SIGKILL, signal.SIGTERM):
         quiet.stop_daemon(number)
