@@ -28,6 +28,7 @@ from h2.exceptions import FrameTooLargeError, ProtocolError
 from h2.settings import SettingCodes
 from h2.utilities import SizeLimitDict
 
+from mcpd.rpc.coalescing import CoalescingTransport
 from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import STALL_S, Allowance, Processor
 
@@ -194,9 +195,10 @@ class Connection(H2Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """After the TLS handshake."""
         assert isinstance(transport, asyncio.Transport)
-        super().connection_made(transport)
+        coalescing = CoalescingTransport(transport)
+        super().connection_made(coalescing)
         self.processor = Processor(self.handler, self.connection)
-        self._transport = transport
+        self._transport = coalescing
         self._made_at = self._busy_at = time.monotonic()
         peer = peer_of(transport)
         # Asked before the handshake too, but several may have been in it at once.
