@@ -46,6 +46,7 @@ async def serve(settings: Config, path: Path) -> None:
     """
     async with open_parts(settings) as parts:
         node, ledger, messenger, config = parts.node, parts.ledger, parts.dispatcher, parts.config
+        is_another_boot = await boot.is_another_boot(ledger)
         async with trio.open_nursery() as links:
             await links.start(parts.link.run)
             links.start_soon(housekeeping.run, (ledger, node.journal, parts.audit), lambda: config.rules.retention)
@@ -59,7 +60,7 @@ async def serve(settings: Config, path: Path) -> None:
                 parts.podman.label(await Adoptions(parts.registry).labels())
                 await take_up_what_was_left(node, operations)
                 intent = parts.intent(operations)
-                intent.is_booting = await boot.is_another_boot(ledger)
+                intent.is_booting = is_another_boot
                 monitor = parts.monitor(intent)
                 await links.start(monitor.run)
                 supervision = parts.supervision(monitor)

@@ -42,6 +42,20 @@ class AlertCounts(NamedTuple):
     pending: int
 
 
+def last_id(db: sqlite3.Connection) -> int:
+    """The id that was given last; 0 when there was none."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'alerts'").fetchone()
+    return int(row["seq"]) if row else 0
+
+
+def skip_ids(db: sqlite3.Connection, last: int) -> None:
+    """Gives no id up to ``last`` any more."""
+    if last_id(db):
+        db.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'alerts'", (last,))
+    else:
+        db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('alerts', ?)", (last,))
+
+
 def insert_alert(db: sqlite3.Connection, node: str, new: NewAlert, now: datetime) -> Alert | None:
     """Keeps one alert; returns it when it is to be sent."""
     delivery = Delivery.SUPPRESSED if new.suppressed_by else Delivery.PENDING

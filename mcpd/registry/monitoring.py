@@ -23,6 +23,10 @@ from monitor.ports import NewAlert, Silence, hushing
 
 T = TypeVar("T")
 
+# Ids that are reserved at once. So many alerts are raised for one that waits for the disk; after a reboot, so many are
+# skipped at most.
+_IDS_RESERVED = 50
+
 
 class MonitorLedger:
     """Satisfies `monitor.ports.Ledger`. Raises RegistryError."""
@@ -34,6 +38,8 @@ class MonitorLedger:
         self._silences: list[Silence] | None = None
         self._silence_changes = 0
         self._outcomes: Counter[tuple[AlertKind, Delivery]] = Counter()
+        # Ids of alerts that are reserved, and not given yet.
+        self._ids_left = 0
 
     @property
     def state(self) -> SourceState:
@@ -52,16 +58,21 @@ class MonitorLedger:
         self, facts: Sequence[Fact], states: Sequence[Known], alerts: Sequence[NewAlert], now: datetime
     ) -> tuple[Alert, ...]:
         """Keeps facts (each key once), the present states, and alerts; returns the alerts to send."""
+        reserves = len(alerts) > self._ids_left
 
         def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
             observations.insert_facts(db, facts)
             for state in states:
                 observations.put_state(db, state, now)
-            return tuple(filter(None, [self._insert(db, each, now) for each in alerts]))
+            sent = tuple(filter(None, [self._insert(db, each, now) for each in alerts]))
+            if reserves:
+                node_facts.reserve_alert_ids(db, alert_rows.last_id(db) + _IDS_RESERVED)
+            return sent
 
-        # What was seen of a run would be seen again after a loss of power, under the same key. An alert's id would be
-        # given to another one, which its receiver then takes for a repeat.
-        sent = await self._registry.transact(write, changes_services=bool(states), durable=bool(alerts))
+        # What was seen of a run would be seen again after a loss of power, under the same key, and what is wrong would
+        # be told again. But an alert's id must not be given to another one, which its receiver would take for a repeat.
+        sent = await self._registry.transact(write, changes_services=bool(states), durable=reserves)
+        self._ids_left = _IDS_RESERVED if reserves else self._ids_left - len(alerts)
         self._outcomes.update((each.kind, Delivery.SUPPRESSED) for each in alerts if each.suppressed_by)
         return sent
 
@@ -71,6 +82,7 @@ class MonitorLedger:
 
     def _insert_news(self, db: sqlite3.Connection, kind: AlertKind, reason: str, now: datetime) -> tuple[Alert, ...]:
         """Keeps an alert of the node as a whole; returns what is to be sent."""
+        self._ids_left -= 1
         told = self._insert(db, NewAlert("", "", kind, "", "", reason, now, 0, ""), now)
         return (told,) if told else ()
 
@@ -160,8 +172,18 @@ class MonitorLedger:
         )
 
     async def exchange_boot_id(self, boot_id: str) -> str:
-        """Remembers this boot's id, and returns the last one; empty when there was none."""
-        return await self._registry.transact(lambda db: node_facts.exchange_boot_id(db, boot_id))
+        """Remembers this boot's id, and returns the last one; empty when there was none.
+
+        Before any alert is raised: the boot may follow a loss of power, which has taken back alerts that were told.
+        """
+
+        def write(db: sqlite3.Connection) -> str:
+            last = node_facts.exchange_boot_id(db, boot_id)
+            if last != boot_id:
+                alert_rows.skip_ids(db, node_facts.reserved_alert_ids(db))
+            return last
+
+        return await self._registry.transact(write)
 
     async def restored_from(self) -> str:
         """What this registry was restored from, as long as nobody was told; empty when it was not."""

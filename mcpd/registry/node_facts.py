@@ -8,6 +8,7 @@ from mcpd.registry import schema
 
 _BOOT_ID = "boot_id"
 _CERTIFICATE = "certificate_told"
+_ALERT_IDS = "alert_ids_reserved"
 # Before the name of a filesystem: that it has little room is told.
 _FULL_DISK = "full_disk "
 
@@ -15,6 +16,16 @@ _FULL_DISK = "full_disk "
 def exchange_boot_id(db: sqlite3.Connection, boot_id: str) -> str:
     """Remembers this boot's id, and returns the last one; empty when there was none."""
     return _exchange(db, _BOOT_ID, boot_id)
+
+
+def reserved_alert_ids(db: sqlite3.Connection) -> int:
+    """The last alert's id that may have been given, also to an alert that a loss of power took back."""
+    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (_ALERT_IDS,)).fetchone()
+    return int(row["value"]) if row else 0
+
+
+def reserve_alert_ids(db: sqlite3.Connection, last: int) -> None:
+    _exchange(db, _ALERT_IDS, str(last))
 
 
 def restored_from(db: sqlite3.Connection) -> str:

@@ -26,8 +26,9 @@ _EXIT_FILE_DEADLINE_S = 5.0
 _EXIT_FILE_USUAL_S = 0.01
 _EXIT_FILE_POLL_S = 0.0005
 _EXIT_FILE_POLL_MAX_S = 0.02
-# How long podman may need to say whether somebody is stopping it by hand (usually 2 to 5 ms).
-_BY_HAND_DEADLINE_S = 0.006
+# How long podman may need to say whether somebody is stopping it by hand, from when it is asked (usually 2 to 3 ms). An
+# answer that takes longer is of a podman that has read the exit file, and no longer tells.
+_BY_HAND_DEADLINE_S = 0.004
 # Without an exit file (it died while nobody watched) podman's answer is the only one that has the code.
 _NO_CODE_DEADLINE_S = 5.0
 # The kernel's start time of a process and podman's of its container are taken some 100 ms apart; a process that got
@@ -64,6 +65,7 @@ class ExitWatcher:
             await self._look_again(run)
             return
         await pidfd.wait_exit(run.pid)
+        asked_at = trio.current_time()
         end = Ended(run.container, run.started_at, datetime.now(UTC), None, by_hand=None)
         seen: Sighting | None = None
         answered = trio.Event()
@@ -80,7 +82,7 @@ class ExitWatcher:
             end = msgspec.structs.replace(end, exit_code=code)
             if code is not None:
                 await self._send.send(end)
-            with trio.move_on_after(_BY_HAND_DEADLINE_S if code is not None else _NO_CODE_DEADLINE_S):
+            with trio.move_on_at(asked_at + (_BY_HAND_DEADLINE_S if code is not None else _NO_CODE_DEADLINE_S)):
                 await answered.wait()
             # Without a code from the kernel's side, podman's word is all there is; when it does not answer either, the
             # resync asks again.

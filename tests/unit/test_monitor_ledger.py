@@ -1,5 +1,6 @@
 """The monitor's ledger on a real database: what is kept once, together, and for how long."""
 
+import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -443,3 +444,65 @@ async def test_what_was_seen_before_a_component_was_recorded_is_known_when_it_is
     assert found
     assert [each.observed for each in found.components] == [RUNNING, Observed.UNKNOWN]
     assert found.components[0].container_id == "c1"
+
+
+# What a loss of power takes back
+
+
+async def lose(registry: Registry, alert: Alert) -> None:
+    """As a loss of power does with an alert that no later write has brought to the disk."""
+
+    def take_back(db: sqlite3.Connection) -> None:
+        db.execute("DELETE FROM alerts WHERE id = ?", (alert.id,))
+        db.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'alerts'", (alert.id - 1,))
+
+    await registry.transact(take_back)
+
+
+@pytest.fixture
+def durable(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each transaction, whether it waits for the disk."""
+    found: list[bool] = []
+    transact = registry.transact
+
+    def noted(transaction: Any, *, durable: bool = True, **more: Any) -> Any:
+        found.append(durable)
+        return transact(transaction, durable=durable, **more)
+
+    monkeypatch.setattr(registry, "transact", noted)
+    return found
+
+
+async def test_the_id_of_an_alert_that_a_loss_of_power_took_back_is_not_given_again(
+    registry: Registry, ledger: MonitorLedger
+) -> None:
+    await ledger.exchange_boot_id("first")
+    await raise_(ledger, alert())
+    (told,) = await raise_(ledger, alert(component="db"))
+    await lose(registry, told)
+    after = MonitorLedger(registry, "rift")
+    await after.exchange_boot_id("second")
+    (another,) = await raise_(after, alert(component="db"))
+    assert another.id > told.id
+
+
+async def test_within_a_boot_ids_follow_each_other(registry: Registry, ledger: MonitorLedger) -> None:
+    await ledger.exchange_boot_id("first")
+    (one,) = await raise_(ledger, alert())
+    after = MonitorLedger(registry, "rift")
+    await after.exchange_boot_id("first")
+    (other,) = await raise_(after, alert(component="db"))
+    assert (one.id, other.id) == (1, 2)
+
+
+async def test_an_alert_waits_for_the_disk_when_no_id_is_reserved_for_it(
+    ledger: MonitorLedger, durable: list[bool]
+) -> None:
+    for _ in range(3):
+        await raise_(ledger, *[alert() for _ in range(25)])
+    assert durable == [True, False, False]
+    # What is told of the node takes an id, too; it waits anyway.
+    await ledger.record_disk("/", is_full=True, reason="full", now=NOW)
+    await raise_(ledger, alert())
+    await raise_(ledger, alert())
+    assert durable[3:] == [True, True, False]
