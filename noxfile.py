@@ -185,6 +185,16 @@ def generate(session: nox.Session, folder: Path) -> None:
         f"--descriptor_set_out={folder}/mcp/v1/agent.binpb",
         "mcp/v1/agent.proto",
     )
+    module = folder / "mcp/v1/__init__.py"
+    usual, lean = "from dataclasses import dataclass\n", "from protos.lean_messages import dataclass\n"
+    # Type checkers know the usual one.
+    either = f"if TYPE_CHECKING:\n    {usual}else:\n    {lean}"
+    text = module.read_text()
+    for old, new in ((usual, ""), ("\nif TYPE_CHECKING:\n", f"\n{either}\nif TYPE_CHECKING:\n")):
+        if text.count(old) != 1:
+            session.error(f"the generated module does not have {old!r} once")
+        text = text.replace(old, new)
+    module.write_text(text)
 
 
 @nox.session(venv_backend="none")

@@ -122,11 +122,12 @@ def _values(message: Any, of: type[msgspec.Struct]) -> dict[str, Any]:
     """What is set in a message, by the fields of the struct that it stands for."""
     _check_known(message)
     found: dict[str, Any] = {}
+    said = {name for name, value in vars(message).items() if value is not betterproto.PLACEHOLDER and value is not None}
     for field in _fields(of):
         name = _CALLED.get(of, {}).get(field, field)
-        value = _received(getattr(message, name), of, field) if message.is_set(name) else None
+        value = _received(getattr(message, name), of, field) if name in said else None
         tables = _TABLES.get(of, {}).get(field)
-        if tables and message.is_set(tables):
+        if tables and tables in said:
             value = [*(value or ()), *_received(getattr(message, tables), of, field)]
         # What cannot be unset on the wire counts as unset when it is empty.
         if value not in (None, "") or (value == "" and name in _optional(message)):

@@ -48,6 +48,8 @@ class FieldChange(msgspec.Struct, frozen=True):
 
 def difference(before: Component, after: Component, heal: Heal) -> tuple[FieldChange, ...]:
     """The fields of one component that differ, in the order of a definition file; ``heal`` is the node's setting."""
+    if before == after:
+        return ()
     old, new = _flat(before, heal), _flat(after, heal)
     fields = [*new, *(field for field in old if field not in new)]
     changes = []

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-
-from betterproto import PLACEHOLDER, Message
+from typing import Any
 
 from mcpd.changes.adopt import Adoption
 from mcpd.changes.plan import ComponentPlan
@@ -26,8 +23,6 @@ from protos.program_output import headline
 from protos.spec import Service, examine_service
 from protos.validation import Invalid
 from protos.wire import service_spec, service_values, without_none
-
-M = TypeVar("M", bound=Message)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # More rows than any screen shows; bounds what one answer can make the node do.
@@ -84,43 +79,6 @@ def instant(value: datetime) -> datetime | None:
 # -- to the wire
 
 
-def built(kind: type[M], /, **fields: Any) -> M:
-    """The same message as ``kind(**fields)``, at a tenth of the cost, for those that an answer has by the thousand.
-
-    betterproto's constructor passes every field through its bookkeeping of oneofs, 50 us a message (measured); ``kind``
-    has none.
-    """
-    complete, blank = _complete(kind)
-    if not fields.keys() <= blank.keys():
-        raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(fields.keys() - blank.keys()))}")
-    message: M = object.__new__(complete)
-    message.__dict__.update(blank, **fields)
-    return message
-
-
-@functools.cache
-def _complete(kind: type[Message]) -> tuple[type[Any], dict[str, Any]]:
-    """``kind`` without the bookkeeping of oneofs, and the attributes of one that is only to be sent.
-
-    betterproto looks for the oneof of every field that is read, also in encoding, and that is most of its time: for
-    1,000 components, 60 ms of a core (measured).
-    """
-    message = kind()
-    if message._group_current:
-        raise TypeError(f"{kind.__name__} has a oneof: which of it is set is betterproto's to keep")
-    read = {"__getattribute__": _read, "_Message__raw_get": object.__getattribute__}
-    complete: type[Any] = type(kind.__name__, (kind,), {"__module__": kind.__module__, **read})
-    return complete, message.__dict__ | {"_serialized_on_wire": True}
-
-
-def _read(message: Any, name: str) -> Any:
-    """As betterproto reads what is in no oneof: a field that was not set gets its default when it is asked for."""
-    value = object.__getattribute__(message, name)
-    if value is PLACEHOLDER:
-        value = message.__dict__[name] = message._get_field_default(name)
-    return value
-
-
 def component_info(view: ComponentView, used: Usage | None = None, *, comparable: bool = False) -> wire.ComponentInfo:
     """What podman has, where it has something; what the registry recorded, where it does not.
 
@@ -155,12 +113,11 @@ def component_info(view: ComponentView, used: Usage | None = None, *, comparable
             "exit_code": container.exit_code,
         } | without_none(started_at=container.started_at, finished_at=container.finished_at)
     usage = _usage(used) if used else None
-    return built(wire.ComponentInfo, **fields, **without_none(observed_at=view.observed_at, usage=usage))
+    return wire.ComponentInfo(**fields, **without_none(observed_at=view.observed_at, usage=usage))
 
 
 def _usage(found: Usage) -> wire.Usage:
-    return built(
-        wire.Usage,
+    return wire.Usage(
         cpu_time=found.cpu_time,
         memory_bytes=found.memory,
         memory_limit_bytes=found.memory_limit,
@@ -183,8 +140,7 @@ def service_info(
 
 
 def event_info(event: Event) -> wire.EventInfo:
-    return built(
-        wire.EventInfo,
+    return wire.EventInfo(
         id=event.id,
         service=event.service,
         component=event.component,
@@ -284,8 +240,7 @@ def operation_info(found: OperationRecord) -> wire.OperationInfo:
 
 
 def audit_info(found: AuditEntry) -> wire.AuditInfo:
-    return built(
-        wire.AuditInfo,
+    return wire.AuditInfo(
         id=found.id,
         at=found.at,
         method=found.method,

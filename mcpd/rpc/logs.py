@@ -135,6 +135,4 @@ def _in_order(logs: list[_ComponentLog], most: int) -> Iterator[tuple[str, LogLi
 
 
 def _response(component: str, line: LogLine) -> wire.LogsResponse:
-    return convert.built(
-        wire.LogsResponse, component=component, at=line.at.astimezone(UTC), stream=line.stream, line=line.line
-    )
+    return wire.LogsResponse(component=component, at=line.at.astimezone(UTC), stream=line.stream, line=line.line)

@@ -3,7 +3,6 @@
 # plugin: python-betterproto
 # This file has been @generated
 
-from dataclasses import dataclass
 from datetime import (
     datetime,
     timedelta,
@@ -22,6 +21,11 @@ from typing import (
 import betterproto
 import grpclib
 from betterproto.grpc.grpclib_server import ServiceBase
+
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+else:
+    from protos.lean_messages import dataclass
 
 if TYPE_CHECKING:
     import grpclib.server
