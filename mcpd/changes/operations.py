@@ -163,14 +163,17 @@ class Operation:
         last = next(steps, None)
         return f"{last.step} {last.component}".strip() if last else "starting"
 
-    async def follow(self) -> AsyncGenerator[Report, None]:
-        """Every report from the first one on, as they come; then raises the operation's error, if it has one."""
+    async def follow(self) -> AsyncGenerator[list[Report], None]:
+        """Every report from the first one on, as they come; then raises the operation's error, if it has one.
+
+        Several at once, when several have come.
+        """
         position = 0
         while True:
             news = self._news
-            while position < len(self._reports):
-                yield self._reports[position]
-                position += 1
+            while reports := self._reports[position:]:
+                position += len(reports)
+                yield reports
             if self._ended:
                 break
             await news.wait()

@@ -68,7 +68,9 @@ class ChangeMethods:
             losses=list(plan.losses),
         )
 
-    async def deploy(self, request: wire.DeployRequest, caller: Caller) -> AsyncGenerator[wire.DeployResponse, None]:
+    async def deploy(
+        self, request: wire.DeployRequest, caller: Caller
+    ) -> AsyncGenerator[wire.DeployResponse | list[wire.DeployResponse], None]:
         service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
         how = {"force": request.force, "accept_losses": request.accept_losses}
@@ -79,8 +81,8 @@ class ChangeMethods:
 
         target = Target(service.name, request.component)
         operation = await self._operations.start("deploy", target, caller, body, wait=request.wait, looks_first=True)
-        async for report in operation.follow():
-            yield wire.DeployResponse(operation_id=str(operation.id), **convert.report(report))
+        async for news in operation.follow():
+            yield [wire.DeployResponse(operation_id=str(operation.id), **convert.report(each)) for each in news]
         yield wire.DeployResponse(operation_id=str(operation.id), completed=wire.Completed())
 
     async def _lifecycle(
@@ -181,7 +183,9 @@ class ChangeMethods:
 
     # -- what was lost
 
-    async def recover(self, request: wire.RecoverRequest, caller: Caller) -> AsyncGenerator[wire.RecoverResponse, None]:
+    async def recover(
+        self, request: wire.RecoverRequest, caller: Caller
+    ) -> AsyncGenerator[wire.RecoverResponse | list[wire.RecoverResponse], None]:
         services = await self._chosen(request.service, "")
         if request.dry_run:
             for service in services:
@@ -218,14 +222,17 @@ class ChangeMethods:
 
 async def _followed(
     service: RecordedService, operation: Operation | McpdError
-) -> AsyncGenerator[wire.RecoverResponse, None]:
+) -> AsyncGenerator[wire.RecoverResponse | list[wire.RecoverResponse], None]:
     """What recovering one service tells; what stops it stops no other."""
     error = operation if isinstance(operation, McpdError) else None
     number = "" if isinstance(operation, McpdError) else str(operation.id)
     try:
         if not isinstance(operation, McpdError):
-            async for report in operation.follow():
-                yield wire.RecoverResponse(operation_id=number, service=service.name, **convert.report(report))
+            async for news in operation.follow():
+                yield [
+                    wire.RecoverResponse(operation_id=number, service=service.name, **convert.report(each))
+                    for each in news
+                ]
     except McpdError as failure:
         error = failure
     if error:

@@ -12,8 +12,7 @@ from mcpd.rpc.messages import Message
 # async generator of them, or of lists of them that are sent at once. A client-streaming RPC's request is `Requests`.
 Method = (
     Callable[[Any, Caller], Awaitable[Message]]
-    | Callable[[Any, Caller], AsyncGenerator[Message, None]]
-    | Callable[[Any, Caller], AsyncGenerator[Sequence[Message], None]]
+    | Callable[[Any, Caller], AsyncGenerator[Message | Sequence[Message], None]]
 )
 # The same answer from memory, without leaving grpclib's event loop; None when memory does not have it.
 FromMemory = Callable[[Any, Caller], Message | None]

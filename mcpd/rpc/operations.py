@@ -58,17 +58,16 @@ class OperationMethods:
 
     async def watch_operation(
         self, request: wire.WatchOperationRequest, caller: Caller
-    ) -> AsyncGenerator[wire.WatchOperationResponse, None]:
+    ) -> AsyncGenerator[wire.WatchOperationResponse | list[wire.WatchOperationResponse], None]:
         # Looked for first: one that ends meanwhile is in the journal, whole, afterwards.
         running = next((each for each in self._operations.running if each.id == request.id), None)
         record, reports = await self._journal.operation(request.id)
         yield wire.WatchOperationResponse(operation=convert.operation_info(record))
         if running:
-            async for report in running.follow():
-                yield wire.WatchOperationResponse(**convert.report(report))
+            async for news in running.follow():
+                yield [wire.WatchOperationResponse(**convert.report(each)) for each in news]
         else:
-            for report in reports:
-                yield wire.WatchOperationResponse(**convert.report(report))
+            yield [wire.WatchOperationResponse(**convert.report(each)) for each in reports]
             if record.state is not State.COMPLETED:
                 raise RefusedError(record.message or f"operation {record.id} is {record.state}")
         yield wire.WatchOperationResponse(completed=wire.Completed())

@@ -200,9 +200,8 @@ async def test_every_follower_sees_every_report_and_then_the_error(operations: O
     async def watch(operation: Operation) -> None:
         seen = []
         try:
-            async for report in operation.follow():
-                assert isinstance(report, Progress)
-                seen.append(report.message)
+            async for news in operation.follow():
+                seen += [each.message for each in news]
         except McpdError as error:
             caught.append((seen, str(error)))
 
@@ -225,7 +224,7 @@ async def test_a_late_follower_sees_all_reports_from_the_first(operations: Opera
         gate.opened.set()
         operation = await operations.start("stop", WEB, OPS, gate)
         await operation.finished()
-        reports = [report async for report in operation.follow()]
+        (reports,) = [news async for news in operation.follow()]
     assert isinstance(reports[0], Progress)
     assert (reports[0].step, reports[0].component) == (Step.STOP, "api")
     assert reports[1:] == [Outcome("api", Result.STOPPED)]

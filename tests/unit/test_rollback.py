@@ -106,7 +106,7 @@ class Bench:
     async def steps(self) -> list[tuple[str, Step, str]]:
         """What the operation has reported."""
         self.operation.end(None)
-        reports = [each async for each in self.operation.follow()]
+        reports = [each async for news in self.operation.follow() for each in news]
         return [(each.component, each.step, each.message) for each in reports if isinstance(each, Progress)]
 
 
