@@ -133,14 +133,14 @@ class StatusMethods:
 
     async def watch_events(
         self, request: wire.WatchEventsRequest, caller: Caller
-    ) -> AsyncGenerator[wire.WatchEventsResponse, None]:
+    ) -> AsyncGenerator[list[wire.WatchEventsResponse], None]:
         last = request.after_id or self._registry.newest_event
         while True:
             found = await self._registry.events_after(last, request.service, request.component, _WATCH_BATCH)
-            for event in found:
-                last = event.id
-                yield wire.WatchEventsResponse(event=convert.event_info(event))
-            if not found:
+            if found:
+                last = found[-1].id
+                yield [wire.WatchEventsResponse(event=convert.event_info(each)) for each in found]
+            else:
                 await self._registry.event_after(last)
 
     async def list_events(self, request: wire.ListEventsRequest, caller: Caller) -> wire.ListEventsResponse:
