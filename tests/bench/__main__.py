@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -191,6 +192,8 @@ BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {
 
 def main(names: list[str]) -> None:
     """Measures what is named, or everything."""
+    # What is installed is compiled; in a checkout, mcpctl would be, each time that it runs.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     known = [*ON_A_NODE, *BY_THEMSELVES]
     if unknown := set(names) - set(known):
         sys.exit(f"no such measurement: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
