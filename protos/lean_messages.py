@@ -53,6 +53,8 @@ def _constructor(kind: type[Message]) -> Callable[..., None]:
     blank = {name: None if name in optional else PLACEHOLDER for name in meta.meta_by_field_name}
     group_of = {name: each.group for name, each in meta.meta_by_field_name.items() if each.group}
     groups = dict.fromkeys(group_of.values())
+    # A message without fields says something by being there.
+    empty = frozenset(name for name, of in meta.cls_by_field.items() if _is_empty(of))
 
     def construct(self: Message, *in_order: Any, **given: Any) -> None:
         if in_order:
@@ -60,15 +62,17 @@ def _constructor(kind: type[Message]) -> Callable[..., None]:
         if not given.keys() <= blank.keys():
             raise TypeError(f"{kind.__name__} has no field {', '.join(sorted(given.keys() - blank.keys()))}")
         said = [name for name, value in given.items() if value is not blank[name]]
-        set_in = {group_of[name]: name for name in said if name in group_of}
-        for name in said:
-            # A message without fields says something by being there.
-            if isinstance(given[name], Message) and not given[name]._betterproto.meta_by_field_name:
-                given[name]._serialized_on_wire = True
+        set_in = {group_of[name]: name for name in group_of.keys() & said}
+        for name in empty.intersection(said):
+            given[name]._serialized_on_wire = True
         own = {"_serialized_on_wire": bool(said), "_unknown_fields": b"", "_group_current": groups | set_in}
         _get(self, "__dict__").update(blank, **given, **own)
 
     return construct
+
+
+def _is_empty(of: type) -> bool:
+    return issubclass(of, Message) and not _meta(of).meta_by_field_name
 
 
 def _meta(kind: type[Message]) -> betterproto.ProtoClassMetadata:
