@@ -153,10 +153,15 @@ _V6 = """
 ALTER TABLE services ADD COLUMN declared TEXT NOT NULL DEFAULT '{}';  -- JSON of mcpd.registry.services.Declared
 """
 
+# The newest events of a service, without sorting all that it has.
+_V7 = """
+CREATE INDEX events_by_service ON events (service, id);
+"""
+
 # In facts_of_node: what this database was restored from, until a daemon has told of it.
 RESTORED = "restored"
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 VERSION = len(MIGRATIONS)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -398,3 +398,16 @@ async def test_no_cursor_leaves_the_turn_of_its_worker(registry: Registry) -> No
         await registry.transact(lambda db: db.execute("DELETE FROM events"))
     with pytest.raises(AssertionError, match="cursor"):
         await registry.ask(lambda db: db.execute("SELECT 1"))
+
+
+@pytest.mark.parametrize("component", ["", "api"])
+async def test_the_newest_events_of_a_service_are_found_without_sorting_all_that_it_has(
+    registry: Registry, component: str
+) -> None:
+    asked: list[str] = []
+    registry._reader.set_trace_callback(asked.append)
+    await registry.events("web", component, limit=5)
+    registry._reader.set_trace_callback(None)
+    (query,) = (each for each in asked if each.startswith("SELECT"))
+    steps = [row["detail"] for row in registry._reader.execute(f"EXPLAIN QUERY PLAN {query}")]
+    assert not [each for each in steps if "B-TREE" in each]
