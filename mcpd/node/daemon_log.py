@@ -30,9 +30,7 @@ def set_up() -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if interactive else _JSON
-    )
+    renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if interactive else _JSON
     if _is_the_journal():
         renderer = _with_priority
     structlog.configure(

@@ -29,8 +29,9 @@ class CoalescingTransport(asyncio.Transport):
             self._flush()
 
     def _flush(self) -> None:
-        if self._held:
-            held, self._held = self._held, bytearray()
+        held, self._held = self._held, bytearray()
+        # One that was closed meanwhile has nobody to write to; asyncio's of a TLS connection raises then.
+        if held and not self._transport.is_closing():
             self._transport.write(held)
 
     def close(self) -> None:

@@ -74,6 +74,7 @@ TESTS: dict[Path, tuple[str, ...]] = {
         ("protos/fields.py", _unit("validation", "spec")),
         ("protos/fingerprint.py", _unit("fingerprint")),
         ("protos/grammar.py", _unit("grammar")),
+        ("protos/lean_messages.py", _unit("lean_messages", "wire")),
         ("protos/naming.py", _unit("naming")),
         ("protos/parts.py", _unit("spec", "wire")),
         ("protos/podman_notation.py", _unit("podman_notation")),
