@@ -67,14 +67,14 @@ def test_writes_of_one_turn_are_one_and_those_of_the_next_another() -> None:
 
 
 def test_nothing_is_written_where_nothing_was() -> None:
-    async def story(transport: CoalescingTransport, wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
         transport.write(b"")
 
     assert play(story) == []
 
 
 def test_much_is_not_held() -> None:
-    async def story(transport: CoalescingTransport, wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
         transport.write(b"x" * 10_000)
         assert wire.done == []
         transport.write(b"y" * 10_000)
@@ -85,7 +85,7 @@ def test_much_is_not_held() -> None:
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_what_was_written_goes_before_the_end(twice: bool) -> None:
-    async def story(transport: CoalescingTransport, wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
         transport.write(b"goodbye")
         transport.close()
         if twice:
@@ -95,7 +95,7 @@ def test_what_was_written_goes_before_the_end(twice: bool) -> None:
 
 
 def test_what_is_aborted_is_written_nothing() -> None:
-    async def story(transport: CoalescingTransport, wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
         transport.write(b"never read")
         transport.abort()
         transport.write(b"nor this")
@@ -113,7 +113,7 @@ def test_a_connection_that_ends_in_between_gets_nothing_and_harms_nobody() -> No
 
 
 def test_the_rest_is_the_transports_own() -> None:
-    async def story(transport: CoalescingTransport, wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
         transport.pause_reading()
         transport.resume_reading()
         assert transport.get_extra_info("peername") == ("10.0.0.1", 4711)
