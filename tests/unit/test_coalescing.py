@@ -74,7 +74,7 @@ def test_nothing_is_written_where_nothing_was() -> None:
 
 
 def test_much_is_not_held() -> None:
-    async def story(transport: CoalescingTransport, _wire: Wire) -> None:
+    async def story(transport: CoalescingTransport, wire: Wire) -> None:
         transport.write(b"x" * 10_000)
         assert wire.done == []
         transport.write(b"y" * 10_000)
