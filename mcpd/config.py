@@ -97,6 +97,12 @@ def _threshold(value: int) -> int:
     return value
 
 
+def _revisions(value: int) -> int:
+    if not 1 <= value <= 1000:
+        raise ValueError(f"{value} is out of range: 1 to 1000 revisions")
+    return value
+
+
 def _https_url(text: str) -> str:
     if not text.startswith("https://"):
         raise ValueError(f"{text!r} is not https, and tokens would be sent in the clear; write https://HOST[:PORT]")
@@ -151,9 +157,11 @@ class Database(msgspec.Struct, frozen=True):
     """The registry: desired state, observed state and history.
 
     ``path``: an SQLite database, on a local filesystem; mcpd creates it if it is missing.
+    ``revisions``: how many revisions of each service mcpd keeps for `mcpctl rollback`, 1 to 1000.
     """
 
     path: FilePath = Path("mcp.db")
+    revisions: Annotated[int, Rule(_revisions, (int,))] = 20
 
 
 class Files(msgspec.Struct, frozen=True):

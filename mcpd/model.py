@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -168,7 +168,15 @@ class RecordedService(msgspec.Struct, frozen=True):
 
         What nobody declares any more is left out; so is that something depends on what was undeployed alone.
         """
-        specs = [each.spec for each in self.components if each.desired is not Desired.IGNORE]
+        return self._of([each.spec for each in self.components if each.desired is not Desired.IGNORE], node)
+
+    def as_deployed(self, node: str) -> Service | None:
+        """As `as_declared`, of what the containers were made from; None when nothing has one."""
+        ours = [each for each in self.components if each.desired is not Desired.IGNORE]
+        specs = [each.deployed or each.spec for each in ours if each.deployed or each.container_id]
+        return self._of(specs, node) if specs else None
+
+    def _of(self, specs: Sequence[Component], node: str) -> Service:
         names = {each.name for each in specs}
         whole = [
             msgspec.structs.replace(each, depends_on=tuple(name for name in each.depends_on if name in names))

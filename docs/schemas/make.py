@@ -18,7 +18,7 @@ from mcpctl.actions.timeline import Timeline
 from mcpctl.definitions.exporting.formats import Exported
 from mcpctl.ui.rows.access import AuditRow, GrantRow, LogoutRow, WhoRow
 from mcpctl.ui.rows.alerts import AlertRow, SilenceRow
-from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow, ServiceOutcomeRow
+from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow, RevisionRow, ServiceOutcomeRow
 from mcpctl.ui.rows.definitions import DefinitionRow, EditRow, EffectiveRow
 from mcpctl.ui.rows.files import ComparisonRow, FileRow, TransferRow
 from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, PruneRow, SnapshotRow
@@ -35,6 +35,7 @@ DOCUMENTS: dict[str, Any] = {
     "cancel": OperationRow,
     "diff-file": ComparisonRow,
     "events": list[EventRow],
+    "history": list[RevisionRow],
     "list": list[ServiceRow],
     "login": GrantRow,
     "logout": LogoutRow,
@@ -69,6 +70,7 @@ LINES: dict[str, Any] = {
     "deploy": ReportRow,
     "logs": LogRow,
     "recover": ReportRow,
+    "rollback": ReportRow,
 }
 
 

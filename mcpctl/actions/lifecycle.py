@@ -11,7 +11,7 @@ from mcpctl.actions.operation_progress import change
 from mcpctl.actions.plan import Wanted
 from mcpctl.actions.rollout import Done, Job
 from mcpctl.config import Settings
-from mcpctl.definitions import active_key, definition, targets
+from mcpctl.definitions import definition, targets, written_keys
 from mcpctl.definitions.definition import Definition
 from mcpctl.errors import DONE, PARTIAL, UnknownServiceError, UnreachableError
 from mcpctl.ui import render
@@ -116,6 +116,6 @@ def _later(wanted: Wanted, active: bool | None) -> str:
 
 
 def _write_active(found: Definition, component: str, active: bool, *, quiet: bool) -> None:
-    if active_key.set_active(found, component, active) and not quiet:
+    if written_keys.set_active(found, component, active) and not quiet:
         where = f" for {component}" if component else ""
         render.note(f"{found.path}: active = {str(active).lower()}{where}")

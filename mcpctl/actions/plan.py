@@ -41,12 +41,13 @@ _VERBS = ("is ", "should ", "has ", "must ", "does ")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What to deploy; ``component`` "" is all of them. ``options`` are the words that made it so."""
+    """What to deploy; ``component`` "" is all of them. ``verb`` and ``options`` are the words that made it so."""
 
     service: Definition
     component: str = ""
     force: bool = False
     options: str = ""
+    verb: str = "deploy"
 
     @property
     def node(self) -> str:
@@ -61,7 +62,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     def command(self) -> str:
         force = " --force" if self.force else ""
-        return f"mcpctl deploy {self.name}{self.options}{force}"
+        return f"mcpctl {self.verb} {self.name}{self.options}{force}"
 
 
 def plan_one(settings: Settings, wanted: Wanted, *, how: How) -> int:
@@ -148,6 +149,24 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: Ho
     if status == DONE and failed:
         return PARTIAL if all(map(_could_not_be_asked, failed.values())) else FAILED
     return status
+
+
+def differences(settings: Settings, wanted: Wanted) -> list[str]:
+    """What a deploy would change, and should be known, in lines; empty when it would change nothing. Raises CliError.
+
+    Of a text that differs only the name.
+    """
+    rows, failed, _ = asyncio.run(_ask(settings, [wanted]))
+    if not rows:
+        raise next(iter(failed.values()))
+    (row,) = rows
+    lines = []
+    for each in row.components:
+        if each.action not in _SUMMARY:
+            word, reason = what_happens(each)
+            lines.append(f"{full_name(row.service, each.component)}: {word}{reason}")
+            lines += [f"    {_change(change)}" for change in each.changes]
+    return [*lines, *row.warnings]
 
 
 def _could_not_be_asked(error: CliError) -> bool:

@@ -32,6 +32,8 @@ COMMANDS = {
     "restart": ("lifecycle:restart", "Restart services or components."),
     "undeploy": ("lifecycle:undeploy", "Remove a service or component from its node."),
     "sync": ("sync:sync", "Send all definitions to the nodes, without recreating containers."),
+    "history": ("revisions:history", "List the revisions of a service: what deploys have made of it."),
+    "rollback": ("revisions:rollback", "Deploy an earlier revision of a service again."),
     "adopt": ("adopt:adopt", "Bring existing containers under management, without touching them."),
     "purge": ("sync:purge", "Delete the records of components that are not defined and do not run."),
     "recover": ("sync:recover", "Recreate containers that podman has lost, from the nodes' registries."),

@@ -117,7 +117,7 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
                 name=settings.node.name,
                 podman=podman,
                 registry=registry,
-                journal=Journal(registry),
+                journal=Journal(registry, settings.database.revisions),
                 started=started,
                 configs=ConfigFiles(database.parent / _CONFIGS),
                 heal=settings.monitor.heal,

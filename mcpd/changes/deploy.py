@@ -59,6 +59,7 @@ class Deploy:
         self._operation = operation
         self._touched: set[str] = set()
         self._leftovers: frozenset[str] = frozenset()
+        self._restores = 0
 
     async def run(
         self,
@@ -68,8 +69,11 @@ class Deploy:
         force: bool = False,
         plan_id: str = "",
         accept_losses: bool = False,
+        restores: int = 0,
     ) -> None:
-        """Raises ConflictError, BusyError or, for losses that nobody accepted, RefusedError before anything was
+        """``restores``: the revision that ``service`` is from, if any.
+
+        Raises ConflictError, BusyError or, for losses that nobody accepted, RefusedError before anything was
         touched; RevertedError when everything was put back.
         """
         try:
@@ -89,6 +93,7 @@ class Deploy:
             self._operation.is_committed()
             await conclude(plan, self._operation)
             return
+        self._restores = restores
         self._leftovers = frozenset(plan.leftovers)
         self._operation.goes_to_work()
         await self._all_or_nothing(plan)
@@ -136,7 +141,7 @@ class Deploy:
 
     async def _have_image(self, component: Component) -> None:
         with failing_at(component.name, Step.PULL):
-            await have_image(self._node, self._operation, component)
+            await have_image(self._node, self._operation, component, anew=not self._restores)
 
     async def _check_ports(self, plan: DeployPlan) -> None:
         """Checks the ports again: a pull takes time, and starting on a taken port hurts whoever holds it."""
@@ -234,6 +239,7 @@ class Deploy:
                 ],
                 self._operation.caller.name,
                 datetime.now(UTC),
+                self._restores,
             )
 
     # -- and back

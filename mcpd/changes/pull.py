@@ -17,11 +17,14 @@ from protos.spec import Component
 _LOCAL = "localhost/"
 
 
-async def have_image(node: Node, operation: Operation, component: Component) -> None:
-    """Returns when the component's image is on the node. Raises RefusedError."""
+async def have_image(node: Node, operation: Operation, component: Component, *, anew: bool = True) -> None:
+    """Returns when the component's image is on the node. Raises RefusedError.
+
+    Not ``anew``: what is here will do, whatever its pull policy. A rollback must not need the registry.
+    """
     image, wanted = component.image, component.pull
     here = await node.podman.has_image(image, component.platform or "")
-    if here and (wanted in (Pull.MISSING, Pull.NEVER) or image.startswith(_LOCAL)):
+    if here and (wanted in (Pull.MISSING, Pull.NEVER) or image.startswith(_LOCAL) or not anew):
         return
     if wanted is Pull.NEVER:
         raise RefusedError(f"{image} is not on this node, and its pull policy is never; build or load it here")

@@ -18,6 +18,7 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "Adopt": Role.ADMIN,
     # It has the values of environment variables.
     _AGENT + "GetServiceSpec": Role.ADMIN,
+    _AGENT + "ListRevisions": Role.VIEWER,
     _AGENT + "Purge": Role.ADMIN,
     _AGENT + "Recover": Role.ADMIN,
     _AGENT + "ListOperations": Role.VIEWER,

@@ -16,11 +16,16 @@ import msgspec
 
 from mcpd.errors import NotFoundError
 from mcpd.model import Outcome, Progress, Report, Result, Step, Target
+from mcpd.registry import revisions
 from mcpd.registry.events import add_event
+from mcpd.registry.revisions import Revision
 from mcpd.registry.schema import from_us, to_us
 from mcpd.registry.services import put_service
 from mcpd.registry.store import Registry
 from protos.spec import Service
+
+# How many revisions of a service are kept, unless the configuration says otherwise.
+REVISIONS = 20
 
 
 class State(StrEnum):
@@ -52,8 +57,10 @@ class OperationRecord(msgspec.Struct, frozen=True):
 class Journal:
     """Raises RegistryError."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, revisions: int = REVISIONS) -> None:
+        """``revisions``: how many of each service are kept."""
         self._registry = registry
+        self._revisions = revisions
 
     async def begin(self, target: Target, kind: str, caller: str, now: datetime) -> int:
         """Records that an operation runs, and returns its id."""
@@ -88,18 +95,21 @@ class Journal:
         events: Collection[tuple[str, str]],
         caller: str,
         now: datetime,
+        restores: int = 0,
     ) -> None:
         """The moment from which a deploy counts: intent, what containers are made from, and events, in one commit.
 
-        ``events`` are components with what was done to them.
+        ``events`` are components with what was done to them; ``restores`` is the revision that this goes back to.
         """
 
         def write(db: sqlite3.Connection) -> None:
+            revisions.keep_present(db, service.name, service.node)
             put_service(db, service, hashes, now)
             db.executemany(
                 "UPDATE components SET deployed = spec WHERE service = ? AND name = ?",
                 [(service.name, name) for name in hashes],
             )
+            revisions.keep(db, service.name, service.node, caller, restores, self._revisions, now)
             for component, words in events:
                 add_event(db, service.name, component, "deployed", words, caller, now)
             db.execute("UPDATE operations SET committed = 1 WHERE id = ?", (operation,))
@@ -136,9 +146,27 @@ class Journal:
         return found[0], tuple(map(_report, rows))
 
     async def prune(self, before: datetime) -> int:
-        """Removes operations that ended before then, with their steps; returns how many."""
+        """Removes operations that ended before then, with their steps, and revisions of services that are gone.
+
+        Returns how many.
+        """
         query = "DELETE FROM operations WHERE ended_at < ?"
-        return await self._registry.transact(lambda db: db.execute(query, (to_us(before),)).rowcount)
+        return await self._registry.transact(
+            lambda db: db.execute(query, (to_us(before),)).rowcount + revisions.prune_revisions(db, before)
+        )
+
+    # -- what can be gone back to
+
+    async def revisions(self, service: str, limit: int) -> list[Revision]:
+        """The newest ``limit`` of a service, newest first."""
+        return await self._registry.ask(lambda db: revisions.read_revisions(db, service, limit))
+
+    async def revision(self, service: str, number: int) -> Revision:
+        """Raises NotFoundError."""
+        found = await self._registry.ask(lambda db: revisions.read_revision(db, service, number))
+        if found is None:
+            raise NotFoundError(f"{service} has no revision {number} here; `mcpctl history {service}` lists them")
+        return found
 
     async def _add(self, operation: int, *rows: tuple[datetime, str, str, str, str]) -> None:
         statement = "INSERT INTO steps (operation, at, component, step, result, message) VALUES (?, ?, ?, ?, ?, ?)"

@@ -153,9 +153,18 @@ _V6 = """
 ALTER TABLE services ADD COLUMN declared TEXT NOT NULL DEFAULT '{}';  -- JSON of mcpd.registry.services.Declared
 """
 
-# The newest events of a service, without sorting all that it has.
 _V7 = """
 CREATE INDEX events_by_service ON events (service, id);
+
+CREATE TABLE revisions (                     -- what deploys have made of a service, to go back to
+    service    TEXT NOT NULL,
+    number     INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    caller     TEXT NOT NULL,                -- '' when it ran before revisions were kept
+    restores   INTEGER NOT NULL,             -- the revision that a rollback went back to; 0: it was none
+    definition TEXT NOT NULL,                -- JSON of protos.spec.Service
+    PRIMARY KEY (service, number)
+) STRICT, WITHOUT ROWID;
 """
 
 # In facts_of_node: what this database was restored from, until a daemon has told of it.

@@ -83,6 +83,11 @@ def read_services(db: sqlite3.Connection) -> dict[str, RecordedService]:
         raise msgspec.DecodeError(str(error)) from error
 
 
+def read_service(db: sqlite3.Connection, name: str) -> RecordedService | None:
+    """One service. Raises as `read_services`."""
+    return _services(db, name).get(name)
+
+
 def _touch_service(db: sqlite3.Connection, name: str, active: bool | None, now: datetime) -> None:
     db.execute(
         "INSERT INTO services (name, active, revision, updated_at) VALUES (:name, coalesce(:active, 1), 1, :now) "
@@ -155,9 +160,11 @@ def _recall_observed(db: sqlite3.Connection, service: str) -> None:
     )
 
 
-def _services(db: sqlite3.Connection) -> dict[str, RecordedService]:
+def _services(db: sqlite3.Connection, only: str = "") -> dict[str, RecordedService]:
     components: dict[str, list[RecordedComponent]] = {}
-    for row in db.execute("SELECT * FROM components ORDER BY position, name"):
+    wanted = {"only": only}
+    query = "SELECT * FROM components WHERE :only IN ('', service) ORDER BY position, name"
+    for row in db.execute(query, wanted):
         components.setdefault(row["service"], []).append(_component(row))
     return {
         row["name"]: RecordedService(
@@ -168,7 +175,7 @@ def _services(db: sqlite3.Connection) -> dict[str, RecordedService]:
             tuple(components.get(row["name"], ())),
             **msgspec.structs.asdict(msgspec.json.decode(row["declared"], type=Declared)),
         )
-        for row in db.execute("SELECT * FROM services ORDER BY name")
+        for row in db.execute("SELECT * FROM services WHERE :only IN ('', name) ORDER BY name", wanted)
     }
 
 

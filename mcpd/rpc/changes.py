@@ -20,6 +20,7 @@ from mcpd.changes.survey import survey, warnings
 from mcpd.changes.sync import Sync, pending
 from mcpd.errors import ConflictError, McpdError, NotFoundError, RefusedError
 from mcpd.model import Caller, Outcome, RecordedService, Result, Role, Target
+from mcpd.registry.journal import REVISIONS
 from mcpd.rpc import convert
 from mcpd.rpc.methods import Method
 from monitor.model import Desired
@@ -47,6 +48,7 @@ class ChangeMethods:
             "Sync": self.sync,
             "Adopt": self.adopt,
             "GetServiceSpec": self.get_service_spec,
+            "ListRevisions": self.list_revisions,
             "Purge": self.purge,
             "Recover": self.recover,
         }
@@ -74,10 +76,11 @@ class ChangeMethods:
         service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
         how = {"force": request.force, "accept_losses": request.accept_losses}
+        restores = request.restores
         plan_id = request.plan_id
 
         async def body(operation: Operation) -> None:
-            await Deploy(self._node, operation).run(service, selected, plan_id=plan_id, **how)
+            await Deploy(self._node, operation).run(service, selected, plan_id=plan_id, restores=restores, **how)
 
         target = Target(service.name, request.component)
         operation = await self._operations.start("deploy", target, caller, body, wait=request.wait, looks_first=True)
@@ -151,8 +154,19 @@ class ChangeMethods:
     async def get_service_spec(
         self, request: wire.GetServiceSpecRequest, caller: Caller
     ) -> wire.GetServiceSpecResponse:
-        (found,) = await self._chosen(convert.target(request.service, "").service, "")
+        name = convert.target(request.service, "").service
+        if request.revision:
+            kept = await self._node.journal.revision(name, request.revision)
+            return wire.GetServiceSpecResponse(service=service_spec(kept.definition))
+        (found,) = await self._chosen(name, "")
         return wire.GetServiceSpecResponse(service=service_spec(found.as_declared(self._node.name)))
+
+    async def list_revisions(self, request: wire.ListRevisionsRequest, caller: Caller) -> wire.ListRevisionsResponse:
+        name = convert.target(request.service, "").service
+        found = await self._node.journal.revisions(name, convert.limit(request.limit, REVISIONS))
+        return wire.ListRevisionsResponse(
+            node=self._node.name, revisions=[convert.revision_info(each) for each in found]
+        )
 
     async def purge(self, request: wire.PurgeRequest, caller: Caller) -> wire.PurgeResponse:
         defined = frozenset(request.defined)

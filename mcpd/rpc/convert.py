@@ -13,6 +13,7 @@ from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report
 from mcpd.registry.alerts import AlertRecord
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
+from mcpd.registry.revisions import Revision
 from mcpd.runtime.usage import Usage
 from mcpd.status.components import ComponentView
 from monitor.model import Desired, Observed, SourceState
@@ -220,6 +221,16 @@ def component_plan(found: ComponentPlan) -> wire.ComponentPlan:
             )
             for each in found.changes
         ],
+    )
+
+
+def revision_info(found: Revision) -> wire.RevisionInfo:
+    components = [
+        wire.RevisionComponent(name=each.name, image=each.image, version=each.version)
+        for each in found.definition.components
+    ]
+    return wire.RevisionInfo(
+        number=found.number, at=found.at, caller=found.caller, restores=found.restores, components=components
     )
 
 

@@ -52,7 +52,7 @@ def _kind(command: Command, argument: Argument) -> str:
         return "|".join(argument.choices)
     if name == "--config":
         return "config"
-    if name in _FILES or argument.takes == "FILE":
+    if argument.takes == "FILE" or (name in _FILES and argument.takes != "N"):
         return "files"
     if name in _NODES or (command.words[0] == "node" and name == "NAME" and command.words[1] != "add"):
         return "node"

@@ -52,6 +52,7 @@ NOTATIONS = {
     "_words": Notation("string", ""),
     "_argv": Notation("argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'),
     "_threshold": Notation("integer", ""),
+    "_revisions": Notation("integer", ""),
     "_count": Notation("integer", ""),
     "_retries": Notation("integer", ""),
     "_settle": Notation("duration", ""),

@@ -131,6 +131,8 @@ def _takes(found: CycloptsArgument, names: tuple[str, ...], choices: tuple[str, 
         return "|".join(choices)
     if not names[0].startswith("-"):
         return names[0]
+    if int in (found.hint, *typing.get_args(found.hint)):
+        return "N"
     if Path in (found.hint, *typing.get_args(found.hint)):
         return "FOLDER" if names[0] == "--to" else "FILE"
     return _TAKES.get(names[0], names[0].lstrip("-").upper())

@@ -191,6 +191,9 @@ class Agent(v1.AgentServiceBase):
     async def get_service_spec(self, get_service_spec_request: v1.GetServiceSpecRequest) -> v1.GetServiceSpecResponse:
         return self._answer(get_service_spec_request) or v1.GetServiceSpecResponse()
 
+    async def list_revisions(self, list_revisions_request: v1.ListRevisionsRequest) -> v1.ListRevisionsResponse:
+        return self._answer(list_revisions_request) or v1.ListRevisionsResponse(self.node)
+
     async def sync(self, sync_request: v1.SyncRequest) -> v1.SyncResponse:
         return self._answer(sync_request) or v1.SyncResponse()
 

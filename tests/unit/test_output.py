@@ -121,6 +121,16 @@ def full(alone: Node) -> Node:
         "PruneImagesRequest": v1.PruneImagesResponse(
             [v1.ImageInfo(names=["x:v0"], id="ab", size=5, created_at=AT, removed=True, reason="old")], 5
         ),
+        "ListRevisionsRequest": v1.ListRevisionsResponse(
+            "rift",
+            [
+                v1.RevisionInfo(2, AT, "kyle", components=[v1.RevisionComponent("api", "x:v1", "v1")]),
+                v1.RevisionInfo(1, AT, "", components=[v1.RevisionComponent("api", "x:v0", "v0")]),
+            ],
+        ),
+        "GetServiceSpecRequest": v1.GetServiceSpecResponse(
+            v1.ServiceSpec(name="web", node="rift", active=True, components=[v1.ComponentSpec("api", "x:v0")])
+        ),
         "ListOperationsRequest": v1.ListOperationsResponse(
             "rift", [v1.OperationInfo(12, "web", "api", "deploy", "kyle", AT, AT, "completed", "start", "")]
         ),
@@ -187,6 +197,7 @@ SUCCESSES = {
     "deploy": "deploy web",
     "diff-file": "diff-file app.ini web",
     "events": "events --since 9999d",
+    "history": "history web",
     "list": "list",
     "logs": "logs web",
     "ls": "ls web",
@@ -201,6 +212,7 @@ SUCCESSES = {
     "purge": "purge",
     "push": "push app.ini web",
     "recover": "recover",
+    "rollback": "rollback web",
     "restart": "restart web",
     "service-edit": "service edit web",
     "service-export": "service export web --format compose",

@@ -163,6 +163,38 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         },
         (),
     ),
+    "history": (
+        "List the revisions of a service: what deploys have made of it.",
+        {
+            "--limit": ("text", "Show at most this many per node, the newest."),
+            "--node": ("node", "Only this node; can be given more than once."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("service",),
+    ),
+    "rollback": (
+        "Deploy an earlier revision of a service again.",
+        {
+            "--to": ("text", "The revision to go back to, from `mcpctl history`."),
+            "--dry-run": ("", "Only show what would be done."),
+            "--plan": ("text", "Roll back only if this plan from --dry-run still holds."),
+            "--accept-loss": ("", "Recreate adopted containers without the settings that the revision does not have."),
+            "--wait": ("", "Wait for a running operation on the service, instead of failing."),
+            "--node": ("node", "The node, if the service has no definition, or its definition names another node."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("service",),
+    ),
     "adopt": (
         "Bring existing containers under management, without touching them.",
         {

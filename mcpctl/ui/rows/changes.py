@@ -77,6 +77,25 @@ class OperationRow(msgspec.Struct, frozen=True):
     message: str
 
 
+class RevisionComponentRow(msgspec.Struct, frozen=True):
+    component: str
+    image: str
+    version: str
+
+
+class RevisionRow(msgspec.Struct, frozen=True):
+    """``is_current``: the newest. ``caller`` empty: it ran before revisions were kept. ``restores`` 0: no rollback."""
+
+    node: str
+    service: str
+    number: int
+    at: datetime | None
+    caller: str
+    restores: int
+    is_current: bool
+    components: tuple[RevisionComponentRow, ...]
+
+
 class ReportRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of the last three, from an operation that is followed; node and service where there may be several."""
 
@@ -127,6 +146,22 @@ def operation_row(node: str, info: v1.OperationInfo) -> OperationRow:
         step=info.step,
         message=info.message,
     )
+
+
+def revision_rows(service: str, answer: v1.ListRevisionsResponse) -> list[RevisionRow]:
+    return [
+        RevisionRow(
+            node=answer.node,
+            service=service,
+            number=each.number,
+            at=instant(each.at),
+            caller=each.caller,
+            restores=each.restores,
+            is_current=index == 0,
+            components=tuple(RevisionComponentRow(one.name, one.image, one.version) for one in each.components),
+        )
+        for index, each in enumerate(answer.revisions)
+    ]
 
 
 def deploy_report(response: v1.DeployResponse) -> ReportRow:

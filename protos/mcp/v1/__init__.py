@@ -560,6 +560,11 @@ class DeployRequest(betterproto.Message):
     Drop what PlanResponse.losses names. Without it such a deploy is refused before anything is touched.
     """
 
+    restores: int = betterproto.uint32_field(7)
+    """
+    A rollback: the revision that `service` is from. Images that are on the node are not pulled again.
+    """
+
 
 @dataclass(eq=False, repr=False)
 class DeployResponse(betterproto.Message):
@@ -697,11 +702,46 @@ class AdoptResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class GetServiceSpecRequest(betterproto.Message):
     service: str = betterproto.string_field(1)
+    revision: int = betterproto.uint32_field(2)
+    """One of its revisions; 0: as the registry has it."""
 
 
 @dataclass(eq=False, repr=False)
 class GetServiceSpecResponse(betterproto.Message):
     service: "ServiceSpec" = betterproto.message_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class ListRevisionsRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    limit: int = betterproto.uint32_field(2)
+    """The newest ones; 0: 20."""
+
+
+@dataclass(eq=False, repr=False)
+class ListRevisionsResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    revisions: List["RevisionInfo"] = betterproto.message_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class RevisionInfo(betterproto.Message):
+    number: int = betterproto.uint32_field(1)
+    at: datetime = betterproto.message_field(2)
+    caller: str = betterproto.string_field(3)
+    """Empty: it ran before revisions were kept."""
+
+    restores: int = betterproto.uint32_field(4)
+    """The revision that a rollback went back to; 0: it was none."""
+
+    components: List["RevisionComponent"] = betterproto.message_field(5)
+
+
+@dataclass(eq=False, repr=False)
+class RevisionComponent(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    image: str = betterproto.string_field(2)
+    version: str = betterproto.string_field(3)
 
 
 @dataclass(eq=False, repr=False)
@@ -1426,6 +1466,23 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_revisions(
+        self,
+        list_revisions_request: "ListRevisionsRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListRevisionsResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListRevisions",
+            list_revisions_request,
+            ListRevisionsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def purge(
         self,
         purge_request: "PurgeRequest",
@@ -1904,6 +1961,11 @@ class AgentServiceBase(ServiceBase):
     ) -> "GetServiceSpecResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_revisions(
+        self, list_revisions_request: "ListRevisionsRequest"
+    ) -> "ListRevisionsResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def purge(self, purge_request: "PurgeRequest") -> "PurgeResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2097,6 +2159,14 @@ class AgentServiceBase(ServiceBase):
     ) -> None:
         request = await stream.recv_message()
         response = await self.get_service_spec(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_revisions(
+        self,
+        stream: "grpclib.server.Stream[ListRevisionsRequest, ListRevisionsResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_revisions(request)
         await stream.send_message(response)
 
     async def __rpc_purge(
@@ -2354,6 +2424,12 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 GetServiceSpecRequest,
                 GetServiceSpecResponse,
+            ),
+            "/mcp.v1.AgentService/ListRevisions": grpclib.const.Handler(
+                self.__rpc_list_revisions,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListRevisionsRequest,
+                ListRevisionsResponse,
             ),
             "/mcp.v1.AgentService/Purge": grpclib.const.Handler(
                 self.__rpc_purge,

@@ -1,4 +1,4 @@
-"""The one edit that commands make in a definition: whether something is active."""
+"""The edits that commands make in a definition: whether something is active, and which image it has."""
 
 import stat
 import tomllib
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcpctl.config import Settings
-from mcpctl.definitions import active_key, definition
+from mcpctl.definitions import definition, written_keys
 from mcpctl.definitions.definition import Definition
 from mcpctl.errors import CliError
 from tests.support.definition_files import WEB, settings_in, write
@@ -19,7 +19,7 @@ from tests.support.definition_files import WEB, settings_in, write
 def edited(settings: Settings, text: str, component: str, active: bool) -> str:
     """The file after the edit, with its line ends as they are."""
     path = write(settings, text)
-    assert active_key.set_active(definition.load(settings, "web"), component, active)
+    assert written_keys.set_active(definition.load(settings, "web"), component, active)
     return path.read_bytes().decode()
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_edited_safely_is_left_alone_and_said(settings: Settings)
     text = 'name = "web"\nnode = "rift"\ncomponents = [{ name = "db", image = "y" }]\n'
     path = write(settings, text)
     with pytest.raises(CliError, match=f"{path} could not be edited safely; set active = false for component db"):
-        active_key.set_active(definition.load(settings, "web"), "db", False)
+        written_keys.set_active(definition.load(settings, "web"), "db", False)
     assert path.read_text() == text
 
 
@@ -130,7 +130,7 @@ def test_an_unusual_file_is_edited_rightly_or_not_at_all(settings: Settings, tex
     path = write(settings, text)
     found = definition.load(settings, "web")
     try:
-        active_key.set_active(found, component, False)
+        written_keys.set_active(found, component, False)
     except CliError:
         assert path.read_bytes().decode() == text
         return
@@ -141,7 +141,7 @@ def test_an_unusual_file_is_edited_rightly_or_not_at_all(settings: Settings, tex
 def test_what_is_so_already_is_not_written(settings: Settings, component: str) -> None:
     path = write(settings, WEB)
     before = path.stat()
-    assert not active_key.set_active(definition.load(settings, "web"), component, True)
+    assert not written_keys.set_active(definition.load(settings, "web"), component, True)
     after = path.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -149,8 +149,8 @@ def test_what_is_so_already_is_not_written(settings: Settings, component: str) -
 def test_there_and_back_is_the_file_as_it_was(settings: Settings) -> None:
     path = write(settings, COMMENTED)
     for component in ("", "db"):
-        assert active_key.set_active(definition.load(settings, "web"), component, False)
-        assert active_key.set_active(definition.load(settings, "web"), component, True)
+        assert written_keys.set_active(definition.load(settings, "web"), component, False)
+        assert written_keys.set_active(definition.load(settings, "web"), component, True)
     assert path.read_text() == COMMENTED
 
 
@@ -159,7 +159,7 @@ def test_a_linked_file_stays_a_link_and_its_target_changes(settings: Settings, t
     target.write_text(WEB)
     link = settings.services_dir / "web.toml"
     link.symlink_to(Path("..") / target.name)
-    active_key.set_active(definition.load(settings, "web"), "", False)
+    written_keys.set_active(definition.load(settings, "web"), "", False)
     assert link.is_symlink()
     assert link.readlink() == Path("..") / target.name
     assert tomllib.loads(target.read_text())["active"] is False
@@ -169,13 +169,13 @@ def test_a_linked_file_stays_a_link_and_its_target_changes(settings: Settings, t
 def test_the_files_mode_stays(settings: Settings, mode: int) -> None:
     path = write(settings, WEB)
     path.chmod(mode)
-    active_key.set_active(definition.load(settings, "web"), "", False)
+    written_keys.set_active(definition.load(settings, "web"), "", False)
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 def test_nothing_is_left_beside_the_file(settings: Settings) -> None:
     path = write(settings, WEB)
-    active_key.set_active(definition.load(settings, "web"), "db", False)
+    written_keys.set_active(definition.load(settings, "web"), "db", False)
     assert list(settings.services_dir.iterdir()) == [path]
 
 
@@ -228,7 +228,7 @@ def test_any_definition_keeps_everything_but_the_one_change(
     found: Definition = definition.load(settings, "web")
     component = data.draw(st.sampled_from(["", *found.service.component_names]))
     try:
-        changed = active_key.set_active(found, component, active)
+        changed = written_keys.set_active(found, component, active)
     except CliError:
         # A string over several lines may hold what looks like a header: then nothing is touched.
         assert '"""' in text
@@ -257,3 +257,14 @@ def changed_service(found: Definition, component: str, active: bool) -> object:
         msgspec.structs.replace(each, active=active) if each.name == component else each for each in service.components
     )
     return msgspec.structs.replace(service, components=components)
+
+
+def test_images_are_written_in_their_places(tmp_path: Path) -> None:
+    text = (
+        '# ours\nname = "web"\nnode = "rift"\n\n[[components]]  # the api\nname = "api"\n'
+        'image = "x:v2"  # pinned\n\n[[components]]\nimage = "y:v1"\nname = "db"\n'
+    )
+    settings = settings_in(tmp_path)
+    path = write(settings, text)
+    written_keys.set_images(definition.load(settings, "web"), {"api": "x:v1", "db": "y:v0"})
+    assert path.read_text() == text.replace("x:v2", "x:v1").replace("y:v1", "y:v0")

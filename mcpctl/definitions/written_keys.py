@@ -1,8 +1,9 @@
-"""The one key of a definition that commands write: ``active``, changed in its place, comments kept (audit E3)."""
+"""The keys of a definition that commands write, ``active`` and ``image``, in their place, comments kept (audit E3)."""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,35 @@ def set_active(definition: Definition, component: str, active: bool) -> bool:
     if table.get("active", True) == active:
         return False
     table["active"] = active
-    edited = _edited(text, component, active)
+    where = f"component {component}" if component else "the service"
+    _write(path, _edited(text, component, active), wanted, f"set active = {str(active).lower()} for {where}")
+    return True
+
+
+def set_images(definition: Definition, images: Mapping[str, str]) -> None:
+    """Writes the ``image`` of components, which they have already. Raises CliError, and then the file is as it was."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    text = definition.path.read_bytes().decode()
+    wanted = tomllib.loads(text)
+    edited: str | None = None
+    try:
+        document = tomlkit.parse(text)
+        for component, image in images.items():
+            _table(wanted, component)["image"] = _table(document, component)["image"] = image
+        edited = tomlkit.dumps(document)
+    except TOMLKitError:
+        pass
+    said = " and ".join(f'image = "{image}" for component {name}' for name, image in images.items())
+    _write(definition.path, edited, wanted, f"set {said}")
+
+
+def _write(path: Path, edited: str | None, wanted: Mapping[str, Any], by_hand: str) -> None:
     # What the edit means is checked, not trusted: the file is somebody's source of truth.
     if edited is None or tomllib.loads(edited) != wanted:
-        where = f"component {component}" if component else "the service"
-        raise CliError(f"{path} could not be edited safely; set active = {str(active).lower()} for {where} by hand")
+        raise CliError(f"{path} could not be edited safely; {by_hand} by hand")
     _replace(path, edited)
-    return True
 
 
 def _edited(text: str, component: str, active: bool) -> str | None:
