@@ -109,8 +109,10 @@ async def _ask(settings: Settings, node: Node, service: str, to: int) -> tuple[i
         if not to:
             answer = await stub.list_revisions(v1.ListRevisionsRequest(service=service, limit=_ALL))
             to = _before(node, service, answer.revisions)
-        spec = (await stub.get_service_spec(v1.GetServiceSpecRequest(service, to))).service
-    found, problems = examine_service(wire.service_values(spec))
+        answered = await stub.get_service_spec(v1.GetServiceSpecRequest(service, to))
+    if answered.revision != to:
+        raise CliError(f"node {node.name}: its mcpd keeps no revisions; update it, and deploy an older image by hand")
+    found, problems = examine_service(wire.service_values(answered.service))
     if found is None:
         raise CliError(
             "\n".join(

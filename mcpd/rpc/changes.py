@@ -157,7 +157,7 @@ class ChangeMethods:
         name = convert.target(request.service, "").service
         if request.revision:
             kept = await self._node.journal.revision(name, request.revision)
-            return wire.GetServiceSpecResponse(service=service_spec(kept.definition))
+            return wire.GetServiceSpecResponse(service=service_spec(kept.definition), revision=kept.number)
         (found,) = await self._chosen(name, "")
         return wire.GetServiceSpecResponse(service=service_spec(found.as_declared(self._node.name)))
 

@@ -19,6 +19,7 @@ from .steps import (
     Listen,
     Outage,
     Recover,
+    Rollback,
     RunByHand,
     Silence,
     Snapshot,
@@ -76,6 +77,7 @@ def _act(draw: random.Random) -> Step:
 _KINDS: tuple[tuple[int, Make], ...] = (
     (12, _deploy),
     (6, _act),
+    (2, lambda draw: Rollback(_service(draw), draw.randrange(4), fuse=_fuse(draw))),
     (8, lambda draw: Befall(_service(draw), draw.choice((*BEFALLS, "ill")), place=draw.randrange(4))),
     (2, lambda draw: Write(_service(draw), _edit(draw), draw.randrange(4), draw.randrange(12))),
     (2, lambda _: Sync()),

@@ -86,6 +86,7 @@ class Deploy(_OfService):
     alone: bool = False
     accept_losses: bool = False
     fuse: int | None = None
+    restores: int = 0
 
     async def take(self, world: World) -> None:
         await Write(self.service, self.edit, self.place, self.value).take(world)
@@ -96,7 +97,11 @@ class Deploy(_OfService):
         excuses = world.excuses(service, selected)
         expected, after = world.expected, world.expected.declared(service, selected)
         request = v1.DeployRequest(
-            service=service_spec(service), component=component, force=self.force, accept_losses=self.accept_losses
+            service=service_spec(service),
+            component=component,
+            force=self.force,
+            accept_losses=self.accept_losses,
+            restores=self.restores,
         )
         try:
             plan = await world.plan(service, component, force=self.force)
@@ -116,6 +121,7 @@ class Deploy(_OfService):
         assert self.accept_losses or not plan.losses, f"nobody accepted {plan.losses}"
         self._nothing_was_lost_silently(world, before, _words(plan))
         await _is_done(world, service, component, selected)
+        await _is_the_newest_revision(world, service, selected)
 
     async def _is_refused(self, world: World, before: dict[str, _Then], excuses: list[str], why: str) -> None:
         assert excuses, f"a deploy was refused without a reason: {why}"
@@ -135,6 +141,27 @@ class Deploy(_OfService):
                 lost = {"cap_add"} if old.capabilities - new.capabilities else set()
                 lost |= old.beyond - new.beyond
                 assert all(each in told for each in lost), f"{key} lost {lost} without a word: {told!r}"
+
+
+@dataclass(frozen=True)
+class Rollback(_OfService):
+    """One of the kept revisions is deployed again, and the operator's definition is that of it."""
+
+    back: int = 1
+    fuse: int | None = None
+
+    async def take(self, world: World) -> None:
+        request = v1.ListRevisionsRequest(service=self.service)
+        numbers = [each.number for each in (await world.daemon.call("ListRevisions", request)).revisions]
+        assert numbers == sorted(numbers, reverse=True)
+        if not numbers:
+            return
+        number = numbers[self.back % len(numbers)]
+        kept = await world.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(self.service, number))
+        service, problems = examine_service(service_values(kept.service))
+        assert service is not None, f"revision {number} of {self.service} is none: {problems}"
+        world.folder[self.service] = service
+        await Deploy(self.service, accept_losses=True, fuse=self.fuse, restores=number).take(world)
 
 
 @dataclass(frozen=True)
@@ -505,6 +532,23 @@ def _as_before(world: World, service: str, before: dict[str, _Then], why: str) -
 
 def _died_of_itself(container: Container) -> bool:
     return "late" in container.image or container.exit_code not in (0, 143)
+
+
+async def _is_the_newest_revision(world: World, service: Service, selected: frozenset[str]) -> None:
+    """What was deployed can be gone back to from now on."""
+    answer = await world.daemon.call("ListRevisions", v1.ListRevisionsRequest(service=service.name, limit=1))
+    (newest,) = answer.revisions
+    kept = await world.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(service.name, newest.number))
+    found, _ = examine_service(service_values(kept.service))
+    sent, _ = examine_service(service_values(service_spec(service)))
+    assert found
+    assert sent
+    for each in sent.components:
+        if each.name in selected:
+            # On what was never deployed nothing can depend.
+            there = tuple(name for name in each.depends_on if name in found.component_names)
+            wanted = msgspec.structs.replace(each, depends_on=there)
+            assert found.component(each.name) == wanted, f"revision {newest.number} is not what was deployed"
 
 
 async def _is_done(world: World, service: Service, component: str, selected: frozenset[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 
@@ -92,18 +93,19 @@ def test_a_service_that_was_undeployed_comes_back_when_it_is_started(node: Node)
     assert answer(port) == "v1"
 
 
-def test_a_rollback_that_fails_leaves_everything_as_it_was(node: Node) -> None:
+def test_what_fails_is_no_revision_and_neither_is_what_changes_nothing(node: Node) -> None:
     demo(node)
-    probe = '[components.health]\ncmd = ["test", "!", "-e", "/srv-broken"]\ninterval = "1s"\nretries = 1\n'
     path = node.folder / "services/demo.toml"
-    path.write_text(path.read_text() + probe.replace("!", "!").replace('"!", ', ""))
+    whole = path.read_text()
+    probe = '[components.health]\ncmd = ["test", "-e", "/is-not-there"]\ninterval = "1s"\nretries = 1\n'
+    path.write_text(whole + probe)
     node.mcpctl("deploy", "demo", status=1)
-    assert notes(node) == [(1, 0)]
-    path.write_text(path.read_text().partition("[components.health]")[0])
+    path.write_text(whole)
     before = node.pids()
     node.mcpctl("deploy", "demo")
-    assert node.pids() == before
-    assert "has no revision 7 here" in node.mcpctl("rollback", "demo", "--to", "7", status=None).stderr
+    assert notes(node) == [(1, 0)]
+    refused = node.mcpctl("rollback", "demo", "--to", "7", status=2)
+    assert "demo has no revision 7 here; `mcpctl history demo` lists them" in refused.stderr
     assert node.pids() == before
 
 
@@ -111,19 +113,17 @@ def test_a_rollback_needs_no_registry_while_the_image_is_on_the_node(tmp_path: P
     folder = tmp_path / "registry"
     folder.mkdir()
     registries = tmp_path / "registries.conf"
-    with plain(folder) as registry:
+    with contextlib.ExitStack() as up:
+        registry = up.enter_context(plain(folder))
         registries.write_text(f'[[registry]]\nlocation = "{registry}"\ninsecure = true\n')
         with running(Node(tmp_path / "node", "puller", CONTAINERS_REGISTRIES_CONF=str(registries))) as node:
+            definition = PULLED.replace("REGISTRY", registry)
             for tag in ("v1", "v2"):
                 node.podman("tag", f"localhost/mcp-demo:{tag}", f"{registry}/team/demo:{tag}")
                 node.podman("push", "--tls-verify=false", f"{registry}/team/demo:{tag}")
-            definition = PULLED.replace("REGISTRY", registry)
-            for tag in ("v1", "v2"):
                 node.define("pulled", definition.replace("TAG", tag))
                 node.mcpctl("deploy", "pulled")
-            # Its address is another's now: nothing answers there.
-            down = registries.read_text().replace("insecure = true", "insecure = true\nblocked = true")
-            registries.write_text(down)
+            up.close()
             failed = node.mcpctl("deploy", "pulled", "--force", status=1)
             assert "web failed at pull" in failed.stderr
             node.mcpctl("rollback", "pulled")

@@ -129,7 +129,7 @@ def full(alone: Node) -> Node:
             ],
         ),
         "GetServiceSpecRequest": v1.GetServiceSpecResponse(
-            v1.ServiceSpec(name="web", node="rift", active=True, components=[v1.ComponentSpec("api", "x:v0")])
+            v1.ServiceSpec(name="web", node="rift", active=True, components=[v1.ComponentSpec("api", "x:v0")]), 1
         ),
         "ListOperationsRequest": v1.ListOperationsResponse(
             "rift", [v1.OperationInfo(12, "web", "api", "deploy", "kyle", AT, AT, "completed", "start", "")]

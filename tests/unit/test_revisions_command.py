@@ -26,10 +26,10 @@ def listed(node: Node, *revisions: v1.RevisionInfo) -> None:
     node.agent.prepared["ListRevisionsRequest"] = v1.ListRevisionsResponse(node.agent.node, list(revisions))
 
 
-def kept(node: Node, *components: v1.ComponentSpec, active: bool = True) -> None:
+def kept(node: Node, *components: v1.ComponentSpec, active: bool = True, revision: int = 1) -> None:
     """What the revision says that is asked for."""
     spec = v1.ServiceSpec("web", "rift", active, list(components) or [v1.ComponentSpec("api", "x:v0")])
-    node.agent.prepared["GetServiceSpecRequest"] = v1.GetServiceSpecResponse(spec)
+    node.agent.prepared["GetServiceSpecRequest"] = v1.GetServiceSpecResponse(spec, revision)
 
 
 def asked_for(node: Node) -> int:
@@ -118,6 +118,7 @@ def test_a_rollback_deploys_the_revision_before_and_brings_the_definition_in_lin
 )
 def test_which_revision_comes_before(run: Run, back: Node, revisions: list[v1.RevisionInfo], to: int | None) -> None:
     listed(back, *revisions)
+    kept(back, revision=to or 0)
     status, _, err = run("rollback", "web")
     if to:
         assert (status, asked_for(back)) == (0, to)
@@ -128,6 +129,7 @@ def test_which_revision_comes_before(run: Run, back: Node, revisions: list[v1.Re
 
 
 def test_a_revision_that_is_named_needs_no_list(run: Run, back: Node) -> None:
+    kept(back, revision=7)
     assert run("rollback", "web", "--to", "7", "--wait", "--plan", "p1", "--accept-loss").status == 0
     assert asked_for(back) == 7
     sent = deployed(back)
@@ -200,6 +202,14 @@ def test_without_a_definition_the_node_is_named(run: Run, back: Node, file: Path
     assert run("rollback", "web", "--node", "rift").status == 0
     assert deployed(back).restores == 1
     assert not file.exists()
+
+
+def test_an_older_mcpd_that_answers_with_what_runs_is_not_believed(run: Run, back: Node) -> None:
+    kept(back, revision=0)
+    status, _, err = run("rollback", "web", "--to", "7")
+    assert status == 1
+    assert "node rift: its mcpd keeps no revisions" in err
+    assert not back.agent.asked(v1.DeployRequest)
 
 
 @pytest.mark.usefixtures("back")

@@ -709,6 +709,10 @@ class GetServiceSpecRequest(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class GetServiceSpecResponse(betterproto.Message):
     service: "ServiceSpec" = betterproto.message_field(1)
+    revision: int = betterproto.uint32_field(2)
+    """
+    The revision that it is. An mcpd that keeps none leaves it out, whatever was asked for.
+    """
 
 
 @dataclass(eq=False, repr=False)
