@@ -174,10 +174,15 @@ def is_recorded_as(service: Service, recorded: RecordedService | None, selected:
         return False
     if (recorded.volumes, recorded.networks) != (service.volumes, service.networks):
         return False
-    declared = {each.spec.name: each.spec for each in recorded.components if each.desired is not Desired.IGNORE}
-    return declared.keys() <= set(service.component_names) and all(
-        declared.get(each.name) == each for each in service.components if each.name in selected
+    known = {each.spec.name: each for each in recorded.components if each.desired is not Desired.IGNORE}
+    return known.keys() <= set(service.component_names) and all(
+        _holds(known.get(each.name), each) for each in service.components if each.name in selected
     )
+
+
+def _holds(known: RecordedComponent | None, component: Component) -> bool:
+    """Whether it is declared, and no deploy before it said otherwise: a sync may have declared it since."""
+    return known is not None and known.spec == component and known.deployed in (None, component)
 
 
 def waits_for(components: Collection[Component]) -> Mapping[str, frozenset[str]]:

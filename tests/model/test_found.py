@@ -9,6 +9,12 @@ from .machine import play
 from .steps import Act, Befall, ClockStep, Deploy, Step, Sync, Write
 
 FOUND: dict[str, tuple[Step, ...]] = {
+    "what a sync has declared and a deploy has found to be so is in no revision": (
+        Deploy("shop", Edit.ADD, place=1),
+        Write("shop", Edit.PROBE, value=3),
+        Sync(),
+        Deploy("shop", Edit.IMAGE, value=1),
+    ),
     "a container that podman starts again after the clock was set back counts as an old run": (
         Deploy("shop", Edit.RESTART, value=1),
         ClockStep(-1),

@@ -363,6 +363,11 @@ def test_what_the_registry_holds_already_is_known_to_be_so() -> None:
     ignored = recorded_service(recorded(a), recorded(b, desired=Desired.IGNORE))
     assert is_recorded_as(service(a), ignored, ("a",))
     assert not is_recorded_as(service(a, b), ignored, both)
+    # A sync has declared it since the deploy before.
+    synced = recorded_service(recorded(a), recorded(b, deployed=component("b", heal=Heal.RESTART)))
+    assert not is_recorded_as(service(a, b), synced, both)
+    assert is_recorded_as(service(a, b), synced, ("a",))
+    assert is_recorded_as(service(a, b), recorded_service(recorded(a), recorded(b, deployed=b)), both)
 
 
 def test_a_volume_or_a_network_that_the_registry_does_not_hold_is_news() -> None:
