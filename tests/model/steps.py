@@ -195,10 +195,12 @@ class Act(_OfService):
                 await self._is_gone(world, before, component)
             else:
                 world.expected = after
-                self._is_stopped(world)
+                self._is_stopped(world, component)
 
-    def _is_stopped(self, world: World) -> None:
-        for key in world.expected.of(self.service) if self.method == "StopService" else ():
+    def _is_stopped(self, world: World, component: str) -> None:
+        """What was asked for. Others may be wanted stopped, too, by a deploy of another component, and still run."""
+        asked = [key for key in world.expected.of(self.service) if component in ("", key[1])]
+        for key in asked if self.method == "StopService" else ():
             container = world.settled(key)
             is_meant = world.expected.desired(key) is Desired.STOPPED
             assert not (is_meant and container and container.runs), f"{key} was stopped, and is {container}"
