@@ -20,8 +20,9 @@ def exchange_boot_id(db: sqlite3.Connection, boot_id: str) -> str:
 
 def reserved_alert_ids(db: sqlite3.Connection) -> int:
     """The last alert's id that may have been given, also to an alert that a loss of power took back."""
-    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (_ALERT_IDS,)).fetchone()
-    return int(row["value"]) if row else 0
+    query = "SELECT CAST(value AS INTEGER) AS last FROM facts_of_node WHERE name = ?"
+    row = db.execute(query, (_ALERT_IDS,)).fetchone()
+    return row["last"] if row else 0
 
 
 def reserve_alert_ids(db: sqlite3.Connection, last: int) -> None:

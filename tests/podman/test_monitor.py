@@ -239,7 +239,7 @@ def test_after_a_reboot_everything_is_started_and_one_alert_names_what_did_not_c
     from sqlite3 import connect
 
     with closing(connect(quiet.folder / "mcp.db")) as database, database:
-        database.execute("UPDATE facts_of_node SET value = 'another boot'")
+        database.execute("UPDATE facts_of_node SET value = 'another boot' WHERE name = 'boot_id'")
     with quiet.podman_alone():
         quiet.podman("stop", "--all", "--time", "1")
     quiet.up()
