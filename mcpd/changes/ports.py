@@ -34,6 +34,8 @@ _PODMANS = frozenset(
 )
 _PATIENCE_S = 2.0
 _POLL_S = 0.1
+# A remedy.
+_CHANGE_ONE = "change `ports` of one of the two"
 
 
 class Published(NamedTuple):
@@ -106,17 +108,21 @@ def claims_of(containers: Iterable[Container]) -> list[Claim]:
     return [Claim(published(text), _holder(each), _remedy(each)) for each in containers for text in each.ports]
 
 
-def declared(services: Iterable[RecordedService], but: str) -> list[Claim]:
-    """What components of other services than ``but`` need that should run, whether or not they do now."""
+def declared(services: Iterable[RecordedService], of: str, left_alone: Collection[str] = ()) -> list[Claim]:
+    """What components need that should run, whether or not they do now.
+
+    Those of other services than ``of``, which is changed, and of its own those that the change leaves alone.
+    """
     found = []
     for service in services:
-        if service.name == but:
-            continue
         for each in service.components:
-            if each.should_run:
+            is_own = service.name == of
+            if each.should_run and (not is_own or each.spec.name in left_alone):
                 who = f"{service.name}/{each.spec.name}"
-                words = f"{who} declares", f"change `ports` of one of the two, or `mcpctl stop {who}`"
-                found += [Claim(need.port, *words) for need in needs(service.name, [each.spec])]
+                remedy = f"or `mcpctl stop {who}`"
+                # Its definition has no such conflict, so that the other has another port there by now.
+                words = f"deploy both, `mcpctl deploy {of}`, {remedy}" if is_own else f"{_CHANGE_ONE}, {remedy}"
+                found += [Claim(need.port, f"{who} declares", words) for need in needs(service.name, [each.spec])]
     return found
 
 
@@ -172,7 +178,7 @@ def _holder(container: Container) -> str:
 def _remedy(container: Container) -> str:
     if container.service:
         target = f"{container.service}/{container.component}"
-        return f"change `ports` of one of the two, or `mcpctl stop {target}` (`mcpctl undeploy {target}` removes it)"
+        return f"{_CHANGE_ONE}, or `mcpctl stop {target}` (`mcpctl undeploy {target}` removes it)"
     return f"change `ports`, or `podman stop {container.name}` on the node"
 
 
@@ -180,13 +186,20 @@ def _remedy(container: Container) -> str:
 
 
 async def taken(
-    node: Node, service: str, components: Iterable[Component], *, ours: Collection[str] = (), declared_too: bool = False
+    node: Node,
+    service: str,
+    components: Iterable[Component],
+    *,
+    ours: Collection[str] = (),
+    declared_too: bool = False,
+    left_alone: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Why ``components``, which are about to be started, cannot have their host ports: a sentence for each.
 
     ``ours``: ids of the containers that make room for them, or are started again. ``declared_too``: also what other
-    services are declared to have and do not use now; who only starts what there is does not mind. Asks nobody when
-    nothing is published. Raises UnavailableError when podman does not answer.
+    services, and the components of this one that are ``left_alone``, are declared to have and do not use now; who only
+    starts what there is does not mind. Asks nobody when nothing is published. Raises UnavailableError when podman does
+    not answer.
     """
     wanted = needs(service, components)
     if not wanted:
@@ -195,7 +208,7 @@ async def taken(
     others = [each for each in containers if each.is_active and each.id not in ours]
     claims = claims_of(others)
     if declared_too:
-        claims += declared(await node.registry.services(), service)
+        claims += declared(await node.registry.services(), service, left_alone)
     relevant = [each for each in containers if each.is_active or each.id in ours]
     claims += [_claim(*each) for each in await _held_by_others(wanted, relevant)]
     return conflicts(wanted, claims)

@@ -41,7 +41,10 @@ async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Conta
         containers = await node.podman.containers(service=plan.service.name)
     changing = [each.current.id for each in plan.components if each.current and each.action not in _LEAVES_RUNNING]
     left = [each.id for each in containers if each.name in plan.leftovers]
-    return await ports.taken(node, plan.service.name, starting, ours={*changing, *left}, declared_too=True)
+    left_alone = set(plan.service.component_names) - {each.component.name for each in plan.components}
+    return await ports.taken(
+        node, plan.service.name, starting, ours={*changing, *left}, declared_too=True, left_alone=left_alone
+    )
 
 
 async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:

@@ -9,6 +9,12 @@ from .machine import play
 from .steps import Act, Befall, ClockStep, Deploy, Step, Sync, Write
 
 FOUND: dict[str, tuple[Step, ...]] = {
+    "a component that is deployed alone gets a port that another of its service is declared to have": (
+        Deploy("shop", Edit.PORT, place=3, value=10),
+        Write("shop", Edit.PORT, place=1),
+        Befall("shop", "stopped", place=1),
+        Deploy("shop", Edit.PORT, value=1, alone=True),
+    ),
     "what a sync has declared and a deploy has found to be so is in no revision": (
         Deploy("shop", Edit.ADD, place=1),
         Write("shop", Edit.PROBE, value=3),

@@ -137,7 +137,7 @@ class World:
         for each in service.components:
             if each.name in selected:
                 found += (f"{each.name}: {why}" for why in self._of_itself(service, each))
-                found += self._taken(service.name, each.ports, making_room)
+                found += self._taken(service, each.ports, making_room, selected)
         return found
 
     def _would_wait_in_a_circle(self, service: Service, selected: frozenset[str]) -> bool:
@@ -169,7 +169,9 @@ class World:
         if holder and holder.id not in self.of_service(service.name):
             yield "somebody has its container's name"
 
-    def _taken(self, service: str, ports: tuple[str, ...], making_room: list[Container]) -> list[str]:
+    def _taken(
+        self, service: Service, ports: tuple[str, ...], making_room: list[Container], selected: frozenset[str]
+    ) -> list[str]:
         numbers = {text.rpartition(":")[0].rpartition(":")[2] for text in ports}
         found = [f"port {each} is foreign" for each in self.podman.foreign if str(each) in numbers]
         found += [
@@ -177,9 +179,12 @@ class World:
             for each in self.podman.containers.values()
             if each.runs and each not in making_room and numbers & {str(it.host) for it in each.ports}
         ]
+        # Of its own service those that are left alone.
+        gives_way = {(service.name, key[1]) for key in self.expected.of(service.name)}
+        gives_way -= {(service.name, name) for name in service.component_names if name not in selected}
         for key, want in self.expected.wants.items():
             theirs = {text.rpartition(":")[0].rpartition(":")[2] for text in want.spec.ports}
-            if key[0] != service and self.expected.desired(key) is not Desired.IGNORE and numbers & theirs:
+            if key not in gives_way and self.expected.desired(key) is not Desired.IGNORE and numbers & theirs:
                 found.append(f"{key} declares the port")
         return found
 

@@ -57,6 +57,11 @@ def test_what_another_service_is_declared_to_have_is_its_own_while_it_should_run
     wanted = needs("bad", [component("bad", ports=("80:2",))])
     assert bool(conflicts(wanted, declared([known], "bad"))) is (desired in (Desired.RUNNING, Desired.COMPLETED))
     assert declared([known], "web") == []
+    # Of its own service: what is not deployed with it.
+    own = declared([known], "web", {known.components[0].spec.name})
+    assert bool(own) is (desired in (Desired.RUNNING, Desired.COMPLETED))
+    assert all("deploy both, `mcpctl deploy web`" in each.remedy for each in own)
+    assert declared([known], "web", {"another"}) == []
 
 
 def test_a_socket_of_a_container_is_not_another_process() -> None:
