@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tests.podman.node import Node, running
 from tests.podman.registry import plain
-from tests.support.demo_service import answer, demo, edit, states
+from tests.support.demo_service import DEMO, answer, demo, states
+from tests.support.waiting import free_port
 
 PULLED = """\
 name = "pulled"
@@ -20,48 +21,51 @@ pull = "always"
 """
 
 
-def images(node: Node) -> set[str]:
-    return {row["image"].rpartition("/")[2] for row in node.json("ps", "demo")}
+def images(node: Node, service: str) -> set[str]:
+    return {row["image"].rpartition("/")[2] for row in node.json("ps", service)}
 
 
 def notes(node: Node, service: str = "demo") -> list[tuple[int, int]]:
-    """Of each revision, newest first, its number and the one that it went back to."""
+    """Of each revision, newest first, its number and the one that it went back to. They outlive their service."""
     return [(row["number"], row["restores"]) for row in node.json("history", service)]
 
 
 def test_after_three_deploys_rolling_back_twice_goes_back_two(node: Node) -> None:
     node.podman("tag", "localhost/mcp-demo:v2", "localhost/mcp-demo:v3")
     try:
-        port = demo(node)
-        edit(node, "mcp-demo:v1", "mcp-demo:v2")
-        node.mcpctl("deploy", "demo")
-        edit(node, "mcp-demo:v2", "mcp-demo:v3")
-        node.mcpctl("deploy", "demo")
-        assert notes(node) == [(3, 0), (2, 0), (1, 0)]
+        port = free_port()
+        # A name of its own: revisions outlive their service, and others have deployed the demo here.
+        for tag in ("v1", "v2", "v3"):
+            text = (
+                DEMO.replace('"demo"', '"thrice"').replace("PORT", str(port)).replace("mcp-demo:v1", f"mcp-demo:{tag}")
+            )
+            path = node.define("thrice", text)
+            node.mcpctl("deploy", "thrice")
+        assert notes(node, "thrice") == [(3, 0), (2, 0), (1, 0)]
 
-        planned = node.mcpctl("rollback", "demo", "--dry-run").stdout
+        planned = node.mcpctl("rollback", "thrice", "--dry-run").stdout
         assert "localhost/mcp-demo:v3 -> localhost/mcp-demo:v2" in planned
-        assert "`mcpctl rollback demo --to 2 --plan" in planned
-        done = node.mcpctl("rollback", "demo")
-        assert images(node) == {"mcp-demo:v2"}
+        assert "`mcpctl rollback thrice --to 2 --plan" in planned
+        done = node.mcpctl("rollback", "thrice")
+        assert images(node, "thrice") == {"mcp-demo:v2"}
         assert "image = localhost/mcp-demo:v2 for web" in done.stderr
         assert "still differs" not in done.stderr
         # A restart changes nothing of what comes before.
         node.stop_daemon(signal.SIGKILL)
         node.up()
-        node.mcpctl("rollback", "demo")
+        node.mcpctl("rollback", "thrice")
         assert answer(port) == "v1"
-        assert images(node) == {"mcp-demo:v1"}
-        assert notes(node) == [(5, 1), (4, 2), (3, 0), (2, 0), (1, 0)]
+        assert images(node, "thrice") == {"mcp-demo:v1"}
+        assert notes(node, "thrice") == [(5, 1), (4, 2), (3, 0), (2, 0), (1, 0)]
         # The definition says what runs, and comments are where they were.
-        text = (node.folder / "services/demo.toml").read_text()
+        text = path.read_text()
         assert text.count("localhost/mcp-demo:v1") == 2
         assert "# The front." in text
-        assert "nothing to do" in node.mcpctl("plan", "demo").stdout
-        refused = node.mcpctl("rollback", "demo", status=1)
-        assert "has no revision of demo before 1" in refused.stderr
-        node.mcpctl("rollback", "demo", "--to", "3")
-        assert images(node) == {"mcp-demo:v3"}
+        assert "2 unchanged" in node.mcpctl("plan", "thrice").stdout
+        refused = node.mcpctl("rollback", "thrice", status=1)
+        assert "has no revision of thrice before 1" in refused.stderr
+        node.mcpctl("rollback", "thrice", "--to", "3")
+        assert images(node, "thrice") == {"mcp-demo:v3"}
     finally:
         node.clear()
         node.podman("rmi", "localhost/mcp-demo:v3")
@@ -69,16 +73,17 @@ def test_after_three_deploys_rolling_back_twice_goes_back_two(node: Node) -> Non
 
 def test_a_component_that_no_longer_exists_comes_back(node: Node) -> None:
     demo(node)
+    ((both, _), *_) = notes(node)
     path = node.folder / "services/demo.toml"
     whole = path.read_text()
     node.mcpctl("undeploy", "demo/worker")
     path.write_text(whole.partition('[[components]]\nname = "worker"')[0].replace('depends_on = ["worker"]\n', ""))
     node.mcpctl("deploy", "demo")
     assert states(node) == {"web": "running"}
-    done = node.mcpctl("rollback", "demo", "--to", "1")
+    done = node.mcpctl("rollback", "demo", "--to", str(both))
     assert states(node) == {"web": "running", "worker": "running"}
     # It is in no definition, which is said.
-    assert "still differs from revision 1" in done.stderr
+    assert f"still differs from revision {both}" in done.stderr
     assert "demo/worker is no longer defined" in done.stderr
     # Nor does the definition come back: that is its owner's to decide.
     assert "worker" not in path.read_text()
@@ -86,8 +91,9 @@ def test_a_component_that_no_longer_exists_comes_back(node: Node) -> None:
 
 def test_a_service_that_was_undeployed_comes_back_when_it_is_started(node: Node) -> None:
     port = demo(node)
+    ((last, _), *_) = notes(node)
     node.mcpctl("undeploy", "demo")
-    done = node.mcpctl("rollback", "demo", "--to", "1")
+    done = node.mcpctl("rollback", "demo", "--to", str(last))
     assert "not started: the definition says active = false; `mcpctl start demo` starts it" in done.stdout
     node.mcpctl("start", "demo")
     assert answer(port) == "v1"
@@ -95,6 +101,7 @@ def test_a_service_that_was_undeployed_comes_back_when_it_is_started(node: Node)
 
 def test_what_fails_is_no_revision_and_neither_is_what_changes_nothing(node: Node) -> None:
     demo(node)
+    known = notes(node)
     path = node.folder / "services/demo.toml"
     whole = path.read_text()
     probe = '[components.health]\ncmd = ["test", "-e", "/is-not-there"]\ninterval = "1s"\nretries = 1\n'
@@ -103,9 +110,9 @@ def test_what_fails_is_no_revision_and_neither_is_what_changes_nothing(node: Nod
     path.write_text(whole)
     before = node.pids()
     node.mcpctl("deploy", "demo")
-    assert notes(node) == [(1, 0)]
-    refused = node.mcpctl("rollback", "demo", "--to", "7", status=2)
-    assert "demo has no revision 7 here; `mcpctl history demo` lists them" in refused.stderr
+    assert notes(node) == known
+    refused = node.mcpctl("rollback", "demo", "--to", "777", status=2)
+    assert "demo has no revision 777 here; `mcpctl history demo` lists them" in refused.stderr
     assert node.pids() == before
 
 
