@@ -121,7 +121,7 @@ class Deploy(_OfService):
         assert self.accept_losses or not plan.losses, f"nobody accepted {plan.losses}"
         self._nothing_was_lost_silently(world, before, _words(plan))
         await _is_done(world, service, component, selected)
-        await _is_the_newest_revision(world, service, selected)
+        await _is_the_newest_revision(world, service, selected, plan)
 
     async def _is_refused(self, world: World, before: dict[str, _Then], excuses: list[str], why: str) -> None:
         assert excuses, f"a deploy was refused without a reason: {why}"
@@ -537,9 +537,15 @@ def _died_of_itself(container: Container) -> bool:
     return "late" in container.image or container.exit_code not in (0, 143)
 
 
-async def _is_the_newest_revision(world: World, service: Service, selected: frozenset[str]) -> None:
+async def _is_the_newest_revision(
+    world: World, service: Service, selected: frozenset[str], plan: v1.PlanResponse
+) -> None:
     """What was deployed can be gone back to from now on."""
     answer = await world.daemon.call("ListRevisions", v1.ListRevisionsRequest(service=service.name, limit=1))
+    if not answer.revisions:
+        # Recovered or adopted, and found to be as it should: the first deploy that changes it keeps it.
+        assert all(each.action == "none" for each in plan.components)
+        return
     (newest,) = answer.revisions
     kept = await world.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(service.name, newest.number))
     found, problems = examine_service(service_values(kept.service))
