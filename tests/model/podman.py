@@ -144,7 +144,9 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         container.state = "stopping"
         self.happens(container)
         run = container.ended
-        await trio.sleep(_STOPS_AFTER)
+        # podman goes on with it when who asked has gone.
+        with trio.CancelScope(shield=True):
+            await trio.sleep(_STOPS_AFTER)
         if not run.is_set():
             self._ends(container, 143)
 
