@@ -38,8 +38,9 @@ def rollback(
     /,
     *,
     to: Annotated[
-        int, Parameter(help="The revision to go back to, from `mcpctl history`. [default: the one before]")
-    ] = 0,
+        int | None,
+        Parameter(help="The revision to go back to, from `mcpctl history SERVICE`. [default: the one before]"),
+    ] = None,
     dry_run: DryRun = False,
     plan: Annotated[str, Parameter(help="Roll back only if this plan from --dry-run still holds.")] = "",
     accept_loss: Annotated[
@@ -62,10 +63,10 @@ def rollback(
 
     For example: `mcpctl rollback web --to 3`
     """
-    if to < 0:
+    if to is not None and to < 1:
         raise UsageError(f"{to} is not a valid revision")
     if dry_run and plan:
         raise UsageError("--dry-run cannot be given with --plan")
     return action.rollback(
-        common.settings(), service, node, action.Request(to, dry_run, plan, accept_loss, wait), common.how
+        common.settings(), service, node, action.Request(to or 0, dry_run, plan, accept_loss, wait), common.how
     )

@@ -43,7 +43,8 @@ _OURS = {
         "diff": "plan",
         "log": "logs",
         "event": "events",
-        "history": "events",
+        "undo": "rollback",
+        "revisions": "history",
         "alert": "alerts list",
         "ack": "alerts ack",
         "silence": "alerts silence",
@@ -69,7 +70,6 @@ _NOTHING_LIKE_IT = {
     "init": "`mcpd init DIR`, on the node, creates what both programs need",
     "build": "build and push an image with podman and name it in a definition; `mcpctl deploy NAME` runs it",
     "scale": "a component is one container; for more, add `[[components]]` to the definition",
-    "rollback": "`mcpctl deploy NAME --image REF` goes back to an older image; then put it into the definition",
     "image": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
     "images": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
 }

@@ -180,7 +180,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
     "rollback": (
         "Deploy an earlier revision of a service again.",
         {
-            "--to": ("text", "The revision to go back to, from `mcpctl history`."),
+            "--to": ("text", "The revision to go back to, from `mcpctl history SERVICE`."),
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Roll back only if this plan from --dry-run still holds."),
             "--accept-loss": ("", "Recreate adopted containers without the settings that the revision does not have."),
