@@ -92,14 +92,16 @@ def _argv(value: str | list[Any]) -> tuple[str, ...]:
 
 
 def _threshold(value: int) -> int:
-    if not 1 <= value <= 1000:
-        raise ValueError(f"{value} is out of range: 1 to 1000 transitions")
-    return value
+    return _at_most_1000(value, "transitions")
 
 
 def _revisions(value: int) -> int:
+    return _at_most_1000(value, "revisions")
+
+
+def _at_most_1000(value: int, what: str) -> int:
     if not 1 <= value <= 1000:
-        raise ValueError(f"{value} is out of range: 1 to 1000 revisions")
+        raise ValueError(f"{value} is out of range: 1 to 1000 {what}")
     return value
 
 

@@ -10,7 +10,16 @@ import msgspec
 
 from mcpctl.actions import plan as plans
 from mcpctl.actions import relocation, rollout
-from mcpctl.actions.operation_progress import Show, announce, change, ended_early, follow, left_alone, shown, watch
+from mcpctl.actions.operation_progress import (
+    Show,
+    announce,
+    change,
+    ended_early,
+    follow,
+    follow_deploy,
+    left_alone,
+    shown,
+)
 from mcpctl.actions.plan import Wanted
 from mcpctl.actions.rollout import Done, Job
 from mcpctl.config import Settings
@@ -70,19 +79,10 @@ def _deploy_one(settings: Settings, one: Wanted, request: v1.DeployRequest, how:
     if moves and one.component:
         raise UsageError(f"--and-undeploy-old moves a whole service: give {name} without a component")
     elsewhere = relocation.check(settings, {name: node.name}, "deploying", moves=moves)
-    status = watch(
-        settings,
-        node,
-        lambda stub: stub.deploy(request),
-        deploy_report,
-        subject=f"the deploy of {one.name}",
-        how=how,
-        kind="deploy",
-    )
+    status = follow_deploy(settings, node, request, f"the deploy of {one.name}", how)
     if moves and status == DONE:
         return max((_undeploy_old(settings, name, each.node, how) for each in elsewhere.left), default=DONE)
-    for warning in elsewhere.warnings:
-        render.note(f"mcpctl: {warning}")
+    relocation.warn(elsewhere)
     return status
 
 
@@ -181,8 +181,7 @@ def _deploy_several(settings: Settings, several: Sequence[tuple[Wanted, v1.Deplo
         rest = ", ".join(each.job.name for each in done if not each.is_begun)
         lines = [*begun, *([f"not started: {rest}"] if rest else [])]
         raise InterruptedByUserError("\n".join(["interrupted", *lines])) from None
-    for warning in elsewhere.warnings:
-        render.note(f"mcpctl: {warning}")
+    relocation.warn(elsewhere)
     return max(rollout.tell(done, how, as_rows=False), PARTIAL if skipped else DONE, key=rollout.weight)
 
 

@@ -20,7 +20,7 @@ from mcpctl.ui import output, render
 from mcpctl.ui.cells import full_name
 from mcpctl.ui.output import How
 from mcpctl.ui.progress import Board, Screen
-from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, ReportRow, outcome_row
+from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, ReportRow, deploy_report, outcome_row
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 
@@ -88,6 +88,13 @@ def watch(
         if not how.structured and not is_seen(how):
             print_outcomes(outcomes, quiet=how.quiet)
     return DONE
+
+
+def follow_deploy(settings: Settings, node: Node, request: v1.DeployRequest, subject: str, how: How) -> int:
+    """Asks for a deploy, and follows it as `watch` does."""
+    return watch(
+        settings, node, lambda stub: stub.deploy(request), deploy_report, subject=subject, how=how, kind="deploy"
+    )
 
 
 def is_seen(how: How) -> bool:

@@ -108,6 +108,11 @@ def check(settings: Settings, homes: Mapping[str, str], verb: str, *, moves: boo
     return found
 
 
+def warn(found: Elsewhere) -> None:
+    for warning in found.warnings:
+        render.note(f"mcpctl: {warning}")
+
+
 async def check_all(settings: Settings, homes: Mapping[str, str]) -> list[str]:
     """Before all is synchronized: what another node has, as warnings. ``homes`` as for `survey`.
 

@@ -10,11 +10,11 @@ import msgspec
 
 from mcpctl.actions import plan as plans
 from mcpctl.actions import relocation
-from mcpctl.actions.operation_progress import watch
+from mcpctl.actions.operation_progress import follow_deploy
 from mcpctl.actions.plan import Wanted
 from mcpctl.actions.query import Query
 from mcpctl.config import Node, Settings
-from mcpctl.definitions import definition, written_keys
+from mcpctl.definitions import definition, received, written_keys
 from mcpctl.definitions.definition import Definition
 from mcpctl.errors import DONE, CliError, UsageError
 from mcpctl.nodes import client
@@ -22,11 +22,11 @@ from mcpctl.nodes.fanout import ask
 from mcpctl.ui import render
 from mcpctl.ui.cells import full_name
 from mcpctl.ui.output import How, View, listing
-from mcpctl.ui.rows.changes import RevisionRow, deploy_report, revision_rows
+from mcpctl.ui.rows.changes import RevisionRow, revision_rows
 from mcpctl.ui.table_layout import Fit
 from protos import wire
 from protos.mcp import v1
-from protos.spec import Service, examine_service
+from protos.spec import Service
 
 DEFAULT_REVISIONS = 20
 # More than a node keeps.
@@ -80,12 +80,8 @@ def rollback(settings: Settings, service: str, node: str, asked: Request, how: H
         restores=number,
     )
     elsewhere = relocation.check(settings, {service: where.name}, "rolling back")
-    subject = f"the rollback of {service} to revision {number}"
-    status = watch(
-        settings, where, lambda stub: stub.deploy(request), deploy_report, subject=subject, how=how, kind="deploy"
-    )
-    for warning in elsewhere.warnings:
-        render.note(f"mcpctl: {warning}")
+    status = follow_deploy(settings, where, request, f"the rollback of {service} to revision {number}", how)
+    relocation.warn(elsewhere)
     if found and status == DONE:
         _bring_in_line(settings, found, kept, number, how)
     return status
@@ -112,14 +108,7 @@ async def _ask(settings: Settings, node: Node, service: str, to: int) -> tuple[i
         answered = await stub.get_service_spec(v1.GetServiceSpecRequest(service, to))
     if answered.revision != to:
         raise CliError(f"node {node.name}: its mcpd keeps no revisions; update it, and deploy an older image by hand")
-    found, problems = examine_service(wire.service_values(answered.service))
-    if found is None:
-        raise CliError(
-            "\n".join(
-                f"node {node.name}: revision {to} of {service} is not a valid service: {each}" for each in problems
-            )
-        )
-    return to, found
+    return to, received.service(answered.service, node.name, f"revision {to} of {service}")
 
 
 def _before(node: Node, service: str, revisions: Sequence[v1.RevisionInfo]) -> int:

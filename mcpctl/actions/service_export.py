@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mcpctl.config import Settings
-from mcpctl.definitions import definition
+from mcpctl.definitions import definition, received
 from mcpctl.definitions.exporting import toml
 from mcpctl.definitions.exporting.formats import Exported, Format
 from mcpctl.definitions.loss import Loss
@@ -19,9 +19,9 @@ from mcpctl.nodes.fanout import ask
 from mcpctl.ui import render
 from mcpctl.ui.output import How, put
 from mcpctl.ui.rows.definitions import WrittenRow
-from protos import atomic, naming, wire
+from protos import atomic, naming
 from protos.mcp import v1
-from protos.spec import Service, examine_service
+from protos.spec import Service
 
 STDOUT = "-"
 
@@ -48,14 +48,7 @@ async def _registered(settings: Settings, name: str, node: str) -> Service:
         node = await _the_node(settings, name)
     async with client.agent(settings, settings.usable_node(node), deadline=client.read_deadline()) as stub:
         answer = await stub.get_service_spec(v1.GetServiceSpecRequest(name))
-    service, problems = examine_service(wire.service_values(answer.service))
-    if service is None:
-        raise CliError(
-            "\n".join(
-                f"node {node}: the registry's entry for {name} is not a valid service: {each}" for each in problems
-            )
-        )
-    return service
+    return received.service(answer.service, node, f"the registry's entry for {name}")
 
 
 async def _the_node(settings: Settings, name: str) -> str:

@@ -20,9 +20,8 @@ def exchange_boot_id(db: sqlite3.Connection, boot_id: str) -> str:
 
 def reserved_alert_ids(db: sqlite3.Connection) -> int:
     """The last alert's id that may have been given, also to an alert that a loss of power took back."""
-    query = "SELECT CAST(value AS INTEGER) AS last FROM facts_of_node WHERE name = ?"
-    row = db.execute(query, (_ALERT_IDS,)).fetchone()
-    return row["last"] if row else 0
+    value = _value(db, _ALERT_IDS)
+    return int(value) if value.isdecimal() else 0  # also when it was damaged
 
 
 def reserve_alert_ids(db: sqlite3.Connection, last: int) -> None:
@@ -31,8 +30,7 @@ def reserve_alert_ids(db: sqlite3.Connection, last: int) -> None:
 
 def restored_from(db: sqlite3.Connection) -> str:
     """What this registry was restored from, as long as nobody was told; empty when it was not."""
-    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (schema.RESTORED,)).fetchone()
-    return str(row["value"]) if row else ""
+    return _value(db, schema.RESTORED)
 
 
 def forget_restore(db: sqlite3.Connection) -> None:
@@ -60,6 +58,11 @@ def forget_full_disk(db: sqlite3.Connection, filesystem: str) -> None:
 
 def _exchange(db: sqlite3.Connection, name: str, value: str) -> str:
     """Remembers a fact of the node, and returns what it was; empty when it was not known."""
-    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (name,)).fetchone()
+    before = _value(db, name)
     db.execute("INSERT OR REPLACE INTO facts_of_node (name, value) VALUES (?, ?)", (name, value))
+    return before
+
+
+def _value(db: sqlite3.Connection, name: str) -> str:
+    row = db.execute("SELECT value FROM facts_of_node WHERE name = ?", (name,)).fetchone()
     return str(row["value"]) if row else ""

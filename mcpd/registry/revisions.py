@@ -30,7 +30,9 @@ class Revision(msgspec.Struct, frozen=True):
 
 def keep_present(db: sqlite3.Connection, service: str, node: str) -> None:
     """Keeps what runs before the first deploy that is kept: adopted, or deployed by an mcpd that kept none."""
-    known = None if _newest(db, service) else read_service(db, service)
+    if db.execute("SELECT 1 FROM revisions WHERE service = ?", (service,)).fetchone():
+        return
+    known = read_service(db, service)
     if known and (definition := known.as_deployed(node)):
         _insert(db, Revision(1, known.updated_at, "", 0, definition))
 

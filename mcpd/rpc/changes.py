@@ -75,12 +75,16 @@ class ChangeMethods:
     ) -> AsyncGenerator[wire.DeployResponse | list[wire.DeployResponse], None]:
         service = convert.service(request.service, self._node.name)
         selected = convert.selected(service, request.component)
-        how = {"force": request.force, "accept_losses": request.accept_losses}
-        restores = request.restores
-        plan_id = request.plan_id
 
         async def body(operation: Operation) -> None:
-            await Deploy(self._node, operation).run(service, selected, plan_id=plan_id, restores=restores, **how)
+            await Deploy(self._node, operation).run(
+                service,
+                selected,
+                force=request.force,
+                plan_id=request.plan_id,
+                accept_losses=request.accept_losses,
+                restores=request.restores,
+            )
 
         target = Target(service.name, request.component)
         operation = await self._operations.start("deploy", target, caller, body, wait=request.wait, looks_first=True)

@@ -145,16 +145,12 @@ _TAKES = {
     "--expires": "DURATION",
     "--for": "DURATION",
     "--image": "REF",
-    "--keep": "N",
-    "--limit": "N",
     "--note": "TEXT",
     "--plan": "ID",
     "--reason": "TEXT",
     "--since": "TIME",
-    "--tail": "N",
     "--until": "TIME",
     "--username": "NAME",
-    "--width": "N",
 }
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-import msgspec
 import trio
 
 from mcpd.errors import ConflictError, McpdError, NotFoundError
@@ -18,13 +17,14 @@ from protos.mcp import v1
 from protos.spec import Service, examine_service
 from protos.wire import service_spec, service_values
 
+from .after_a_deploy import Then, is_as_before, is_done, is_the_newest_revision, words_of
 from .containers import Container
 from .daemon import NODE, KilledError
 from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
-from .expected import Expected, Want, essence, essence_of
+from .expected import Expected, Want
 from .images import V1
 from .podman import PretendedPodman
-from .world import TEMPORARY, World
+from .world import World
 
 _HOUR = 3600
 
@@ -93,7 +93,7 @@ class Deploy(_OfService):
         service = world.folder[self.service]
         component = service.components[self.place % len(service.components)].name if self.alone else ""
         selected = frozenset({component} if component else service.component_names)
-        before = {each.id: _Then.of(each) for each in world.of_service(service.name).values()}
+        before = {each.id: Then.of(each) for each in world.of_service(service.name).values()}
         excuses = world.excuses(service, selected)
         expected, after = world.expected, world.expected.declared(service, selected)
         request = v1.DeployRequest(
@@ -119,18 +119,18 @@ class Deploy(_OfService):
             return
         world.expected = after
         assert self.accept_losses or not plan.losses, f"nobody accepted {plan.losses}"
-        self._nothing_was_lost_silently(world, before, _words(plan))
-        await _is_done(world, service, component, selected)
-        await _is_the_newest_revision(world, service, selected, plan)
+        self._nothing_was_lost_silently(world, before, words_of(plan))
+        await is_done(world, service, component, selected)
+        await is_the_newest_revision(world, service, selected, plan)
 
-    async def _is_refused(self, world: World, before: dict[str, _Then], excuses: list[str], why: str) -> None:
+    async def _is_refused(self, world: World, before: dict[str, Then], excuses: list[str], why: str) -> None:
         assert excuses, f"a deploy was refused without a reason: {why}"
         # The intent is as before, and so is all that ran.
         await world.find_out(self.service, world.expected)
         if not world.podman.is_down:
-            _as_before(world, self.service, before, why)
+            is_as_before(world, self.service, before, why)
 
-    def _nothing_was_lost_silently(self, world: World, before: dict[str, _Then], told: str) -> None:
+    def _nothing_was_lost_silently(self, world: World, before: dict[str, Then], told: str) -> None:
         """What an adopted container could do its successor can, or the plan said that it would not (audit E4)."""
         for key, number in list(world.expected.adopted.items()):
             if key[0] != self.service or number in world.podman.containers:
@@ -160,7 +160,7 @@ class Rollback(_OfService):
         kept = await world.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(self.service, number))
         service, _ = examine_service(service_values(kept.service))
         if service is None:
-            return  # as below, in `_is_the_newest_revision`: it can be looked at, and not be deployed
+            return  # as `is_the_newest_revision` says: it can be looked at, and not be deployed
         world.folder[self.service] = service
         await Deploy(self.service, accept_losses=True, fuse=self.fuse, restores=number).take(world)
 
@@ -237,7 +237,7 @@ class Sync:
     async def take(self, world: World) -> None:
         services = [each for each in world.folder.values() if each.node == NODE]
         request = v1.SyncRequest(services=[service_spec(each) for each in services])
-        before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
+        before = {each.id: Then.of(each) for each in world.podman.containers.values()}
         try:
             answer = await world.daemon.call("Sync", request)
         except McpdError:
@@ -328,12 +328,12 @@ class Adopt(_OfService):
 
     async def take(self, world: World) -> None:
         others = sorted({*world.folder, *(key[0] for key in world.expected.wants)} - {self.service})
-        before = {each.id: _Then.of(each) for each in world.podman.containers.values()}
+        before = {each.id: Then.of(each) for each in world.podman.containers.values()}
         try:
             answer = await world.daemon.call("Adopt", v1.AdoptRequest(service=self.service, defined=others))
         except (NotFoundError, ConflictError):
             return  # nothing is called after it, or what is could not be declared together
-        assert before == {each.id: _Then.of(each) for each in world.podman.containers.values()}, "adopting touched one"
+        assert before == {each.id: Then.of(each) for each in world.podman.containers.values()}, "adopting touched one"
         names = [each.component for each in answer.outcomes if each.result is v1.Result.ADOPTED]
         if not names:
             return
@@ -501,87 +501,3 @@ class Snapshot:
 
     def concerns(self, world: World) -> frozenset[str]:
         return frozenset({*SERVICES})
-
-
-# -- what must hold of a deploy
-
-
-class _Then(msgspec.Struct, frozen=True):
-    """A container, as it was."""
-
-    name: str
-    runs: bool
-    state: str
-    forwarded: bool
-    capabilities: frozenset[str]
-    beyond: frozenset[str]
-
-    @staticmethod
-    def of(container: Container) -> _Then:
-        return _Then(**{name: getattr(container, name) for name in _Then.__struct_fields__})
-
-
-def _as_before(world: World, service: str, before: dict[str, _Then], why: str) -> None:
-    """After a deploy that failed: the same containers, by the same names, and what ran runs and answers."""
-    now = world.of_service(service)
-    assert now.keys() == before.keys(), f"other containers than before: {now} was {before}; {why}"
-    for number, then in before.items():
-        each = now[number]
-        assert each.name == then.name, f"{then.name} is called {each.name}; {why}"
-        if then.state == "running" and "job" not in each.image and not _died_of_itself(each):
-            assert each.runs, f"{each.name} ran, and does not; {why}"
-            assert each.forwarded or not then.forwarded, f"{each.name} cannot be reached any more; {why}"
-
-
-def _died_of_itself(container: Container) -> bool:
-    return "late" in container.image or container.exit_code not in (0, 143)
-
-
-async def _is_the_newest_revision(
-    world: World, service: Service, selected: frozenset[str], plan: v1.PlanResponse
-) -> None:
-    """What was deployed can be gone back to from now on."""
-    answer = await world.daemon.call("ListRevisions", v1.ListRevisionsRequest(service=service.name, limit=1))
-    if not answer.revisions:
-        # Recovered or adopted, and found to be as it should: the first deploy that changes it keeps it.
-        assert all(each.action == "none" for each in plan.components)
-        return
-    (newest,) = answer.revisions
-    kept = await world.daemon.call("GetServiceSpec", v1.GetServiceSpecRequest(service.name, newest.number))
-    found, problems = examine_service(service_values(kept.service))
-    sent, _ = examine_service(service_values(service_spec(service)))
-    assert sent
-    if found is None:
-        # Of components that were deployed alone, one may have the port that another was made with, and is stopped.
-        assert selected < set(service.component_names), problems
-        return
-    for each in sent.components:
-        if each.name in selected:
-            # On what was never deployed nothing can depend.
-            there = tuple(name for name in each.depends_on if name in found.component_names)
-            wanted = msgspec.structs.replace(each, depends_on=there)
-            assert found.component(each.name) == wanted, f"revision {newest.number} is not what was deployed"
-
-
-async def _is_done(world: World, service: Service, component: str, selected: frozenset[str]) -> None:
-    """After a deploy that succeeded: made as declared, nothing left to do, and nothing left behind."""
-    for name in selected:
-        key = (service.name, name)
-        found = world.settled(key)
-        assert found is not None, f"{key} was deployed, and has no container"
-        if found.id not in world.expected.adopted.values():
-            assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), (
-                f"{key} is not made as declared"
-            )
-    left = [each.name for each in world.of_service(service.name).values() if each.name.endswith(TEMPORARY)]
-    assert not left, f"left behind: {left}"
-    if world.podman.is_down:
-        return
-    again = await world.plan(service, component)
-    todo = {each.component: f"{each.action}: {each.reason}" for each in again.components if each.action != "none"}
-    gone = {key[1] for key in world.expected.of(service.name)} - set(service.component_names)
-    assert not {name: words for name, words in todo.items() if name not in gone}, f"a plan after a deploy: {todo}"
-
-
-def _words(plan: v1.PlanResponse) -> str:
-    return " ".join([*plan.losses, *(change.field for each in plan.components for change in each.changes)])
