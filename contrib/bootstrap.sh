@@ -97,6 +97,27 @@ apt_install() {
         die "apt-get could not install $*:"$'\n'"$output"
 }
 
+# install_unstarted PACKAGE...: without the services that Debian would start, on every address and for good.
+install_unstarted() {
+    local policy=/usr/sbin/policy-rc.d # by its status, 101, Debian's scripts start no service
+    if [[ -e $policy ]]; then
+        apt_install "$@"
+        return
+    fi
+    # shellcheck disable=SC2064 # as_root's sudo may be gone from PATH by then, the path of the policy is not
+    trap "as_root rm -f -- '$policy'" EXIT
+    as_root sh -c "printf '#!/bin/sh\nexit 101\n' >'$policy' && chmod 755 '$policy'"
+    apt_install "$@"
+    as_root rm -f -- "$policy"
+    trap - EXIT
+    local package
+    for package; do
+        if [[ -d /run/systemd/system && -e /lib/systemd/system/$package.service ]]; then
+            as_root systemctl disable --quiet "$package.service"
+        fi
+    done
+}
+
 # Arguments: more packages, each named like the program it is wanted for.
 ensure_packages() {
     local -a missing

@@ -52,7 +52,7 @@ def serve(*, config: Config = DEFAULT_CONFIG) -> None:
     import trio
 
     from mcpd import daemon
-    from mcpd.config import load
+    from mcpd.config.settings import load
     from mcpd.node import daemon_log
 
     settings = load(config)
@@ -70,7 +70,7 @@ def check(*, output: Literal["table", "json"] = "table", config: Config = DEFAUL
 
     from mcpd.checks import finding
     from mcpd.checks.examine import examine
-    from mcpd.config import load
+    from mcpd.config.settings import load
 
     findings = trio.run(examine, load(config), datetime.now(UTC))
     if output == "json":
@@ -98,7 +98,7 @@ def snapshot(
     """
     import trio
 
-    from mcpd.config import load
+    from mcpd.config.settings import load
     from mcpd.snapshots import take
     from mcpd.snapshots.restore import rehearse
 
@@ -133,7 +133,7 @@ def restore(
     """
     import trio
 
-    from mcpd.config import load
+    from mcpd.config.settings import load
     from mcpd.snapshots import restore
 
     database = load(config).database.path
@@ -204,7 +204,7 @@ def token_revoke(name: str, *, config: Config = DEFAULT_CONFIG) -> None:
 
 
 def _tokens_path(config: Path) -> Path:
-    from mcpd.config import load
+    from mcpd.config.settings import load
 
     return load(config).auth.tokens_path
 

@@ -1,7 +1,7 @@
 """The whole life of mcpd. What is nested below ends before what surrounds it.
 
     parts        MCIAS client, the database's lock, registry, podman client (`mcpd.assembly.parts`)
-    └─ links        the podman link, housekeeping, the certificate, room on disks, the monitor (see `monitor.watch`)
+    └─ links        the podman link, housekeeping, certificates, disk space, the proxy, the monitor (`monitor.watch`)
        └─ work      operations: they end as completed or reverted, whoever watches
           └─ front  the gRPC server, metrics, and the signals that end it
 
@@ -25,7 +25,7 @@ from mcpd.assembly.reload import reload
 from mcpd.assembly.servers import metrics_endpoint, rpc_server
 from mcpd.changes.crash_recovery import take_up_what_was_left
 from mcpd.changes.operations import Operations
-from mcpd.config import Config
+from mcpd.config.settings import Config
 from mcpd.node import boot, disk_space, housekeeping
 from mcpd.node.restore_report import tell_of_restore
 from mcpd.node.systemd import Supervision
@@ -61,6 +61,8 @@ async def serve(settings: Config, path: Path) -> None:
                 await take_up_what_was_left(node, operations)
                 intent = parts.intent(operations)
                 intent.is_booting = is_another_boot
+                node.router.is_busy = intent.is_busy
+                links.start_soon(node.router.keep, ledger, messenger)
                 monitor = parts.monitor(intent)
                 await links.start(monitor.run)
                 supervision = parts.supervision(monitor)

@@ -235,6 +235,8 @@ class Step(StrEnum):
     RENAME = "rename"
     START = "start"
     VERIFY = "verify"
+    SWITCH = "switch"
+    DRAIN = "drain"
     COMMIT = "commit"
     REMOVE = "remove"
     REVERT = "revert"

@@ -267,7 +267,7 @@ class AlertKind(StrEnum):
     """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY``: a certificate's.
 
     ``DISK``: a filesystem has little room left. ``REGISTRY``: the ledger itself cannot be written, so that it has no
-    row of this.
+    row of this. ``ROUTE``: the proxy does not have the routes that it should have.
     """
 
     DRIFT = "drift"
@@ -277,6 +277,7 @@ class AlertKind(StrEnum):
     EXPIRY = "expiry"
     REGISTRY = "registry"
     DISK = "disk"
+    ROUTE = "route"
 
 
 class Delivery(StrEnum):

@@ -24,10 +24,16 @@ class Ran(NamedTuple):
 
 
 class Executor(Protocol):
-    """Runs commands inside containers."""
+    """Runs commands inside containers, and knows the way to them."""
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         """Runs ``argv`` in a running container, to its end. May be cancelled; the caller bounds the time."""
+
+    async def reached_at(self, container: str, port: int) -> int:
+        """The port of the node's loopback address that leads to ``port`` of a container, where a route goes there.
+
+        Otherwise ``port`` itself. Raises OutsideError.
+        """
 
 
 class Happening(NamedTuple):

@@ -16,6 +16,7 @@ from protos.parts import Health
 # Enough of a probe's output to know what it complained of.
 _MAX_WORDS = 300
 _FIRST_UNHEALTHY_STATUS = 400
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # httpcore's words for a connection that ended without an answer; others of its kind quote what came.
 _CUT_OFF = "Server disconnected"
 
@@ -44,9 +45,9 @@ async def ask(health: Health, container: str, executor: Executor) -> Verdict:
     with trio.move_on_after(seconds):
         try:
             if health.http:
-                return await _http(health.http)
+                return await _http(await _url(health.http, container, executor))
             if health.tcp:
-                return await _tcp(health.tcp)
+                return await _tcp(health.tcp, container, executor)
             return await _cmd(health.cmd, container, executor)
         except (OSError, httpx.HTTPError) as error:
             if isinstance(error, httpx.RemoteProtocolError) and not str(error).startswith(_CUT_OFF):
@@ -64,11 +65,23 @@ async def _http(url: str) -> Verdict:
             return Verdict(healthy, f"{url}: HTTP status {response.status_code}")
 
 
-async def _tcp(address: str) -> Verdict:
+async def _tcp(address: str, container: str, executor: Executor) -> Verdict:
     host, port = grammar.host_port(address)
-    stream = await trio.open_tcp_stream(host, port)
+    stream = await trio.open_tcp_stream(host, await _port(host, port, container, executor))
     await stream.aclose()
     return Verdict(True, f"{address}: connected")
+
+
+async def _url(url: str, container: str, executor: Executor) -> str:
+    asked = httpx.URL(url)
+    usual = 443 if asked.scheme == "https" else 80
+    port = await _port(asked.host, asked.port or usual, container, executor)
+    return url if port == (asked.port or usual) else str(asked.copy_with(port=port))
+
+
+async def _port(host: str, port: int, container: str, executor: Executor) -> int:
+    """Where the container is reached on the node: with routes it has ports of its own, since two of it may run."""
+    return await executor.reached_at(container, port) if host in _LOOPBACK else port
 
 
 async def _cmd(argv: tuple[str, ...], container: str, executor: Executor) -> Verdict:

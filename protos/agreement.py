@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from protos import grammar, podman_notation
+from protos import grammar, podman_notation, route_agreement
 from protos.parts import MAX_CONFIG_BYTES, SECRET_MODE
 from protos.validation import Problem
 
@@ -50,6 +50,7 @@ def disagreements(components: list[dict[str, Any]]) -> list[Problem]:
         problems += _config_problems(each, path)
         problems += _target_problems(each, path)
         problems += _port_problems(each, path, published)
+    problems += route_agreement.problems(components)
     known = {name: _waits_for(each) for name, each in zip(names, components, strict=True) if isinstance(name, str)}
     if not problems and (cycle := find_cycle(known)):
         problems.append(Problem("components", f"depends_on has a cycle: {' -> '.join(cycle)}"))

@@ -16,6 +16,7 @@ _SCHEME = "1"
 # Fields that only mcpd, or mcpctl, uses: changing them never recreates a container.
 _NOT_OF_THE_CONTAINER = frozenset(
     {"name", "active", "oneshot", "depends_on", "settle", "heal", "health", "pull", "build", "env_file"}
+    | {"update", "drain_timeout", "routes"}
 )
 # These are in the hash whatever they are; every later one only when it says something. So the hash of a definition
 # without it stays as it was, and an upgrade recreates nothing.
@@ -42,6 +43,9 @@ def spec_hash(component: Component) -> str:
     if component.health and component.health.disable:
         # Of a probe podman is told only this: a container has its image's health check, or none.
         fields["disable"] = True
+    if component.routes:
+        # Of its routes a container knows only where it has to listen.
+        fields["route_ports"] = sorted(component.route_ports)
     return _short([_SCHEME, fields])
 
 

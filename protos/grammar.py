@@ -46,6 +46,13 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(B|[kK]B|MB|GB|TB|KiB|MiB|GiB|TiB)"
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _LARGEST = 2**62
+# RFC 1123, and one wildcard in front, as certificates have it (RFC 6125, 6.4.3).
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_ROUTE_HOST = re.compile(rf"(\*\.{_LABEL}\.)?{_LABEL}(\.{_LABEL})*")
+_LONGEST_HOST = 253
+# What RFC 3986 allows in a path, without escapes, which every proxy would compare in its own way.
+_ROUTE_PATH = re.compile(r"/|(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+_LONGEST_PATH = 200
 
 
 _EVERY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
@@ -255,6 +262,25 @@ def host_port(text: str) -> tuple[str, int]:
     if not re.fullmatch(r"[0-9]{1,5}", digits) or not 1 <= int(digits) <= MAX_PORT:
         raise ValueError(f"{quoted(text)} has port {digits[:8]!r}; a port is 1 to {MAX_PORT}")
     return bare, int(digits)
+
+
+def route_host(text: str) -> str:
+    """The name that a client asks for, in small letters; ``*.example.net`` for those of one label more."""
+    if not _ROUTE_HOST.fullmatch(text) or len(text) > _LONGEST_HOST:
+        raise ValueError(
+            f"{quoted(text)} is not a host of a route: a name in small letters, shop.example.net, or *.example.net"
+        )
+    return text
+
+
+def route_path(text: str) -> str:
+    """``/``, or the beginning of a path, which has no ``/`` at its end."""
+    if not _ROUTE_PATH.fullmatch(text) or len(text) > _LONGEST_PATH or {".", ".."} & set(text.split("/")):
+        raise ValueError(
+            f"{quoted(text)} is not a path of a route: /api, without escapes, `?`, or / at its end;"
+            f" {_LONGEST_PATH} characters at most"
+        )
+    return text
 
 
 def quoted(text: str) -> str:

@@ -21,6 +21,7 @@ from protos.fields import (
     Id,
     InsidePath,
     Labels,
+    Name,
     PositiveDuration,
     Resource,
     Size,
@@ -67,6 +68,21 @@ class LogDriver(StrEnum):
     NONE = "none"
 
 
+class Mode(StrEnum):
+    """How a proxy treats what comes for a route."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+    TLS = "tls"
+
+
+class Update(StrEnum):
+    """In which order a deploy replaces a container."""
+
+    START_FIRST = "start-first"
+    STOP_FIRST = "stop-first"
+
+
 def _cpus(value: float) -> float:
     # Below a hundredth of a CPU the kernel's quota would round to zero.
     if value and not 0.01 <= value <= 4096:
@@ -107,8 +123,9 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     Without this table, an image's own HEALTHCHECK is the probe. Without either, a running container is healthy.
 
     ``cmd``: a program that podman runs inside the container; exit status 0 is healthy.
-    ``http``: the URL that mcpd requests from the node; a status below 400 is healthy.
-    ``tcp``: the address that mcpd dials from the node; a connection is healthy.
+    ``http``: the URL that mcpd requests from the node; a status below 400 is healthy. On 127.0.0.1, the port of a route
+        is that of the container.
+    ``tcp``: the address that mcpd dials from the node, likewise; a connection is healthy.
     ``interval``: the time from one probe to the next.
     ``timeout``: how long one probe may take.
     ``retries``: how many consecutive failures make the container unhealthy, 1 to 1000.
@@ -126,6 +143,37 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     start_period: Duration = timedelta(0)
     start_interval: PositiveDuration | None = None
     disable: bool = False
+
+
+class Route(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How the world reaches the component through the node's proxy, which mcpd tells of it (docs/routes.md).
+
+    ``host``: the name that clients ask for; ``*.example.net`` for every name of one label below a domain.
+    ``port``: where the component listens, inside. Default: mcpd chooses, and says so in `$PORT`.
+    ``name``: a name, so that mcpd says the port in `$PORT_NAME`, in capitals; for several routes without a `port`.
+    ``mode``: `http`, `grpc` (HTTP/2 without TLS, to the component), or `tls`: passed through by server name, unopened.
+    ``path``: the beginning of the path; `/api` is that and what is below it. Not for `tls`.
+    ``listen``: the proxy's port.
+    """
+
+    host: Annotated[str, checked(grammar.route_host)]
+    port: Annotated[int, whole_number(0, 65535)] = 0
+    name: Name | None = None
+    mode: Mode = Mode.HTTP
+    path: Annotated[str, checked(grammar.route_path)] = "/"
+    listen: Annotated[int, whole_number(1, 65535)] = 443
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that says its port; "" when its definition says it and it has no name."""
+        if self.name:
+            return f"PORT_{self.name.upper().replace('-', '_')}"
+        return "" if self.port else "PORT"
+
+    @property
+    def port_name(self) -> str:
+        """What its port is called: its number, or the route's name, where mcpd chooses the number."""
+        return str(self.port) if self.port else self.name or "port"
 
 
 class Network(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from protos import agreement, grammar, naming, podman_notation
+from protos import agreement, grammar, naming, podman_notation, route_agreement
 from protos.fields import Argument, Duration, Image, InsidePath, Labels, Name, Resource, Size, pairs
 from protos.parts import (
     Build,
@@ -26,22 +26,41 @@ from protos.parts import (
     NetworkDeclaration,
     Pull,
     Resources,
+    Route,
     Secret,
+    Update,
     Volume,
 )
-from protos.validation import Problem, Rule, checked, examine
+from protos.validation import Problem, Rule, checked, examine, plain
 
 # As in podman-run(1): the time from SIGTERM to SIGKILL.
 DEFAULT_STOP_TIMEOUT = timedelta(seconds=10)
+# What most requests are done within; connections that are held open (WebSocket) are cut off after it.
+DEFAULT_DRAIN_TIMEOUT = timedelta(seconds=30)
 # A deploy locks its service while it watches it, so it must end.
-MAX_SETTLE = timedelta(minutes=10)
+MAX_WAIT = timedelta(minutes=10)
 
 
-def _settle(value: str | timedelta) -> timedelta:
+# What mcpd chooses for a route that names no port; inside a container they are all free.
+_FIRST_CHOSEN_PORT = 8080
+
+
+def _wait(value: str | timedelta) -> timedelta:
     total = grammar.duration(value)
-    if total > MAX_SETTLE:
-        raise ValueError(f"{value!s} is too long to wait for: at most {MAX_SETTLE // timedelta(minutes=1)}m")
+    if total > MAX_WAIT:
+        raise ValueError(f"{value!s} is too long to wait for: at most {MAX_WAIT // timedelta(minutes=1)}m")
     return total
+
+
+class RoutePort(NamedTuple):
+    """A port of a component that routes go to: what it is called, its number inside, and the variables that say it.
+
+    The name is the number, where the definition has it: only then nobody needs to be told.
+    """
+
+    name: str
+    number: int
+    variables: tuple[str, ...]
 
 
 class Component(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -111,8 +130,13 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     ``sysctls``: kernel settings of its namespaces, ``"net.core.somaxconn" = "1024"``.
     ``depends_on``: components of this service that must be up before it: started, healthy, or done if oneshot.
     ``settle``: how long it must stay up to count as started, 10m at most; with a probe it must also be healthy.
+    ``update``: `start-first` or `stop-first`: whether a deploy starts the new container beside the old one, which then
+        finishes what it has begun. Default: `start-first` with routes, if two can run at a time; else `stop-first`.
+    ``drain_timeout``: how long an old container may take to finish what it has begun, after the proxy has the new one;
+        10m at most.
     ``heal``: what mcpd does when it should run but has ended or is unhealthy. Default: the node's `heal`.
     ``build``: how its image is built.
+    ``routes``: how the world reaches it.
     ``health``: its probe.
     ``resources``: its limits.
     ``log``: where what it prints goes.
@@ -164,9 +188,12 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     ulimits: Annotated[Mapping[str, str], pairs(podman_notation.ulimit_name, podman_notation.ulimit)] = {}
     sysctls: Annotated[Mapping[str, str], pairs(podman_notation.sysctl_name, grammar.argument)] = {}
     depends_on: tuple[Name, ...] = ()
-    settle: Annotated[timedelta, Rule(_settle, (str, timedelta))] | None = None
+    settle: Annotated[timedelta, Rule(_wait, (str, timedelta))] | None = None
+    update: Update | None = None
+    drain_timeout: Annotated[timedelta, Rule(_wait, (str, timedelta))] = DEFAULT_DRAIN_TIMEOUT
     heal: Heal | None = None
     build: Build | None = None
+    routes: tuple[Route, ...] = ()
     health: Health | None = None
     resources: Resources = Resources()
     log: Log = Log()
@@ -204,6 +231,19 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
         """``host``, ``none``, ``component:NAME`` or another mode; "" when it joins networks."""
         is_mode = self.network in podman_notation.NETWORK_MODES or podman_notation.named_component(self.network)
         return self.network or "" if is_mode else ""
+
+    @property
+    def route_ports(self) -> tuple[RoutePort, ...]:
+        """The ports that its routes go to, each once; those that mcpd chooses from 8080 on, where none is declared."""
+        taken = {each.port for each in self.routes}
+        free = (number for number in range(_FIRST_CHOSEN_PORT, 65536) if number not in taken)
+        found: dict[str, RoutePort] = {}
+        for each in self.routes:
+            before = found.get(each.port_name)
+            number = before.number if before else each.port or next(free)
+            said = (*(before.variables if before else ()), *filter(None, (each.variable,)))
+            found[each.port_name] = RoutePort(each.port_name, number, tuple(dict.fromkeys(said)))
+        return tuple(found.values())
 
     def joins(self, service: str) -> tuple[Network, ...]:
         """The podman networks that it joins, as a component of ``service``; none when it has a `network_mode`."""
@@ -244,6 +284,16 @@ class Service(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def wants_running(self, component: Component) -> bool:
         return self.active and component.active
+
+    def starts_first(self, component: Component) -> bool:
+        """Whether a deploy starts a new container of ``component`` beside the old one."""
+        if component.update is not None:
+            return component.update is Update.START_FIRST
+        return bool(component.routes) and not self.alone(component)
+
+    def alone(self, component: Component) -> str:
+        """Why no two containers of ``component`` can run at a time; "": they can."""
+        return route_agreement.alone(plain(component), [plain(each) for each in self.components])
 
     def joined_networks(self) -> Iterator[str]:
         """The podman networks that its components join, each once."""

@@ -17,7 +17,19 @@ import msgspec
 
 from protos.fingerprint import default_of
 from protos.mcp import v1
-from protos.parts import Build, ConfigFile, Health, Log, Mount, Network, NetworkDeclaration, Resources, Secret, Volume
+from protos.parts import (
+    Build,
+    ConfigFile,
+    Health,
+    Log,
+    Mount,
+    Network,
+    NetworkDeclaration,
+    Resources,
+    Route,
+    Secret,
+    Volume,
+)
 from protos.spec import Component, Service
 from protos.validation import Invalid, Problem
 
@@ -31,6 +43,7 @@ _MESSAGES: dict[type[msgspec.Struct], type[betterproto.Message]] = {
     Network: v1.NetworkJoin,
     NetworkDeclaration: v1.NetworkDeclaration,
     Resources: v1.Resources,
+    Route: v1.Route,
     Secret: v1.Secret,
     Volume: v1.VolumeDeclaration,
 }

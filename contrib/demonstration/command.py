@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 
+from contrib.demonstration.daemons import PROXIES
 from contrib.demonstration.down import down
 from contrib.demonstration.node import node_at, require_unclaimed
 from contrib.demonstration.output import FAILED, WRONG_USAGE, Failure, say, tell
@@ -13,6 +14,12 @@ from contrib.demonstration.settings import Options
 from contrib.demonstration.tour import tour
 from contrib.demonstration.up import describe, up
 
+# Options with a value, and what that sets.
+_WITH_VALUE: dict[str, Callable[[Options, str], Options]] = {
+    "--node": lambda options, value: replace(options, name=value),
+    "--address": lambda options, value: replace(options, address=value),
+    "--proxy": lambda options, value: replace(options, proxy=value),
+}
 _INTERRUPTED = 130  # as shells count: 128 and the number of SIGINT
 
 # The first word of contrib/demo's own: only looks whether the others are right, before anything is installed for them.
@@ -78,12 +85,14 @@ def parse_options(words: list[str]) -> Options:
         option, equals, value = word.partition("=")
         if word == "--mcias":
             options = replace(options, mcias=True)
-        elif option in ("--node", "--address"):
+        elif option in _WITH_VALUE:
             if not equals:
                 if not rest:
                     raise Failure(f"{option} needs a value; see --help", WRONG_USAGE)
                 value = rest.pop(0)
-            options = replace(options, name=value) if option == "--node" else replace(options, address=value)
+            if option == "--proxy" and value not in PROXIES:
+                raise Failure(f"--proxy {value}: it is one of {', '.join(PROXIES)}", WRONG_USAGE)
+            options = _WITH_VALUE[option](options, value)
         else:
             raise Failure(f"up: {word} is not an option; see --help", WRONG_USAGE)
     return options

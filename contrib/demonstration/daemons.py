@@ -23,6 +23,8 @@ _SERVICE_STOP_S = 2.0
 _POLL_S = 0.1
 _CONNECT_S = 2.0
 _LOG_LINES = 20
+PROXIES = ("haproxy", "traefik")
+_HAPROXY = "/usr/sbin/haproxy"
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,58 @@ def ensure_mcias_runs(node: Node, settings: Settings) -> None:
     mcias(node).ensure_runs(node, argv, lambda: answers(address, node.folder / "mcias/ca.pem"))
 
 
+def proxy(node: Node, kind: str) -> Daemon:
+    """Of the demo's own."""
+    folder = node.folder / "proxy"
+    words = f"-f {folder}/haproxy.cfg" if kind == "haproxy" else f"--providers.file.directory={folder}/routes"
+    return Daemon(kind, folder, kind, words)
+
+
+def ensure_proxy_runs(node: Node, settings: Settings) -> None:
+    """After mcpd, which writes what it reads."""
+    folder, kind = node.folder / "proxy", settings.proxy
+    if kind == "haproxy":
+        _wait_for(folder / "haproxy.cfg")
+        # A hand that is killed leaves no worker behind: the master's end is theirs.
+        argv = [_HAPROXY, "-W", "-S", f"{folder}/master.sock,level,admin", "-f", f"{folder}/haproxy.cfg"]
+    else:
+        argv = [
+            f"{VENV}/bin/traefik",
+            f"--providers.file.directory={folder}/routes",
+            "--providers.file.watch=true",
+            "--providers.providersThrottleDuration=50ms",
+            f"--entrypoints.public.address={settings.proxy_address}",
+            f"--entrypoints.traefik.address={settings.proxy_api.removeprefix('http://')}",
+            "--api.insecure=true",
+            "--global.checknewversion=false",
+            "--global.sendanonymoususage=false",
+        ]
+    proxy(node, kind).ensure_runs(node, argv, lambda: _listens(settings.proxy_address))
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + START_DEADLINE_S
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise Failure(f"mcpd has not written {path}; its log may say why")
+        time.sleep(_POLL_S)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
+
+
 def end_all(node: Node) -> None:
     mcpd(node).end()
     mcias(node).end()
+    for kind in PROXIES:
+        proxy(node, kind).end()
+    processes.end_matching(processes.names_path_below(node.folder, PROXIES), _SERVICE_STOP_S)
     # podman's service ends with mcpd, unless that hangs; and then it holds the locks that removing containers needs.
     processes.end_matching(processes.names_path_below(node.folder, ["podman"]), _SERVICE_STOP_S)
 

@@ -42,6 +42,7 @@ class Options:
     name: str = ""
     address: str = ""
     mcias: bool = False
+    proxy: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Settings:
     name: str
     address: str
     mcias_url: str = ""  # empty without MCIAS
+    proxy: str = ""  # its kind; empty without one
+    proxy_address: str = ""
+    proxy_api: str = ""  # Traefik's
 
     @property
     def mcias_address(self) -> str:
@@ -63,10 +67,14 @@ def read_settings(node: Node) -> Settings:
     try:
         tables = tomllib.loads(path.read_text())
         uses_mcias = tables["auth"]["mode"] == "mcias"
+        proxy = tables.get("proxy")
         return Settings(
             tables["node"]["name"],
             tables["server"]["grpc_addr"],
             tables["mcias"]["server_url"] if uses_mcias else "",
+            proxy["kind"] if proxy else "",
+            proxy["listeners"][0]["address"] if proxy else "",
+            proxy.get("api", "") if proxy else "",
         )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Failure(f"{path}: {error}") from error
@@ -104,7 +112,11 @@ def set_up_mcpd(node: Node, options: Options) -> None:
         raise Failure("", max(status, 1))  # it has told why
     config = new / "mcpd.toml"
     mcias_url = f"https://{_LOOPBACK}:{free_port()}" if options.mcias else ""
-    config.write_text(adapted(config.read_text(), node, mcias_url))
+    text = adapted(config.read_text(), node, mcias_url)
+    if options.proxy:
+        (node.folder / "proxy").mkdir(exist_ok=True)
+        text += proxy_section(node, options.proxy, free_port(), free_port())
+    config.write_text(text)
     for name in _MADE_BY_INIT:
         (new / name).rename(node.folder / name)
     new.rmdir()
@@ -128,6 +140,19 @@ def adapted(text: str, node: Node, mcias_url: str) -> str:
     if lines["alert_command"] not in made:
         raise Failure(f"{node.folder}/init.new/mcpd.toml has no alert_command line to replace")
     return "".join(f"{line}\n" for line in made if line is not None)
+
+
+def proxy_section(node: Node, kind: str, port: int, api_port: int) -> str:
+    """[proxy] of mcpd.toml, for a proxy of the demo's own that listens on ``port``, without TLS."""
+    folder = node.folder / "proxy"
+    lines = ["", "[proxy]", f"kind = {toml(kind)}"]
+    if kind == "haproxy":
+        lines += [f"file = {toml(folder / 'haproxy.cfg')}", f"socket = {toml(folder / 'master.sock')}"]
+    else:
+        lines += [f"file = {toml(folder / 'routes/mcp.yml')}", f"api = {toml(f'http://{_LOOPBACK}:{api_port}')}"]
+        (folder / "routes").mkdir(exist_ok=True)
+    lines += ["", "[[proxy.listeners]]", f"address = {toml(f'{_LOOPBACK}:{port}')}", "tls = false", ""]
+    return "\n".join(lines)
 
 
 def _set_up_mcias(node: Node) -> None:

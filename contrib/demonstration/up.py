@@ -34,6 +34,8 @@ def up(node: Node, options: Options) -> None:
     if settings.mcias_url:
         daemons.ensure_mcias_runs(node, settings)
     daemons.ensure_mcpd_runs(node, settings)
+    if settings.proxy:
+        daemons.ensure_proxy_runs(node, settings)
 
 
 def describe(node: Node) -> None:
@@ -46,11 +48,19 @@ def describe(node: Node) -> None:
             f"MCIAS, a stand-in, runs at {settings.mcias_url} (pid {daemons.mcias(node).pid()}): "
             f"account {MCIAS_ACCOUNT}, password in {node.folder}/mcias/password."
         )
+    if settings.proxy:
+        port = settings.proxy_address.rpartition(":")[2]
+        print(
+            f"{settings.proxy} runs (pid {daemons.proxy(node, settings.proxy).pid()}, files in {node.folder}/proxy): "
+            f"a route with listen = {port} is at http://HOST:{port}/, for any HOST that leads to 127.0.0.1."
+        )
     print(f"To speak to it:  source {shlex.quote(str(node.folder / 'env'))}", flush=True)
 
 
 def _tell_what_stays(node: Node, settings: Settings, options: Options) -> None:
     if (options.name or settings.name, options.address or settings.address) != (settings.name, settings.address):
         say(f"{node.folder} was set up before: it stays node {settings.name} at {settings.address}")
+    if options.proxy and options.proxy != settings.proxy:
+        say(f"{node.folder} was set up before, with {settings.proxy or 'no proxy'}: it stays so")
     if options.mcias and not settings.mcias_url:
         say(f"{node.folder} was set up before, without --mcias: it stays so")

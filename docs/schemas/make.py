@@ -22,6 +22,7 @@ from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow,
 from mcpctl.ui.rows.definitions import DefinitionRow, EditRow, EffectiveRow
 from mcpctl.ui.rows.files import ComparisonRow, FileRow, TransferRow
 from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, PruneRow, SnapshotRow
+from mcpctl.ui.rows.routes import RouteRow
 from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 
 # By the words of the command, joined by dashes, which is the file's name.
@@ -40,6 +41,7 @@ DOCUMENTS: dict[str, Any] = {
     "login": GrantRow,
     "logout": LogoutRow,
     "ls": list[FileRow],
+    "maintenance": list[OutcomeRow],
     "node-list": list[ListedNodeRow],
     "node-prune": PruneRow,
     "node-show": list[NodeRow],
@@ -51,6 +53,7 @@ DOCUMENTS: dict[str, Any] = {
     "purge": list[ServiceOutcomeRow],
     "push": TransferRow,
     "restart": list[OutcomeRow],
+    "routes": list[RouteRow],
     "service-edit": EditRow,
     "service-export": Exported,
     "service-import": ImportRow,

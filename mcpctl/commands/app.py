@@ -33,6 +33,8 @@ COMMANDS = {
     "undeploy": ("lifecycle:undeploy", "Remove a service or component from its node."),
     "sync": ("sync:sync", "Send all definitions to the nodes, without recreating containers."),
     "history": ("revisions:history", "List the revisions of a service: what deploys have made of it."),
+    "routes": ("routes:routes", "List routes: how the world reaches components, and what the proxy has of them."),
+    "maintenance": ("routes:maintenance", "Have the routes of a service answer 503, or lead to it again."),
     "rollback": ("revisions:rollback", "Deploy an earlier revision of a service again."),
     "adopt": ("adopt:adopt", "Bring existing containers under management, without touching them."),
     "purge": ("sync:purge", "Delete the records of components that are not defined and do not run."),

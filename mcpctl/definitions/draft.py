@@ -60,6 +60,10 @@ image = "registry.example.net/NAME:v1"
 # retries = 3
 # start_period = "0s"
 
+# [[components.routes]]            # how the world reaches it through the node's proxy: docs/routes.md
+# host = "NAME.example.net"
+# port = 8080                      # where it listens, inside
+
 # [components.resources]
 # memory = "256MiB"
 # cpus = 0.5

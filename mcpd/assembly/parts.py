@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import trio
 
-from mcpd import config
+from mcpd.assembly.proxy import router
 from mcpd.changes.config_files import ConfigFiles
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
-from mcpd.config import AuthMode, Config
+from mcpd.config import settings as config
+from mcpd.config.settings import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity.mcias import Mcias
 from mcpd.identity.tokens import TokenFile
@@ -120,6 +121,7 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
                 journal=Journal(registry, settings.database.revisions),
                 started=started,
                 configs=ConfigFiles(database.parent / _CONFIGS),
+                router=router(settings.proxy, registry, podman, database.parent),
                 heal=settings.monitor.heal,
             ),
             sightings=sightings,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import structlog
 
-from mcpd import config
 from mcpd.assembly.parts import Parts, monitor_settings
+from mcpd.config import settings as config
 from mcpd.errors import ConfigError
 from mcpd.identity.mcias import Mcias
 from mcpd.rpc.certificate import Certificate

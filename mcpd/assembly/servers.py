@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mcpd.assembly.parts import Parts
 from mcpd.changes.operations import Operations
-from mcpd.config import Config
+from mcpd.config.settings import Config
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.audit import AuditMethods
@@ -16,6 +16,7 @@ from mcpd.rpc.images import ImageMethods
 from mcpd.rpc.logs import LogMethods
 from mcpd.rpc.operations import OperationMethods
 from mcpd.rpc.redaction import redacted, redacted_memory
+from mcpd.rpc.routes import RouteMethods
 from mcpd.rpc.server import RpcServer
 from mcpd.rpc.snapshots import SnapshotMethods
 from mcpd.rpc.status import StatusMethods
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def rpc_server(settings: Config, parts: Parts, operations: Operations, monitor: Monitor) -> RpcServer:
     name, node, podman, registry = parts.node.name, parts.node, parts.podman, parts.registry
     status = StatusMethods(
-        *(name, podman, parts.link, registry, operations, monitor, settings.database.path.parent),
+        *(name, podman, parts.link, registry, operations, monitor, node.router, settings.database.path.parent),
         lambda: parts.certificate.facts.expires_at,
     )
     methods = (
@@ -39,6 +40,7 @@ def rpc_server(settings: Config, parts: Parts, operations: Operations, monitor: 
         | AuditMethods(name, parts.audit).methods
         | OperationMethods(name, node.journal, operations).methods
         | SnapshotMethods(settings.database.path).methods
+        | RouteMethods(node, operations, settings.proxy.kind if settings.proxy else "").methods
         | LogMethods(name, podman, registry).methods
         | FileMethods(settings.files.root, settings.files.max_size).methods
     )
@@ -62,6 +64,7 @@ def metrics_endpoint(
 
     scrape = Scrape(
         *(parts.node.name, parts.counts, parts.registry, parts.ledger, monitor, operations, parts.link, parts.disks),
+        parts.node.router,
         *(settings.database.path, lambda: parts.certificate.facts.expires_at),
     )
     return Endpoint(address, scrape.text)

@@ -13,6 +13,7 @@ import trio
 from mcpd.changes.cancelling import cancelled, canceller
 from mcpd.changes.deploy import aftermath, tell_reverted, tidy_up
 from mcpd.changes.lifecycle import Lifecycle
+from mcpd.changes.maintenance import was_to_be
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations, RevertedError
 from mcpd.changes.plan import DeployPlan
@@ -78,6 +79,8 @@ class _Continuation:
             await Recover(self._node, operation).run()
         elif kind == "purge":
             await self._end_purge()
+        elif kind == "maintenance":
+            await self._end_maintenance(operation)
         elif kind == "adopt":
             # One commit as well, and it is told of what it recorded by the events of that.
             return
@@ -105,6 +108,14 @@ class _Continuation:
             await Lifecycle(self._node, operation).undeploy()
         except NotFoundError:
             return  # all of it was done
+
+    async def _end_maintenance(self, operation: Operation) -> None:
+        """One commit as well; then the proxy is told of it, by whoever keeps it so."""
+        _, reports = await self._node.journal.operation(operation.id)
+        wanted = was_to_be(reports)
+        is_so = self._left.target.service in await self._node.registry.in_maintenance()
+        if wanted is None or wanted is not is_so:
+            raise RevertedError(f"{_CUT_OFF}, before anything was changed")
 
     async def _end_purge(self) -> None:
         """Forgetting is one commit: it happened, or it did not."""

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import trio
 
-from mcpd.changes import podman_hints, ports
+from mcpd.changes import podman_hints, ports, traffic
 from mcpd.changes.cancelling import cancelled
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
@@ -38,6 +38,9 @@ log = structlog.get_logger()
 
 # Putting things back goes on after the caller has left and while mcpd shuts down; it must end, too.
 _REVERT_DEADLINE_S = 120.0
+
+# A step that was begun is ended before anything is taken back, but for these: they only wait, and may do so for long.
+_MAY_BE_CUT_OFF = (Step.VERIFY, Step.SWITCH)
 
 _RESULTS = {
     Action.CREATE: Result.CREATED,
@@ -105,10 +108,13 @@ class Deploy:
                 await self._prepare(plan)
                 await self._check_ports(plan)
                 await self._carry_out(plan)
+                await self._switch(plan)
             self._operation.is_committed()
             await self._commit(plan)
+            self._node.router.expect_nothing(plan.service.name)
         except BaseException as error:
             self._operation.goes_back()
+            self._node.router.expect_nothing(plan.service.name)
             failed = step_failure(error)
             left = await self._restore(plan)
             if failed is None and not isinstance(error, CancelledError):
@@ -170,22 +176,40 @@ class Deploy:
         name, old = plan.container, plan.current
         if plan.action is Action.CREATE:
             await self._create(service, plan, name)
-            await self._start(plan, is_new=True)
+            await self._start(service.name, plan, is_new=True)
         elif plan.action is Action.START:
-            await self._start(plan)
+            await self._start(service.name, plan)
+        elif old and plan.starts_first:
+            await self._clear(plan)
+            await self._create(service, plan, name + NEXT)
+            await self._start(service.name, plan, name + NEXT)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan)
             await self._create(service, plan, name + NEXT)
             await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
             await self._rename(plan, name + NEXT, name)
-            await self._start(plan)
+            await self._start(service.name, plan)
         elif old and plan.action is Action.RENAME:
             await self._rename(plan, old.name, name)
         elif old and plan.action is Action.STOP:
             await self._stop(plan)
         if plan.asks_probe:
             await self._ask_probe(plan)
+
+    async def _switch(self, plan: DeployPlan) -> None:
+        """What has come up beside others takes their places, when everything is up; then the proxy is told of all."""
+        for each in plan.components:
+            if each.starts_first and each.current:
+                await self._rename(each, each.current.name, each.container + LAST)
+                await self._rename(each, each.container + NEXT, each.container)
+        routed = [each for each in plan.components if each.concerns_proxy]
+        if not routed or self._node.router.listeners is None:
+            return
+        self._node.router.expect(plan.service.name, [each.component for each in plan.components])
+        words = f"telling the proxy of {', '.join(each.container for each in routed)}"
+        async with self._step(routed[0], Step.SWITCH, words):
+            await self._node.router.settle()
 
     async def _clear(self, plan: ComponentPlan) -> None:
         """Removes containers with the temporary names that an earlier deploy could not remove."""
@@ -196,7 +220,7 @@ class Deploy:
     async def _create(self, service: Service, plan: ComponentPlan, name: str) -> None:
         component = plan.component
         with failing_at(component.name, Step.CREATE):
-            among = await surroundings(self._node, service, component)
+            among = await surroundings(self._node, service, component, beside=plan.starts_first)
         spec = container_spec(name, self._node.name, service.name, component, plan.spec_hash, among)
         async with self._step(plan, Step.CREATE, f"creating {name} from {component.image}"):
             await self._podman.create(spec)
@@ -204,6 +228,9 @@ class Deploy:
     async def _stop(self, plan: ComponentPlan) -> None:
         if plan.current is None or not plan.current.is_active:
             return
+        take, report = self._operation.take, self._operation.report
+        with failing_at(plan.component.name, Step.DRAIN):
+            await traffic.drain(self._node, plan.component, plan.current, take, report)
         async with self._step(plan, Step.STOP, f"stopping {plan.current.name}"):
             await self._podman.stop(plan.current.name, plan.component.stop_timeout)
 
@@ -211,14 +238,17 @@ class Deploy:
         async with self._step(plan, Step.RENAME, f"renaming {name} to {to}"):
             await self._podman.rename(name, to)
 
-    async def _start(self, plan: ComponentPlan, *, is_new: bool = False) -> None:
+    async def _start(self, service: str, plan: ComponentPlan, name: str = "", *, is_new: bool = False) -> None:
         if not plan.runs:
             return
-        name, component = plan.container, plan.component
+        name, component = name or plan.container, plan.component
         async with self._step(plan, Step.START, f"starting {name}"):
             await ports.start(self._node, name, self._operation.caller.name)
         async with self._step(plan, Step.VERIFY, _waiting(name, component)):
             await comes_up(self._node, name, component, is_new=is_new)
+        if plan.is_routed:
+            with failing_at(component.name, Step.VERIFY):
+                self._node.router.admit(service, (await self._podman.inspect(name)).id)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
         """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""
@@ -278,7 +308,7 @@ class Deploy:
             await self._operation.take(name, step, message)
         self._touched.add(name)
         # A step that was begun is ended before anything is taken back: podman would go on with it behind our back.
-        with failing_at(name, step), trio.CancelScope(shield=step is not Step.VERIFY):
+        with failing_at(name, step), trio.CancelScope(shield=step not in _MAY_BE_CUT_OFF):
             try:
                 yield
             except PodmanError as error:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import trio
 
-from mcpd.changes import podman_hints, ports
+from mcpd.changes import podman_hints, ports, traffic
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import has_completed, ordered, waits_for
@@ -93,6 +93,8 @@ class Lifecycle:
             await self._podman.remove_own_network(network, {LABEL_NODE: self._node.name})
         # Last, since who goes on with it after a crash must still know what there was.
         await self._registry.forget(service.name, gone, datetime.now(UTC))
+        if traffic.is_routed(self._node, [spec for each in service.components for spec in each.specs]):
+            await traffic.tell(self._node)
         await tidy_configs(self._node, service.name)
 
     async def _known(self) -> RecordedService:
@@ -141,6 +143,8 @@ class Lifecycle:
         async with trio.open_nursery() as nursery:
             for component in components:
                 nursery.start_soon(one, component)
+        if traffic.is_routed(self._node, [spec for each in components for spec in each.specs]):
+            await traffic.tell(self._node)
 
     async def _attempt(self, act: _Act, component: RecordedComponent, container: Container | None) -> Outcome:
         try:
@@ -168,6 +172,8 @@ class Lifecycle:
         if container is None or not component.should_run:
             return _not_startable(component)
         if container.is_active:
+            if component.spec.routes:  # an operation before may have withdrawn it, and not have come further
+                self._node.router.admit(component.service, container.id)
             return Outcome(name, Result.UNCHANGED, "runs already")
         if component.spec.oneshot and has_completed(container):
             return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
@@ -187,7 +193,8 @@ class Lifecycle:
         if container.is_active and not is_ill:
             return Outcome(name, Result.UNCHANGED, "runs already")
         if is_ill:
-            await self._down(component, container)
+            # Whoever waits for an answer from it has waited long enough.
+            await self._down(component, container, drains=False)
         else:
             await ports.check_free(self._node, component.service, component.spec, container)
         # What was ended is started again, whatever the registry says.
@@ -241,10 +248,20 @@ class Lifecycle:
         await take(component.spec.name, Step.START, f"starting {container.name}")
         await ports.start(self._node, container.id, self._operation.caller.name)
         await comes_up(self._node, container.id, component.spec)
+        if component.spec.routes:
+            self._node.router.admit(component.service, container.id)
 
-    async def _down(self, component: RecordedComponent, container: Container) -> None:
+    async def _down(self, component: RecordedComponent, container: Container, *, drains: bool = True) -> None:
+        if drains:
+            spec = component.deployed or component.spec
+            await traffic.drain(self._node, spec, container, self._operation.take, self._operation.report)
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
-        await self._podman.stop(container.id, component.spec.stop_timeout)
+        try:
+            await self._podman.stop(container.id, component.spec.stop_timeout)
+        except PodmanError:
+            if component.should_run and component.spec.routes:  # it runs on, and is to be reached
+                self._node.router.admit(component.service, container.id)
+            raise
 
 
 def _check_ends(component: RecordedComponent, container: Container) -> None:

@@ -12,6 +12,7 @@ from mcpd.changes.config_files import ConfigFiles
 from mcpd.errors import RegistryError
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
+from mcpd.routing.router import Router
 from mcpd.runtime.podman import Podman
 from monitor.model import Sighting
 from protos.parts import Heal
@@ -23,6 +24,7 @@ class Node(NamedTuple):
     """This node: its name, its podman, what it remembers, and what it does about components that died.
 
     ``started`` takes what was seen of a container that a change has just started, for the monitor to know of it.
+    ``router`` tells the proxy which containers answer.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Node(NamedTuple):
     journal: Journal
     started: trio.MemorySendChannel[Sighting]
     configs: ConfigFiles
+    router: Router
     heal: Heal = Heal.ALERT
 
     async def tell(self, service: str, component: str, kind: str, message: str, caller: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from enum import StrEnum
 
 import msgspec
@@ -13,6 +13,7 @@ from mcpd.changes.difference import FieldChange, Source, difference
 from mcpd.changes.surroundings import joined_before
 from mcpd.errors import BusyError
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
+from mcpd.runtime import route_ports
 from monitor.exit_status import exit_words
 from monitor.model import Desired, Observed
 from protos.agreement import find_cycle
@@ -43,7 +44,9 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     """What happens to one component. ``current`` is its container, when it has one; ``container`` the name it gets.
 
     ``changes`` are the fields that differ from what was declared last, ``losses`` the options of an adopted container
-    that no definition can say, and that what is made in its place will not have.
+    that no definition can say, and that what is made in its place will not have. ``starts_first``: the new container
+    starts beside the old one, which goes when the deploy is committed. ``was_routed``: it had routes before;
+    ``routes_change``: other ones than it has now.
     """
 
     component: Component
@@ -55,10 +58,23 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     current: Container | None = None
     changes: tuple[FieldChange, ...] = ()
     losses: tuple[str, ...] = ()
+    starts_first: bool = False
+    was_routed: bool = False
+    routes_change: bool = False
 
     @property
     def is_made_anew(self) -> bool:
         return self.action in (Action.CREATE, Action.REPLACE)
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether the proxy has to know of it, now or still."""
+        return bool(self.component.routes) or self.was_routed
+
+    @property
+    def concerns_proxy(self) -> bool:
+        """Whether the proxy has to be told before the deploy is committed."""
+        return self.is_routed and (self.action is not Action.NONE or self.routes_change)
 
     @property
     def asks_probe(self) -> bool:
@@ -118,7 +134,7 @@ def plan_deploy(
         for component in service.components
         if component.name in selected
     )
-    plans = _that_follow(plans)
+    plans = tuple(_in_order(service, each) for each in _that_follow(plans))
     conflicts = (
         *(_conflict(service, each, by_name) for each in plans),
         *_torn(service, plans, selected, ours),
@@ -222,11 +238,21 @@ def _plan_component(
     wanted = spec_hash(component)
     runs = service.wants_running(component)
     name = service.container(component.name)
-    action, reason = _decide(wanted, runs, name, current, force, oneshot=component.oneshot)
+    action, reason = _decide(
+        *(wanted, runs, name, current, force),
+        oneshot=component.oneshot,
+        ports={each.name for each in component.route_ports},
+    )
     changes = _changes(component, current, recorded, heal)
     if action is Action.NONE and changes:
         action, reason = Action.UPDATE, "no container needs to change for that"
-    plan = ComponentPlan(component, name, wanted, action, reason, runs, current, changes)
+    was_routed = recorded is not None and any(each.routes for each in recorded.specs)
+    deployed = recorded.deployed if recorded else None
+    plan = ComponentPlan(
+        *(component, name, wanted, action, reason, runs, current, changes),
+        was_routed=was_routed,
+        routes_change=deployed is None or deployed.routes != component.routes,
+    )
     if plan.action is Action.UPDATE and plan.asks_probe:
         return msgspec.structs.replace(plan, reason=f"{reason}; its probe runs first")
     return plan
@@ -276,6 +302,14 @@ def _that_follow(plans: tuple[ComponentPlan, ...]) -> tuple[ComponentPlan, ...]:
     return plans
 
 
+def _in_order(service: Service, plan: ComponentPlan) -> ComponentPlan:
+    """With whether the new container starts before the old one stops."""
+    is_beside = plan.action is Action.REPLACE and plan.runs and plan.current is not None and plan.current.is_active
+    if not is_beside or not service.starts_first(plan.component):
+        return plan
+    return msgspec.structs.replace(plan, starts_first=True, reason=f"{plan.reason}; the new one starts first")
+
+
 def _anew(plan: ComponentPlan, reason: str) -> ComponentPlan:
     is_done = plan.is_made_anew or plan.current is None
     return plan if is_done else msgspec.structs.replace(plan, action=Action.REPLACE, reason=reason)
@@ -309,7 +343,14 @@ def _circle(service: Service, selected: Collection[str], recorded: Iterable[Reco
 
 
 def _decide(
-    wanted: str, runs: bool, name: str, current: Container | None, force: bool, *, oneshot: bool
+    wanted: str,
+    runs: bool,
+    name: str,
+    current: Container | None,
+    force: bool,
+    *,
+    oneshot: bool,
+    ports: Set[str] = frozenset(),
 ) -> tuple[Action, str]:
     # 1. There is no container.
     if current is None:
@@ -319,6 +360,8 @@ def _decide(
         return Action.REPLACE, "the definition changed"
     if force:
         return Action.REPLACE, "forced"
+    if not ports <= route_ports.read(current.labels).keys():
+        return Action.REPLACE, "it has no port for a route"
     # 3. It is the right one, under the name that it had while the service had another number of components.
     if current.name != name:
         return Action.RENAME, f"is called {current.name}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mcpd.changes import podman_hints, ports
+from mcpd.changes import podman_hints, ports, traffic
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import ordered
@@ -90,6 +90,8 @@ class Recover:
             except McpdError as error:
                 outcome = Outcome(spec.name, Result.FAILED, str(error))
             await self._conclude(outcome)
+        if traffic.is_routed(self._node, [each.spec for each in finding.components]):
+            await traffic.tell(self._node)
 
     async def _create(self, recorded: RecordedService, component: RecordedComponent) -> None:
         spec, name = component.spec, component.container
@@ -107,6 +109,8 @@ class Recover:
         await ports.start(self._node, component.container, self._operation.caller.name)
         await self._operation.take(component.spec.name, Step.VERIFY, f"checking that {component.container} comes up")
         await comes_up(self._node, component.container, component.spec, is_new=True)
+        if component.spec.routes:
+            self._node.router.admit(component.service, (await self._node.podman.inspect(component.container)).id)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Coroutine
+from datetime import timedelta
 
 import structlog
 import trio
 
-from mcpd.changes import ports
+from mcpd.changes import ports, traffic
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, in_dependency_order
@@ -20,12 +21,17 @@ from mcpd.errors import McpdError
 from mcpd.model import LABEL_NODE, LAST, NEXT, Container, Step
 from mcpd.runtime.api import NoSuchError, PodmanError
 from mcpd.runtime.podman import Podman
+from protos.spec import Component
 
 log = structlog.get_logger()
 
 # A container that could not be started may leave its port held for a moment, by conmon or podman's own service.
 _PORT_PATIENCE_S = 20.0
 _PORT_POLL_S = 0.2
+# How long the proxy may take to be told, and a new container to finish, while a deploy is put back: all of that has a
+# deadline, and containers are what matters.
+_TELL_S = 20.0
+_FINISH = timedelta(seconds=10)
 
 
 async def roll_back(node: Node, plan: DeployPlan, operation: Operation) -> list[str]:
@@ -33,7 +39,7 @@ async def roll_back(node: Node, plan: DeployPlan, operation: Operation) -> list[
 
     Raises UnavailableError when podman does not answer.
     """
-    left = await _Restoration(node.podman, plan, operation).run()
+    left = await _Restoration(node, plan, operation).run()
     for path in plan.folders:
         with contextlib.suppress(OSError):  # somebody may have put something there
             await trio.Path(path).rmdir()
@@ -42,23 +48,48 @@ async def roll_back(node: Node, plan: DeployPlan, operation: Operation) -> list[
 
 
 class _Restoration:
-    def __init__(self, podman: Podman, plan: DeployPlan, operation: Operation) -> None:
-        self._podman = podman
+    def __init__(self, node: Node, plan: DeployPlan, operation: Operation) -> None:
+        self._node = node
+        self._podman = node.podman
         self._plan = plan
         self._operation = operation
         self._left: list[str] = []
 
     async def run(self) -> list[str]:
         now = await self._podman.containers(service=self._plan.service.name)
+        await self._give_back_routes(now)
         # Before anything starts again, so that no old container meets a new one at a port or a name.
         await self._remove_what_is_new(now)
         await self._rename_back(now)
         for each in in_dependency_order(self._plan.components):
             await self._as_it_ran(each, _as_it_is(each, now))
         await self._remove_networks()
+        if any(each.is_routed for each in self._plan.components):
+            with trio.move_on_after(_TELL_S):
+                await traffic.tell(self._node)
         if self._left:
             log.error("a deploy could not be undone completely", operation=self._operation.id, left=self._left)
         return self._left
+
+    async def _give_back_routes(self, now: Collection[Container]) -> None:
+        """What runs still answers again, before what is new goes, which finishes what it has begun."""
+        routed = [each for each in self._plan.components if each.is_routed]
+        new = [(each, made) for each in routed for made in _made_by(each, now) if made.is_active]
+        if not routed or self._node.router.listeners is None:
+            return
+        for each in routed:
+            if (old := _as_it_is(each, now)) and old.is_active:
+                self._node.router.admit(self._plan.service.name, old.id)
+        for each, made in new:
+            await self._operation.take_back(each.component.name, f"draining the new {made.name}")
+            self._node.router.withdraw(made.id)
+        # What was there before is worth more than what the new one has begun.
+        with trio.move_on_after(_TELL_S):
+            await traffic.tell(self._node)
+        async with trio.open_nursery() as nursery:
+            for each, made in new:
+                name, patience = each.component.name, min(each.component.drain_timeout, _FINISH)
+                nursery.start_soon(traffic.finish, self._node, name, made, patience, self._operation.report)
 
     async def _remove_what_is_new(self, now: Collection[Container]) -> None:
         # First those that share a namespace with others: podman keeps what others still need.
@@ -82,6 +113,8 @@ class _Restoration:
             self._left.append(f"{before.name} is gone, and this deploy did not remove it")
         elif before.is_active and not old.is_active and not each.component.oneshot:
             await self._attempt(each, f"starting {before.name} again", self._start(old.id))
+            if each.is_routed:
+                self._node.router.admit(self._plan.service.name, old.id)
         elif old.is_active and not before.is_active:
             stop = self._podman.stop(old.id, each.component.stop_timeout)
             await self._attempt(each, f"stopping {before.name} again", stop)
@@ -123,6 +156,7 @@ async def retire(node: Node, plan: DeployPlan, operation: Operation) -> None:
 
     The next deploy removes the containers that cannot be removed now.
     """
+    await _let_go(node, plan, operation)
     # Those that share a namespace with others come first.
     ordered = reversed(in_dependency_order(plan.components))
     replaced = {each.container + LAST: each.component.name for each in ordered if each.action is Action.REPLACE}
@@ -136,6 +170,31 @@ async def retire(node: Node, plan: DeployPlan, operation: Operation) -> None:
         await operation.take_anyhow("", Step.NETWORK, f"removing network {name}, unless it is in use")
         await node.podman.remove_own_network(name, {LABEL_NODE: node.name})
     await tidy_configs(node, plan.service.name)
+
+
+async def _let_go(node: Node, plan: DeployPlan, operation: Operation) -> None:
+    """Stops what a committed deploy has left running beside what is new, each when it has finished what it began."""
+    beside = {each.container + LAST: each for each in plan.components if each.starts_first}
+    if not beside:
+        return
+    try:
+        now = {each.name: each for each in await node.podman.containers(service=plan.service.name)}
+    except McpdError as error:
+        log.warning("old containers could not be looked at; they are removed undrained", error=str(error))
+        return
+
+    async def one(old: Container, component: Component) -> None:
+        await traffic.drain(node, component, old, operation.take_anyhow, operation.report)
+        await operation.take_anyhow(component.name, Step.STOP, f"stopping {old.name}")
+        try:
+            await node.podman.stop(old.id, component.stop_timeout)
+        except McpdError as error:
+            log.warning("an old container could not be stopped", container=old.name, error=str(error))
+
+    async with trio.open_nursery() as nursery:
+        for name, each in beside.items():
+            if name in now and now[name].is_active:
+                nursery.start_soon(one, now[name], each.component)
 
 
 def _made_by(plan: ComponentPlan, now: Collection[Container]) -> list[Container]:

@@ -29,13 +29,18 @@ _ANYWHERE = ("192.0.2.1", 9)
 Take = Callable[[str, Step, str], Awaitable[None]]
 
 
-async def surroundings(node: Node, service: Service, component: Component) -> Surroundings:
-    """Of one component of ``service``. Raises UnavailableError when podman does not answer."""
+async def surroundings(node: Node, service: Service, component: Component, *, beside: bool = False) -> Surroundings:
+    """Of one component of ``service``, whose container starts ``beside`` another, and so under another name.
+
+    Raises UnavailableError when podman does not answer.
+    """
     return Surroundings(
         containers={name: service.container(name) for name in service.component_names},
         own_networks=await own_networks(node, service),
         configs=node.configs.places(service.name, component),
         host_gateway=await _host_gateway(node, service, component),
+        route_ports=await node.router.assign(component),
+        called=service.container(component.name) if beside else "",
     )
 
 

@@ -11,6 +11,7 @@ from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
 from mcpd.model import Container
+from mcpd.routing import claims
 from mcpd.runtime.podman import Podman
 from protos import naming
 from protos.spec import Service
@@ -27,7 +28,7 @@ async def survey(node: Node, service: Service, selected: Collection[str], *, for
     recorded = await node.registry.service(service.name)
     plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force)
     plan = await with_losses(node, plan, containers)
-    unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan)
+    unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan), *await _routes(node, plan)
     folders = await prerequisites.to_create([each.component for each in plan.components if each.is_made_anew])
     return msgspec.structs.replace(plan, conflicts=plan.conflicts + unmet, folders=folders)
 
@@ -45,6 +46,14 @@ async def taken_ports(node: Node, plan: DeployPlan, containers: Collection[Conta
     return await ports.taken(
         node, plan.service.name, starting, ours={*changing, *left}, declared_too=True, left_alone=left_alone
     )
+
+
+async def _routes(node: Node, plan: DeployPlan) -> tuple[str, ...]:
+    """Why the service cannot have the routes that it wants."""
+    if not any(each.component.routes for each in plan.components):
+        return ()
+    selected = {each.component.name for each in plan.components}
+    return claims.conflicts(plan.service, selected, await node.registry.services(), node.router.listeners)
 
 
 async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
@@ -83,10 +92,18 @@ async def warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
             )
     found += await _secret_warnings(node, plan.service.name, kept)
     found += await _network_warnings(node, plan, kept)
+    found += _route_warnings(node, plan)
     for orphan in plan.orphans:
         name = f"{plan.service.name}/{orphan}"
         found.append(f"{name} is no longer defined and left as it is; `mcpctl undeploy {name}` removes it")
     return tuple(found)
+
+
+def _route_warnings(node: Node, plan: DeployPlan) -> tuple[str, ...]:
+    if not node.router.listeners or not node.router.has_certificates:
+        return ()
+    selected = {each.component.name for each in plan.components}
+    return claims.without_certificate(plan.service, selected, node.router.listeners, node.router.certificates)
 
 
 async def _network_warnings(node: Node, plan: DeployPlan, kept: Collection[ComponentPlan]) -> list[str]:

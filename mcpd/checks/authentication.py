@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from mcpd.checks.finding import Finding, failure, ok, warning
-from mcpd.config import AuthMode, Config
+from mcpd.config.settings import AuthMode, Config
 from mcpd.errors import ConfigError
 from mcpd.identity import tokens
 from mcpd.identity.mcias import DEADLINE_S

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
-from mcpd.checks import authentication, database, files, machine, podman, server, user
+from mcpd.checks import authentication, database, files, machine, podman, proxy, server, user
 from mcpd.checks.finding import Finding, warning
-from mcpd.config import Config
+from mcpd.config.settings import Config
 
 # Longer than all deadlines within a check together; file systems that hang have none.
 _LOOK_S = 30.0
@@ -61,6 +62,7 @@ def looks(config: Config, info: podman.Info | None, now: datetime) -> list[Look]
         every.append(Look("container space", lambda: files.look_space("container space", Path(graph_root))))
     return [
         *every,
+        *([Look(proxy.NAME, partial(proxy.look, config.proxy))] if config.proxy else ()),
         Look(machine.ALERT, lambda: machine.look_alert_command(config.monitor.alert_command)),
         Look(machine.CLOCK, lambda: machine.look_clock(now)),
     ]

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from mcpd.checks.finding import Finding, failure, ok, warning
-from mcpd.config import Config
+from mcpd.config.settings import Config
 
 NAME, SERVICE = "podman", "podman service"
 

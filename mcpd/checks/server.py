@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography import x509
 
 from mcpd.checks.finding import Finding, failure, ok, warning
-from mcpd.config import Server
+from mcpd.config.settings import Server
 from mcpd.errors import ConfigError
 from mcpd.rpc.certificate import TELL_BEFORE, Certificate
 

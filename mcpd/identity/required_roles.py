@@ -19,6 +19,8 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     # It has the values of environment variables.
     _AGENT + "GetServiceSpec": Role.ADMIN,
     _AGENT + "ListRevisions": Role.VIEWER,
+    _AGENT + "ListRoutes": Role.VIEWER,
+    _AGENT + "SetMaintenance": Role.ADMIN,
     _AGENT + "Purge": Role.ADMIN,
     _AGENT + "Recover": Role.ADMIN,
     _AGENT + "ListOperations": Role.VIEWER,

@@ -25,6 +25,7 @@ from mcpd.node.disk_space import Room, Space
 from mcpd.registry.alerts import AlertCounts
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
+from mcpd.routing.router import Router
 from mcpd.runtime.podman_service import PodmanLink
 from mcpd.status import components
 from monitor.drift import drift
@@ -70,6 +71,7 @@ class Scrape:
         operations: Operations,
         link: PodmanLink,
         space: Space,
+        router: Router,
         database: Path,
         certificate_expires_at: Callable[[], datetime],
     ) -> None:
@@ -81,6 +83,7 @@ class Scrape:
         self._operations = operations
         self._link = link
         self._space = space
+        self._router = router
         self._database = database
         self._certificate_expires_at = certificate_expires_at
         self._process = CollectorRegistry()
@@ -107,7 +110,7 @@ class Scrape:
             transitions=self._monitor.transitions,
             outcomes=self._ledger.outcomes,
             alerts=alerts,
-            sources=self._monitor.sources,
+            sources=(*self._monitor.sources, *self._router.sources),
             podman=self._link.state,
             operations=len(self._operations.running),
             queue=self._monitor.queue_length,

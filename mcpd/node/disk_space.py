@@ -12,7 +12,7 @@ import structlog
 import trio
 
 from mcpd.changes.images import size
-from mcpd.config import FreeSpace
+from mcpd.config.rules import FreeSpace
 from mcpd.errors import McpdError, RegistryError
 from mcpd.registry.monitoring import MonitorLedger
 from monitor.model import Alert

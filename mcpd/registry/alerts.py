@@ -17,7 +17,7 @@ from monitor.ports import NewAlert, Silence, hushing
 # As much of an alert command's output as helps to see why it failed.
 _MAX_OUTPUT = 4096
 # Told once, and open at no time.
-_NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY, AlertKind.DISK)
+_NEWS = (AlertKind.RECOVERED, AlertKind.REBOOT, AlertKind.EXPIRY, AlertKind.DISK, AlertKind.ROUTE)
 
 
 class AlertRecord(msgspec.Struct, frozen=True):

@@ -232,6 +232,44 @@ class MonitorLedger:
 
         return await self._registry.transact(write)
 
+    async def record_routes(self, problem: str, words: str, now: datetime) -> tuple[Alert, ...]:
+        """Keeps an event of what is wrong with the proxy, or ("") that nothing is any more; the former is an alert.
+
+        ``problem`` says what is wrong, as far as it is the same: it is told once. Returns what to send.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            if node_facts.exchange_route_problem(db, problem) == problem:
+                return ()
+            add_event(db, "", "", "route", words, "", now)
+            return self._insert_news(db, AlertKind.ROUTE, words, now) if problem else ()
+
+        return await self._registry.transact(write)
+
+    async def record_route_news(self, words: str, now: datetime) -> tuple[Alert, ...]:
+        """Keeps an event and an alert of something that was wrong with the proxy and is mended already."""
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            add_event(db, "", "", "route", words, "", now)
+            return self._insert_news(db, AlertKind.ROUTE, words, now)
+
+        return await self._registry.transact(write)
+
+    async def record_route_certificates(self, ending: Mapping[str, str], now: datetime) -> tuple[Alert, ...]:
+        """Keeps an event and an alert of each certificate of a route that ends soon, once; returns what to send.
+
+        ``ending``: all of them, in words, by their fingerprints.
+        """
+
+        def write(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            told: tuple[Alert, ...] = ()
+            for fingerprint in sorted(node_facts.news_of_route_certificates(db, ending)):
+                add_event(db, "", "", "certificate", ending[fingerprint], "", now)
+                told += self._insert_news(db, AlertKind.EXPIRY, ending[fingerprint], now)
+            return told
+
+        return await self._registry.transact(write)
+
     # -- what metrics say
 
     @property

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 
 from mcpd.registry import schema
 
 _BOOT_ID = "boot_id"
 _CERTIFICATE = "certificate_told"
 _ALERT_IDS = "alert_ids_reserved"
+# Before the name of a service: that its routes answer 503.
+_MAINTENANCE = "maintenance "
+# The containers that may answer for routes, as JSON.
+_ADMITTED = "admitted"
+# What is wrong with the proxy, as it was told.
+_ROUTES = "routes_told"
+# The fingerprints of the certificates of routes that end soon, of which that is told.
+_ROUTE_CERTIFICATES = "route_certificates_told"
 # Before the name of a filesystem: that it has little room is told.
 _FULL_DISK = "full_disk "
 
@@ -54,6 +63,39 @@ def put_full_disk(db: sqlite3.Connection, filesystem: str, reason: str) -> None:
 
 def forget_full_disk(db: sqlite3.Connection, filesystem: str) -> None:
     db.execute("DELETE FROM facts_of_node WHERE name = ?", (_FULL_DISK + filesystem,))
+
+
+def in_maintenance(db: sqlite3.Connection) -> frozenset[str]:
+    """The services whose routes answer 503, because somebody said so."""
+    names = db.execute("SELECT name FROM facts_of_node WHERE name GLOB ?", (f"{_MAINTENANCE}*",))
+    return frozenset(row["name"].removeprefix(_MAINTENANCE) for row in names)
+
+
+def put_maintenance(db: sqlite3.Connection, service: str, *, on: bool) -> None:
+    if on:
+        _exchange(db, _MAINTENANCE + service, "on")
+    else:
+        db.execute("DELETE FROM facts_of_node WHERE name = ?", (_MAINTENANCE + service,))
+
+
+def admitted(db: sqlite3.Connection) -> str:
+    """What was kept of it last; empty: nothing."""
+    return _value(db, _ADMITTED)
+
+
+def put_admitted(db: sqlite3.Connection, text: str) -> None:
+    _exchange(db, _ADMITTED, text)
+
+
+def exchange_route_problem(db: sqlite3.Connection, problem: str) -> str:
+    """Remembers what is wrong with the proxy, "": nothing, and returns what was."""
+    return _exchange(db, _ROUTES, problem)
+
+
+def news_of_route_certificates(db: sqlite3.Connection, fingerprints: Collection[str]) -> frozenset[str]:
+    """Those of these certificates of whose end nobody was told yet; remembers that somebody is now, of no others."""
+    told = _exchange(db, _ROUTE_CERTIFICATES, " ".join(sorted(fingerprints)))
+    return frozenset(fingerprints) - set(told.split())
 
 
 def _exchange(db: sqlite3.Connection, name: str, value: str) -> str:

@@ -65,14 +65,15 @@ def set_active(db: sqlite3.Connection, service: str, component: str, active: boo
     _refresh_desired(db, service)
 
 
-def forget(db: sqlite3.Connection, service: str, components: Iterable[str], now: datetime) -> None:
-    """As `Registry.forget`."""
+def forget(db: sqlite3.Connection, service: str, components: Iterable[str], now: datetime) -> bool:
+    """As `Registry.forget`; returns whether anything is left of the service."""
     db.executemany("DELETE FROM components WHERE service = ? AND name = ?", [(service, name) for name in components])
     left = db.execute("SELECT count(*) FROM components WHERE service = ?", (service,)).fetchone()[0]
     if left:
         _touch_service(db, service, None, now)
     else:
         db.execute("DELETE FROM services WHERE name = ?", (service,))
+    return bool(left)
 
 
 def read_services(db: sqlite3.Connection) -> dict[str, RecordedService]:

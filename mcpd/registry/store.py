@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import trio
 
 from mcpd.errors import DamagedRegistryError, RegistryError
 from mcpd.model import Event, RecordedService
-from mcpd.registry import connection, events, health, services
+from mcpd.registry import connection, events, health, node_facts, services
 from monitor.model import SourceState
 from protos.spec import Service
 
@@ -107,7 +108,37 @@ class Registry:
 
     async def forget(self, service: str, components: Iterable[str], now: datetime) -> None:
         """Forgets components, and the service with its last one."""
-        await self.transact(lambda db: services.forget(db, service, components, now), changes_services=True)
+
+        def write(db: sqlite3.Connection) -> None:
+            if not services.forget(db, service, components, now):
+                node_facts.put_maintenance(db, service, on=False)
+
+        await self.transact(write, changes_services=True)
+
+    async def in_maintenance(self) -> frozenset[str]:
+        """The services whose routes answer 503, because somebody said so."""
+        return await self.ask(node_facts.in_maintenance)
+
+    async def admitted(self) -> Mapping[str, tuple[str, datetime]]:
+        """The containers that may answer for routes, each with its service and its start, as they were last kept."""
+        text = await self.ask(node_facts.admitted)
+        try:
+            return msgspec.json.decode(text or "{}", type=dict[str, tuple[str, datetime]])
+        except msgspec.DecodeError:
+            return {}  # damaged: the probes will say
+
+    async def keep_admitted(self, admitted: Mapping[str, tuple[str, datetime | None]]) -> None:
+        """A loss of power ends every container as well, so that the disk is not waited for."""
+        text = msgspec.json.encode(admitted, order="sorted").decode()
+        await self.transact(lambda db: node_facts.put_admitted(db, text), durable=False)
+
+    async def set_maintenance(self, service: str, *, on: bool, by: str, now: datetime) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            node_facts.put_maintenance(db, service, on=on)
+            words = "its routes answer 503" if on else "its routes lead to it again"
+            events.add_event(db, service, "", "maintenance", words, by, now)
+
+        await self.transact(write)
 
     @property
     def services_in_memory(self) -> tuple[RecordedService, ...] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import trio
 
 from mcpd import __version__
 from mcpd.changes.operations import Operations
-from mcpd.errors import NotFoundError, UnavailableError
+from mcpd.errors import NotFoundError, RegistryError, UnavailableError
 from mcpd.model import Caller, RecordedService, Role
 from mcpd.registry.store import Registry
+from mcpd.routing.router import Router
 from mcpd.rpc import convert
 from mcpd.rpc.methods import FromMemory, Method
 from mcpd.runtime.podman import Podman
@@ -40,6 +42,7 @@ class StatusMethods:
         registry: Registry,
         operations: Operations,
         monitor: Monitor,
+        router: Router,
         data: Path,
         certificate_expires_at: Callable[[], datetime],
     ) -> None:
@@ -49,6 +52,7 @@ class StatusMethods:
         self._registry = registry
         self._operations = operations
         self._monitor = monitor
+        self._router = router
         self._data = data
         self._certificate_expires_at = certificate_expires_at
         self._started_at = datetime.now(UTC)
@@ -108,14 +112,19 @@ class StatusMethods:
         if at := convert.instant(request.at):
             return await self._past(services, at)
         response = wire.GetStatusResponse(node=self._node)
+        warnings = []
         try:
             containers = await self._podman.containers()
             now = datetime.now(UTC)
             views = {each.name: components.live(each, containers, now, self._monitor.known) for each in services}
         except UnavailableError as error:
             # Half an answer, that says so, beats none at 3 a.m.
-            response.warning = f"states are the last ones seen: {error}"
+            warnings.append(f"states are the last ones seen: {error}")
             views = {each.name: components.from_registry(each, self._monitor.known) for each in services}
+        if self._router.listeners is not None:
+            views, told = await self._with_routes(views)
+            warnings += told
+        response.warning = "; ".join(warnings)
         comparable = caller.role is Role.ADMIN
         response.services = [
             convert.service_info(self._node, each, views[each.name], comparable=comparable) for each in services
@@ -124,6 +133,22 @@ class StatusMethods:
             events = await self._registry.events(request.service, limit=convert.limit(request.events, _DEFAULT_EVENTS))
             response.events = [convert.event_info(each) for each in events]
         return response
+
+    async def _with_routes(
+        self, views: Mapping[str, tuple[ComponentView, ...]]
+    ) -> tuple[dict[str, tuple[ComponentView, ...]], list[str]]:
+        """The same, with how the world reaches them, and warnings."""
+        found, warnings = dict(views), []
+        if problem := self._router.state.problem:
+            warnings.append(f"the proxy does not have the routes that it should have: {problem}")
+            found = {name: components.without_routes(each, problem) for name, each in views.items()}
+        closed: frozenset[str] = frozenset()
+        with contextlib.suppress(RegistryError):  # that it cannot be read is told by others
+            closed = await self._registry.in_maintenance()
+        for name in sorted(closed & views.keys()):
+            words = f"{name} is in maintenance, its routes answer 503; `mcpctl maintenance {name} off` ends that"
+            warnings.append(words)
+        return found, warnings
 
     async def _past(self, services: tuple[RecordedService, ...], at: datetime) -> wire.GetStatusResponse:
         """What was observed at a time, folded from the ledger; intent is that of today, which knows no past."""
@@ -160,12 +185,13 @@ class StatusMethods:
         services = await self._registry.services()
         disk = shutil.disk_usage(self._data)
         page = os.sysconf("SC_PAGE_SIZE")
+        links = (self._link.state, *self._monitor.sources, *self._router.sources)
         return wire.NodeStatusResponse(
             node=self._node,
             mcpd_version=__version__,
             podman_version=self._link.podman_version,
             started_at=self._started_at,
-            links=[convert.link_state(each) for each in (self._link.state, *self._monitor.sources)],
+            links=[convert.link_state(each) for each in links],
             services=len(services),
             components=sum(len(each.components) for each in services),
             operations_running=len(self._operations.running),

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from mcpd.runtime import route_ports
 from mcpd.runtime.setting import Context, Made, Part, clipped
 from protos import grammar, podman_notation
 from protos.parts import Network
@@ -48,7 +49,7 @@ def send_networks(component: Component, context: Context) -> Part:
 def _joined(network: Network, component: str, context: Context) -> dict[str, Any]:
     own = (component,) if network.name in context.among.own_networks else ()
     found = {
-        "aliases": list(dict.fromkeys((*own, *network.aliases))),
+        "aliases": list(dict.fromkeys((*own, *network.aliases, *filter(None, (context.among.called,))))),
         "static_ips": list(filter(None, (network.ip, network.ip6))),
     }
     return {key: value for key, value in found.items() if value}
@@ -160,7 +161,8 @@ def read_ports(it: Made, _: list[str]) -> list[str]:
 
 
 def _bound(it: Made, covered: set[tuple[int, str]]) -> Iterator[str]:
-    """What podman shows of ports that no option names."""
+    """What podman shows of ports that no option names, and no route of ours."""
+    ours = {each.outside for each in route_ports.read(it.config.labels or {}).values()}
     for inside, bindings in (it.host.port_bindings or {}).items():
         container, _, protocol = inside.partition("/")
         if (int(container), protocol or "tcp") in covered:
@@ -171,6 +173,8 @@ def _bound(it: Made, covered: set[tuple[int, str]]) -> Iterator[str]:
             yield f"{container}{suffix}"
             continue
         for each in bindings or ():
+            if each.host_port.isdecimal() and int(each.host_port) in ours:
+                continue
             address = f"[{each.host_ip}]" if ":" in each.host_ip else each.host_ip
             yield f"{address}:" * bool(address) + f"{each.host_port}:{container}{suffix}"
 

@@ -19,7 +19,7 @@ import trio
 
 from mcpd.errors import McpdError
 from mcpd.model import LABEL_SERVICE, Container
-from mcpd.runtime import api_types
+from mcpd.runtime import api_types, route_ports
 from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
 from mcpd.runtime.inspected import Details, ImageDefaults
 from monitor.model import Observed, Sighting
@@ -46,8 +46,9 @@ _MAX_LOG_BYTES = 4 * 1024 * 1024
 # The interval of polling for the exit of a program that closed its output: it has ended, but podman may lag.
 _ENDED_POLL_S = 0.02
 _ENDED_POLL_MAX_S = 0.5
-# The time to find and kill a process that hangs in a container; more would delay the caller.
-_END_SESSION_S = 1.0
+# The time to find and kill a process that hangs in a container, which podman may only be about to start: a busy node
+# takes seconds for that. More would delay the caller.
+_END_SESSION_S = 5.0
 
 
 class Podman:
@@ -56,6 +57,7 @@ class Podman:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._adopted: Mapping[str, Mapping[str, str]] = {}
+        self._route_ports = route_ports.Memory()
 
     @staticmethod
     @asynccontextmanager
@@ -239,6 +241,13 @@ class Podman:
             with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
                 await self._end_session(session.id)
             raise
+
+    async def reached_at(self, container: str, port: int) -> int:
+        """See `monitor.ports.Executor`."""
+        if container not in self._route_ports.known:
+            found = await self.inspect(container)
+            return self._route_ports.learn(found.id, found.config.labels or {}).get(port, port)
+        return self._route_ports.known[container].get(port, port)
 
     async def _end_session(self, session: str) -> None:
         """Kills a session's process, which podman may only be about to start; what has ended is asked for in vain."""

@@ -25,12 +25,16 @@ class Surroundings(msgspec.Struct, frozen=True):
     ``containers``: what the containers of the service's components are called. ``own_networks``: those that nobody
     but the service uses, where its components have their names. ``configs``: files on the node, by their targets.
     ``host_gateway``: the node's address, for a podman that cannot find it (before 4.7); empty: podman can.
+    ``route_ports``: the node's ports for those that routes go to, by their names. ``called``: what the container will
+    be called, where it is started under another name; podman's DNS knows it by the name that it is started with.
     """
 
     containers: Mapping[str, str] = {}
     own_networks: frozenset[str] = frozenset()
     configs: Mapping[str, str] = {}
     host_gateway: str = ""
+    route_ports: Mapping[str, int] = {}
+    called: str = ""
 
 
 class Context(NamedTuple):

@@ -11,13 +11,15 @@ import signal
 from collections.abc import Iterable
 from datetime import timedelta
 
-from mcpd.runtime import confinement, joined_networks, limits, mounts, program
+from mcpd.runtime import confinement, joined_networks, limits, mounts, program, route_ports
 from mcpd.runtime.setting import Context, Made, Part, Setting, clipped, nothing, plain, unread
 from protos import grammar, podman_notation
 from protos.spec import Component
 
 # Keys that no container is made from: only mcpd or mcpctl uses them.
-NOT_OF_PODMAN = frozenset({"name", "active", "oneshot", "settle", "heal", "pull", "build", "env_file"})
+NOT_OF_PODMAN = frozenset(
+    {"name", "active", "oneshot", "settle", "heal", "pull", "build", "env_file", "update", "drain_timeout"}
+)
 
 # The labels by which a tool finds its containers: not settings of the container.
 _LABELS_OF_TOOLS = ("mcp.", "com.docker.compose.", "io.podman.compose.", "PODMAN_SYSTEMD_UNIT")
@@ -149,6 +151,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("network", ("--network",), joined_networks.send_networks, joined_networks.read_network),
     Setting("networks", ("--network-alias", "--ip", "--ip6"), nothing, joined_networks.read_networks),
     Setting("ports", ("--publish", "--publish-all"), joined_networks.send_ports, joined_networks.read_ports),
+    Setting("routes", (), route_ports.send_routes, unread),
     Setting("add_hosts", ("--add-host",), joined_networks.send_add_hosts, lambda it, _: it.host.extra_hosts),
     plain("dns", "--dns", "dns_server", lambda it: it.host.dns),
     plain("dns_search", "--dns-search", "dns_search", lambda it: it.host.dns_search),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import pwd
 import socket
@@ -17,6 +18,8 @@ _TABLES = (("tcp", "tcp"), ("tcp6", "tcp"), ("udp", "udp"), ("udp6", "udp"))
 # In these states (the kernel's net/tcp_states.h, in hexadecimal) a socket keeps others from its port: TCP that listens,
 # UDP that is bound and has no peer. Whoever is connected leaves the port to a listener.
 _HOLDING = {"tcp": "0A", "udp": "07"}
+# In these a connection has something left to send or to hear: established, and four in which one side has closed.
+_CONNECTED = frozenset({"01", "04", "08", "09", "0B"})
 # Columns of the table, counted from 0.
 _LOCAL, _STATE, _UID, _INODE = 1, 3, 7, 9
 # Both families' every address: what an IPv6 wildcard socket has, unless it was asked to be IPv6 only (ipv6(7)).
@@ -50,6 +53,14 @@ async def held(ports: Collection[tuple[int, str]]) -> tuple[Socket, ...]:
     return await trio.to_thread.run_sync(_held, frozenset(ports))
 
 
+async def served(pid: int, ports: Collection[int]) -> int | None:
+    """How many clients are connected to ``ports``, as process ``pid`` sees the network; None when it has ended.
+
+    One, when nobody may look: then nobody knows.
+    """
+    return await trio.to_thread.run_sync(_served, pid, frozenset(ports))
+
+
 async def owner(of: Socket) -> Owner:
     """Searches every visible process, which is slow: only for error messages."""
     return await trio.to_thread.run_sync(_owner, of)
@@ -65,6 +76,28 @@ def _held(ports: frozenset[tuple[int, str]]) -> tuple[Socket, ...]:
             continue  # a kernel without that family
         found += [each for each in parsed(text, protocol) if (each.port, protocol) in ports]
     return tuple(each._replace(ip=EVERY_ADDRESS) if _is_in_both_families(each) else each for each in found)
+
+
+def _served(pid: int, ports: frozenset[int]) -> int | None:
+    found, is_there = 0, False
+    for table in ("tcp", "tcp6"):
+        try:
+            text = (_PROC / str(pid) / "net" / table).read_text()
+        except PermissionError:
+            return 1
+        except OSError:
+            continue  # gone, or a kernel without that family
+        is_there = True
+        found += sum(1 for each in connected(text) if each in ports)
+    return found if is_there else None
+
+
+def connected(table: str) -> Iterator[int]:
+    """The local port of every connection in a table of the kernel's that is not over."""
+    for line in table.splitlines()[1:]:
+        columns = line.split()
+        if len(columns) > _STATE and columns[_STATE] in _CONNECTED:
+            yield int(columns[_LOCAL].rpartition(":")[2], 16)
 
 
 def parsed(table: str, protocol: str, *, byteorder: str = sys.byteorder) -> Iterator[Socket]:
@@ -98,8 +131,9 @@ def _is_in_both_families(found: Socket) -> bool:
             trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trying.bind(("0.0.0.0", found.port))  # noqa: S104
-        except OSError:
-            return True
+        except OSError as error:
+            # A port below 1024 may not be ours to try (ip(7)), which says nothing.
+            return error.errno == errno.EADDRINUSE
     return False
 
 

@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mcpd.config import explicit_address
+from mcpd.config.rules import explicit_address
 from mcpd.errors import ConfigError, RefusedError
 from mcpd.identity import tokens
 from mcpd.model import Role

@@ -67,6 +67,17 @@ def live(
     return tuple(views)
 
 
+def without_routes(views: Collection[ComponentView], problem: str) -> tuple[ComponentView, ...]:
+    """The same, where the proxy does not have the routes that it should have: then nobody reaches who has some."""
+    words = f"its routes may not lead to it: {problem}"
+    return tuple(
+        msgspec.structs.replace(each, drift=words)
+        if not each.drift and each.observed.is_up and each.recorded and any(it.routes for it in each.recorded.specs)
+        else each
+        for each in views
+    )
+
+
 def past(service: RecordedService, states: Mapping[tuple[str, str], Event]) -> tuple[ComponentView, ...]:
     """The service's components as the ledger says that they were; UNKNOWN where it says nothing."""
     views = []

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm, thousand
+from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm, swap, thousand
 from tests.bench.client import Client, address
 from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -187,6 +187,7 @@ BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {
     "fleet": lambda: [fleet.hundred()],
     "ledger": monitor.large_ledger,
     "thousand": thousand.thousand,
+    "swap": swap.swaps,
 }
 
 

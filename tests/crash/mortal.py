@@ -23,7 +23,7 @@ from mcpd.registry.store import Registry
 # All that an operation writes; what the monitor writes is not theirs, and comes when it comes.
 KEPT = {
     Journal: ("begin", "decide", "take", "conclude", "commit", "end"),
-    Registry: ("put_service", "set_active", "forget", "add_event", "ignore_services_but"),
+    Registry: ("put_service", "set_active", "forget", "add_event", "ignore_services_but", "set_maintenance"),
 }
 
 

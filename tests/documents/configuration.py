@@ -15,7 +15,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 import mcpctl.config
-import mcpd.config
+import mcpd.config.rules
+import mcpd.config.settings
 from protos import spec
 from protos.validation import Rule, is_mixed
 from tests.documents.markdown import WRITTEN
@@ -46,16 +47,25 @@ NOTATIONS = {
     "explicit_address": Notation(
         "IP address", "`IP:PORT` or `[IPv6]:PORT`, of one interface: no host name, no wildcard."
     ),
-    "_metrics_address": Notation("IP address", ""),
+    "metrics_address": Notation("IP address", ""),
     "http_url": Notation("URL", "`http://HOST[:PORT]/PATH`, or https."),
-    "_https_url": Notation("https URL", "`https://HOST[:PORT]`"),
+    "https_url": Notation("https URL", "`https://HOST[:PORT]`"),
+    "_https_url": Notation("https URL", ""),
     "_words": Notation("string", ""),
-    "_argv": Notation("argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'),
-    "_threshold": Notation("integer", ""),
-    "_revisions": Notation("integer", ""),
+    "proxy_argv": Notation("argv", ""),
+    "alert_argv": Notation(
+        "argv", 'The absolute path of a program, and its arguments: `["/usr/bin/logger", "-t", "mcp"]`.'
+    ),
+    "listening_address": Notation("IP address", ""),
+    "program": Notation("program", "The absolute path of a program, or nothing."),
+    "port_range": Notation("port range", "Two numbers, both included: `20000-29999`."),
+    "route_host": Notation("host", "A name in small letters, `shop.example.net`, or `*.example.net`."),
+    "route_path": Notation("URL path", "`/api`: without escapes, and without `/` at its end."),
+    "threshold": Notation("integer", ""),
+    "revisions": Notation("integer", ""),
     "_count": Notation("integer", ""),
     "_retries": Notation("integer", ""),
-    "_settle": Notation("duration", ""),
+    "_wait": Notation("duration", ""),
     "_cpus": Notation("number", ""),
     "free_space": Notation("free space", "A share of the filesystem, `10%` (at most 90%), or a size: `5GiB`."),
     "network_of_component": Notation(
@@ -144,6 +154,7 @@ secrets = ["web-unseal", { name = "db-password", env = "DB_PASSWORD" }]
 configs = [{ target = "/etc/web/motd", content = "Welcome." }]
 depends_on = ["migrate"]
 heal = "restart"
+update = "stop-first"
 [components.health]
 http = "http://127.0.0.1:18443/healthz"
 start_period = "20s"
@@ -192,13 +203,26 @@ heal = "restart"
 
 [metrics]
 address = "127.0.0.1:9445"
+
+[proxy]
+kind = "haproxy"
+file = "/var/lib/mcp-proxy/haproxy.cfg"
+socket = "/run/mcp-proxy/master.sock"
+certificates = "/srv/mcp/site-certs"
+
+[[proxy.listeners]]
+address = "0.0.0.0:443"
+
+[[proxy.listeners]]
+address = "0.0.0.0:80"
+tls = false
 """
 DOCUMENTS = (
     Document("A service's definition", "`SERVICE.toml` in the folder that `mcp.toml` names", spec.Service, _SERVICE),
     Document(
         "`mcp.toml`", "mcpctl's: `--config`, `MCP_CONFIG`, or `~/.config/mcp/mcp.toml`", mcpctl.config.Config, _MCP
     ),
-    Document("`mcpd.toml`", "mcpd's: `--config`, or `/srv/mcp/mcpd.toml`", mcpd.config.Config, _MCPD),
+    Document("`mcpd.toml`", "mcpd's: `--config`, or `/srv/mcp/mcpd.toml`", mcpd.config.settings.Config, _MCPD),
 )
 
 _HEAD = """\
@@ -314,8 +338,10 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 def _written(value: Any) -> str:
     """As a file says it."""
-    if isinstance(value, mcpd.config.FreeSpace):
+    if isinstance(value, mcpd.config.rules.FreeSpace):
         return json.dumps(value.text)
+    if isinstance(value, range):
+        return json.dumps(f"{value[0]}-{value[-1]}")
     if isinstance(value, timedelta):
         return json.dumps(_span(value))
     if isinstance(value, Path):

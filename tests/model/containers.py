@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import trio
 
+from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE
+
 # No process has such a pid (proc_sys_kernel(5), pid_max), so nobody's is looked at.
 _FIRST_PID = 5_000_000
 _NEVER = "0001-01-01T00:00:00Z"
@@ -50,11 +52,33 @@ class Container:
     ill: bool = False
     # It was stopped by somebody, so podman's restart policy leaves it alone.
     stopped: bool = False
+    # Connections to it that have begun; each look of whoever waits for them finds one less.
+    clients: int = 0
+    # By Trio's clock.
+    begun_at: float = 0.0
+    ended_at: float = 0.0
+    # In its present run: its probe found it healthy, or found fault, and the proxy had it.
+    well: bool = False
+    found_ill: bool = False
+    was_ready: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
 
     @property
     def runs(self) -> bool:
         return self.state in ("running", "paused", "stopping")
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether it may end, or be started, without anybody doing anything."""
+        return "late" in self.image or "job" in self.image or self.ill or self.state != "running"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.labels.get(LABEL_SERVICE, ""), self.labels.get(LABEL_COMPONENT, "")
+
+    @property
+    def short(self) -> str:
+        return self.id[:12]
 
     @property
     def ports(self) -> tuple[Port, ...]:
@@ -82,13 +106,15 @@ class Container:
 
     def begin(self) -> None:
         self.runs_begun += 1
-        self.state, self.pid = "running", _FIRST_PID + 1000 * int(self.id, 16) + self.runs_begun
+        self.state, self.pid = "running", _FIRST_PID + 1000 * int(self.short, 16) + self.runs_begun
         self.started_at, self.stopped, self.forwarded = datetime.now(UTC), False, True
+        self.begun_at, self.well, self.found_ill, self.was_ready = trio.current_time(), False, False, False
         self.ended = trio.Event()
 
     def end(self, code: int) -> None:
         self.state, self.exit_code, self.forwarded = "exited", code, False
-        self.finished_at, self.pid = datetime.now(UTC), 0
+        self.finished_at, self.pid, self.clients = datetime.now(UTC), 0, 0
+        self.ended_at = trio.current_time()
         self.ended.set()
 
     def listed(self) -> dict[str, Any]:

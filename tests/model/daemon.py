@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +14,12 @@ import httpx
 import time_machine
 import trio
 
-from mcpd import config, daemon
+from mcpd import daemon
 from mcpd.assembly import parts, servers
+from mcpd.assembly import proxy as assembly_of_proxy
+from mcpd.config import settings as config
 from mcpd.model import Caller, Role
+from mcpd.routing import port_numbers, router
 from mcpd.runtime import network, podman_service, sockets
 from mcpd.runtime.api import Api
 from monitor import pidfd
@@ -23,6 +27,7 @@ from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Alert, Execution
 
 from .podman import PretendedPodman
+from .proxy import PretendedProxy
 
 T = TypeVar("T")
 
@@ -32,6 +37,8 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 _ALERT_TAKES = 0.01
 # Less often than in truth: it is most of what happens while nothing does.
 _PING_S = 60.0
+# As well.
+_ASK_PROXY_S = 20.0
 
 
 class KilledError(BaseException):
@@ -73,8 +80,9 @@ class Alerts:
 class Daemon:
     """One daemon after another on the same folder: `start`, `stop` or `kill`, and `start` again."""
 
-    def __init__(self, podman: PretendedPodman, folder: Path, alerts: Alerts) -> None:
+    def __init__(self, podman: PretendedPodman, proxy: PretendedProxy, folder: Path, alerts: Alerts) -> None:
         self.podman = podman
+        self.proxy = proxy
         self.settings = config.load(folder / "mcpd.toml")
         self.database = self.settings.database.path
         self._path = folder / "mcpd.toml"
@@ -86,13 +94,14 @@ class Daemon:
         self._stopping = trio.Event()
         self._ready = trio.Event()
         self.is_killed = False
-        # How many effects from now on it is killed: requests to podman and transactions, each before and after.
+        # How many effects from now on it is killed: of podman, of the proxy, and transactions, each before and after.
         self.fuse: int | None = None
 
     async def start(self, nursery: trio.Nursery) -> None:
         self.is_killed, self.fuse = False, None
         self._scope, self._stopping, self._ready = trio.CancelScope(), trio.Event(), trio.Event()
         self._ended = trio.Event()
+        self.proxy.asked_since = trio.current_time()
         nursery.start_soon(self._serve)
         await self._ready.wait()
 
@@ -116,7 +125,7 @@ class Daemon:
             if not self.is_killed:
                 raise
         finally:
-            self.podman.gate = lambda: None
+            self.podman.gate = self.proxy.gate = lambda: None
             self._ended.set()
 
     async def call(self, method: str, request: Any, caller: Caller = OPERATOR) -> Any:
@@ -160,7 +169,7 @@ class Daemon:
 
     @contextlib.contextmanager
     def _pretended(self) -> Iterator[None]:
-        self.podman.gate = self._effect
+        self.podman.gate = self.proxy.gate = self._effect
         with contextlib.ExitStack() as stack:
             for where, name, stand_in in (
                 (Api, "connect", staticmethod(self._connect)),
@@ -169,6 +178,10 @@ class Daemon:
                 (network, "reload", self._reload),
                 (sockets, "held", self._held),
                 (sockets, "owner", self._owner),
+                (sockets, "served", self._served),
+                (assembly_of_proxy, "_adapter", lambda _: self.proxy),
+                (router, "_ASK_S", _ASK_PROXY_S),
+                (port_numbers, "random", random.Random(0)),
                 (podman_service, "_PING_INTERVAL_S", _PING_S),
                 (parts, "Dispatcher", self._dispatcher),
                 (daemon, "rpc_server", self._front),
@@ -204,6 +217,10 @@ class Daemon:
     async def _owner(self, of: sockets.Socket) -> sockets.Owner:
         await trio.lowlevel.checkpoint()
         return sockets.Owner("root", "nginx", 1)
+
+    async def _served(self, pid: int, ports: Collection[int]) -> int | None:
+        await trio.lowlevel.checkpoint()
+        return self.podman.served(pid)
 
     def _dispatcher(self, *arguments: Any) -> Dispatcher:
         return Dispatcher(*arguments, execute=self._alerts.execute)

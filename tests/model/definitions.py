@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from protos.parts import Heal, Health
+from protos.parts import Heal, Health, Route, Update
 from protos.spec import Component, Service, examine_service
 from protos.validation import plain
 
@@ -28,6 +28,18 @@ _INTERVAL = timedelta(seconds=10)
 def probe(argv: str) -> Health:
     return Health(cmd=(argv,), interval=_INTERVAL, timeout=timedelta(seconds=2), retries=2)
 
+
+# Of a few names, so that two services sometimes claim the same.
+_A, _B = "a.example.net", "b.example.net"
+ROUTES: tuple[tuple[Route, ...], ...] = (
+    (Route(_A, port=80),),
+    (Route(_B),),
+    (Route(_A, path="/api"), Route(_B, port=80)),
+    (Route(_A), Route("*.example.net", name="admin")),
+    (Route(_A),),
+    (),
+)
+UPDATES = (None, Update.START_FIRST, Update.STOP_FIRST)
 
 UP, FLAKY, DOWN = probe("up"), probe("flaky"), probe("down")
 PROBES = (None, UP, FLAKY, DOWN, msgspec.structs.replace(FLAKY, retries=1))
@@ -56,6 +68,8 @@ class Edit(StrEnum):
     RESTART = "restart"
     STOP_TIMEOUT = "stop timeout"
     NODE = "node"
+    ROUTES = "routes"
+    UPDATE = "update"
 
 
 def edited(service: Service, edit: Edit, place: int, value: int) -> Service:
@@ -116,10 +130,17 @@ def _component(component: Component, edit: Edit, value: int) -> Component:
             "health": None,
             "restart": "no",
             "heal": None,
+            "routes": (),
+            "update": None,
         },
         Edit.HEAL: lambda: {"heal": None if _is_never_well(component) else (None, Heal.ALERT, Heal.RESTART)[value % 3]},
         Edit.RESTART: lambda: {"restart": ("no", "on-failure" if component.oneshot else "always")[value % 2]},
         Edit.STOP_TIMEOUT: lambda: {"stop_timeout": timedelta(seconds=1 + value % 3)},
+        Edit.ROUTES: lambda: {
+            "routes": ROUTES[value % len(ROUTES)],
+            "drain_timeout": timedelta(seconds=value % 3),
+        },
+        Edit.UPDATE: lambda: {"update": UPDATES[value % len(UPDATES)]},
     }
     return msgspec.structs.replace(component, **changes[edit]())
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from mcpd.runtime import route_ports
 from monitor.model import Desired
 from protos.grammar import port
 from protos.spec import Component, Service
@@ -18,19 +19,32 @@ Key = tuple[str, str]
 
 
 class Want(msgspec.Struct, frozen=True):
-    """A component as mcpd was told of it. ``is_ignored``: nobody declares it any more."""
+    """A component as mcpd was told of it. ``is_ignored``: nobody declares it any more.
+
+    ``deployed``: as it was deployed last; None: never.
+    """
 
     spec: Component
     is_ignored: bool = False
+    deployed: Component | None = None
+
+    @property
+    def in_force(self) -> Component:
+        """What the proxy has to do with."""
+        return self.deployed or self.spec
 
 
 @dataclass
 class Expected:
-    """``active`` by service. ``adopted``: the ids of the containers that became components as they were."""
+    """``active`` by service. ``adopted``: the ids of the containers that became components as they were.
+
+    ``maintained``: the services that are in maintenance.
+    """
 
     wants: dict[Key, Want] = field(default_factory=dict)
     active: dict[str, bool] = field(default_factory=dict)
     adopted: dict[Key, str] = field(default_factory=dict)
+    maintained: set[str] = field(default_factory=set)
 
     def copy(self) -> Expected:
         return copy.deepcopy(self)
@@ -57,7 +71,9 @@ class Expected:
         after.active[service.name] = service.active
         for each in service.components:
             if selected is None or each.name in selected:
-                after.wants[service.name, each.name] = Want(each)
+                before = after.wants.get((service.name, each.name))
+                deployed = each if selected is not None else before.deployed if before else None
+                after.wants[service.name, each.name] = Want(each, deployed=deployed)
         for key in after.of(service.name):
             if key[1] not in service.component_names:
                 after.wants[key] = msgspec.structs.replace(after.wants[key], is_ignored=True)
@@ -88,6 +104,15 @@ class Expected:
             after.adopted.pop((service, name), None)
         if not after.of(service):
             after.active.pop(service, None)
+            after.maintained.discard(service)
+        return after
+
+    def in_maintenance(self, service: str, *, on: bool) -> Expected:
+        after = self.copy()
+        if on:
+            after.maintained.add(service)
+        else:
+            after.maintained.discard(service)
         return after
 
     def taken_over(self, service: str, other: Expected) -> Expected:
@@ -97,6 +122,7 @@ class Expected:
         after.adopted |= {key: other.adopted[key] for key in other.adopted if key[0] == service}
         if service in other.active:
             after.active[service] = other.active[service]
+        after.maintained |= other.maintained & {service}
         return after
 
 
@@ -111,15 +137,24 @@ def essence(service: str, component: Component) -> Mapping[str, object]:
         "restart": component.restart,
         "stop timeout": component.stop_timeout.total_seconds(),
         "networks": {each.name for each in component.joins(service)},
+        "routes": sorted((each.number, set(each.variables)) for each in component.route_ports),
     }
 
 
-def essence_of(container: Container) -> Mapping[str, object]:
-    """The same of a container, as podman was asked to make it."""
+def essence_of(container: Container, *, is_adopted: bool = False) -> Mapping[str, object]:
+    """The same of a container, as podman was asked to make it.
+
+    What is adopted has no routes: of those that it had when mcpd made it, it keeps the variables.
+    """
+    given = {each.outside for each in route_ports.read(container.labels).values()}
+    env = dict(container.spec.get("env") or {})
+    said = {name: env.pop(name) for name in list(env) if name.startswith("PORT") and not is_adopted}
+    inside = [each.inside for each in container.ports if each.host in given and not is_adopted]
     return {
         "image": container.image,
-        "env": dict(container.spec.get("env") or {}),
-        "ports": {(each.ip, each.host, each.inside) for each in container.ports},
+        "env": env,
+        "routes": sorted((each, {name for name in said if said[name] == str(each)}) for each in inside),
+        "ports": {(each.ip, each.host, each.inside) for each in container.ports if each.host not in given},
         "capabilities": container.capabilities,
         "restart": container.restart,
         "stop timeout": float(container.spec.get("stop_timeout", 10)),

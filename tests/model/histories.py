@@ -17,7 +17,11 @@ from .steps import (
     Deploy,
     Forget,
     Listen,
+    Maintain,
     Outage,
+    ProxyChangedByHand,
+    ProxyFails,
+    ProxyStarts,
     Recover,
     Rollback,
     RunByHand,
@@ -29,7 +33,9 @@ from .steps import (
 )
 
 LENGTH = 40
-_OFTEN = {Edit.PROBE: 5, Edit.PORT: 3, Edit.IMAGE: 3, Edit.NONE: 2}
+# Longer than any history: one that ends is told of some time later.
+_DAY_S = 86_400
+_OFTEN = {Edit.PROBE: 5, Edit.PORT: 3, Edit.IMAGE: 3, Edit.NONE: 2, Edit.ROUTES: 8, Edit.ENV: 3}
 _METHODS = ("StartService", "StopService", "RestartService", "UndeployService")
 Make = Callable[[random.Random], Step]
 
@@ -94,11 +100,15 @@ _KINDS: tuple[tuple[int, Make], ...] = (
         ),
     ),
     (2, lambda draw: Adopt(_service(draw), keeps_definition=_is(draw, 0.4))),
-    (1, lambda draw: Silence(_service(draw), draw.choice((0, 60, 3600)))),
+    (1, lambda draw: Silence(_service(draw), draw.choice((0, 60, _DAY_S)))),
     (1, lambda draw: Outage(draw.choice((0, 1, 30)))),
     (2, lambda draw: Daemonic(kill=_is(draw, 0.7), seconds=draw.choice((0, 30)))),
     (1, lambda draw: ClockStep(draw.randrange(-3, 4))),
     (1, lambda _: Listen()),
+    (1, lambda draw: Maintain(_service(draw), on=_is(draw, 0.4), fuse=_fuse(draw))),
+    (1, lambda draw: ProxyFails(draw.choice(("down", "hangs", "mute")))),
+    (2, lambda _: ProxyStarts()),
+    (1, lambda draw: ProxyChangedByHand(draw.randrange(12))),
     (1, lambda draw: Snapshot(back=_is(draw, 0.5))),
 )
 

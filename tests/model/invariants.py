@@ -15,6 +15,7 @@ from protos.wire import service_spec, service_values
 from .containers import Container
 from .definitions import DOWN, FLAKY
 from .expected import Key, essence, essence_of
+from .routes import routes_are_true
 from .steps import Step
 from .world import TEMPORARY, World, by_name
 
@@ -22,6 +23,9 @@ from .world import TEMPORARY, World, by_name
 REST_S = 120.0
 
 _STATES = {"created": "CREATED", "paused": "PAUSED", "exited": "EXITED"}
+
+# How the drift of a component begins whose routes the proxy does not have.
+_OF_ROUTES = "its routes may not lead to it"
 
 
 class Bystander(NamedTuple):
@@ -40,17 +44,12 @@ def bystanders(world: World, step: Step) -> list[Bystander]:
     return [
         Bystander(each.id, each.runs_begun, each.state, each.forwarded)
         for each in world.podman.containers.values()
-        if (owners[each.id][0] if each.id in owners else _named_after(each)) not in concerned and not _restless(each)
+        if (owners[each.id][0] if each.id in owners else _named_after(each)) not in concerned and not each.is_restless
     ]
 
 
 def _named_after(container: Container) -> str:
     return container.name.partition("-")[0]
-
-
-def _restless(container: Container) -> bool:
-    """Whether it may end, or be started, without anybody doing anything."""
-    return "late" in container.image or "job" in container.image or container.ill or container.state != "running"
 
 
 async def check(world: World, untouched: list[Bystander]) -> None:
@@ -60,9 +59,11 @@ async def check(world: World, untouched: list[Bystander]) -> None:
     told = await world.status()
     for key in world.expected.wants:
         _status_is_true(world, key, told.get(key))
-    drifting = {key for key, each in told.items() if each.drift}
+    # Of routes the node's own alert tells.
+    drifting = {key for key, each in told.items() if each.drift and not each.drift.startswith(_OF_ROUTES)}
     await _alerts_are_those_of_the_drifts(world, drifting)
     await _definitions_come_back(world)
+    await routes_are_true(world)
 
 
 def _nothing_of_others_was_touched(world: World, untouched: list[Bystander]) -> None:
@@ -96,6 +97,9 @@ def _status_is_true(world: World, key: Key, told: v1.ComponentInfo | None) -> No
     if desired is Desired.COMPLETED and container is not None and not _is_known_how_it_ended(container):
         return
     drifts = _drifts(world, key, desired, container)
+    if told.drift.startswith(_OF_ROUTES):
+        assert world.proxy.trouble, f"{key}: the proxy has its routes; told: {told.drift!r}"
+        return
     assert bool(told.drift) == drifts, f"{key} {'drifts' if drifts else 'does not drift'}; told: {told.drift!r}"
 
 
@@ -133,7 +137,8 @@ def _drifts(world: World, key: Key, desired: Desired, container: Container | Non
     has_completed = container.state == "exited" and container.exit_code == 0
     if desired is Desired.COMPLETED and container.state != "running" and not has_completed:
         return True
-    return essence_of(container) != essence(key[0], world.expected.wants[key].spec)
+    is_adopted = container.id in world.expected.adopted.values()
+    return essence_of(container, is_adopted=is_adopted) != essence(key[0], world.expected.wants[key].spec)
 
 
 async def _alerts_are_those_of_the_drifts(world: World, drifting: set[Key]) -> None:

@@ -17,7 +17,9 @@ from mcpd.setup.init import initialize
 from tests.simulation.history import Spinning, schedule_by
 
 from .daemon import NODE, WallClock
+from .definitions import SERVICES
 from .invariants import bystanders, check
+from .routes import answering_by
 from .steps import Step
 from .world import World
 
@@ -42,6 +44,14 @@ disk_free_warning = "0%"
 
 [podman]
 socket = "podman.sock"
+
+[proxy]
+kind = "command"
+command = ["/bin/true"]
+ports = "20000-20039"
+
+[[proxy.listeners]]
+address = "127.0.0.1:443"
 """
 # A step of a history takes some two thousand steps of tasks.
 _MAX_STEPS = 200_000
@@ -98,6 +108,8 @@ async def _play(steps: Sequence[Step], folder: Path, wall: WallClock, spinning: 
                 for step in steps:
                     spinning.steps = 0
                     untouched = bystanders(world, step)
+                    world.proxy.gentle = frozenset()
+                    world.proxy.must_answer = answering_by(world, {*SERVICES} - step.concerns(world))
                     await step.take(world)
                     await check(world, untouched)
                 failure = None

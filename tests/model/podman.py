@@ -43,12 +43,16 @@ class PretendedPodman(httpx.AsyncBaseTransport):
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.containers: dict[str, Container] = {}
+        # Also those that are gone, by as much of their ids as the proxy is told.
+        self.every: dict[str, Container] = {}
         self.images = {name: image.id for name, image in IMAGES.items() if image.present}
         self.networks: dict[str, dict[str, Any]] = {"podman": {}}
         # Host ports that a program which is no container's listens on.
         self.foreign: set[int] = set()
         self.is_down = False
         self.gate: Callable[[], None] = lambda: None
+        # Told of each container that mcpd has stopped or removed, before that happens.
+        self.ends: Callable[[Container], None] = lambda _: None
         self._nursery = nursery
         self._made = 0
         self._sessions: dict[str, tuple[Container, tuple[str, ...], int]] = {}
@@ -74,9 +78,9 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         self._made += 1
         labels = spec.get("labels") or {}
         made = Container(
-            f"{self._made:064x}", name, image, self.images[image], labels, spec, datetime.now(UTC), command
+            f"{self._made:012x}{0:052x}", name, image, self.images[image], labels, spec, datetime.now(UTC), command
         )
-        self.containers[made.id] = made
+        self.containers[made.id] = self.every[made.short] = made
         self.happens(made)
         return made
 
@@ -183,6 +187,14 @@ class PretendedPodman(httpx.AsyncBaseTransport):
             await found.ended.wait()
         await trio.lowlevel.checkpoint()
 
+    def served(self, pid: int) -> int | None:
+        """Stands in for `mcpd.runtime.sockets.served`."""
+        found = next((each for each in self.containers.values() if each.pid == pid), None)
+        if found is None:
+            return None
+        found.clients = max(0, found.clients - 1)
+        return found.clients
+
     def reload_network(self, name: str) -> str:
         """Stands in for `podman network reload`."""
         found = self.named(name)
@@ -238,6 +250,7 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         found = self._found(name)
         if found.state == "paused":
             raise Refused(500, f"container {found.id} is running or paused, refusing to clean up")
+        self.ends(found)
         await self.stop(found)
         return _raw(b"", 204)
 
@@ -254,7 +267,9 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         return _raw(b"", 204)
 
     def _remove(self, name: str, *_: Any) -> httpx.Response:
-        self.remove(self._found(name))
+        found = self._found(name)
+        self.ends(found)
+        self.remove(found)
         return _json([])
 
     def _logs(self, name: str, *_: Any) -> httpx.Response:
@@ -269,6 +284,7 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         argv = tuple(body["Cmd"])
         healthy = argv[0] == "up" or (argv[0] == "flaky" and not found.ill)
         self._sessions[number] = (found, argv, 0 if healthy else 1)
+        found.well, found.found_ill = found.well or healthy, found.found_ill or not healthy
         return _json({"Id": number}, 201)
 
     async def _exec_start(self, number: str, *_: Any) -> httpx.Response:

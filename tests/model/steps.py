@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import msgspec
 import trio
 
 from mcpd.errors import ConflictError, McpdError, NotFoundError
@@ -24,6 +25,8 @@ from .definitions import FOREIGN_PORT, SERVICES, Edit, edited, first
 from .expected import Expected, Want
 from .images import V1
 from .podman import PretendedPodman
+from .proxy import leads_to
+from .routes import CLAIMED, claimed, place
 from .world import World
 
 _HOUR = 3600
@@ -103,8 +106,11 @@ class Deploy(_OfService):
             accept_losses=self.accept_losses,
             restores=self.restores,
         )
+        taken = claimed(world.expected, service, selected)
+        world.coming, world.known = service, {*world.podman.every}
         try:
             plan = await world.plan(service, component, force=self.force)
+            self._nobody_should_notice(world, service, plan)
             world.daemon.fuse = self.fuse
             answers = await world.daemon.call("Deploy", request)
             world.daemon.fuse = None
@@ -115,16 +121,41 @@ class Deploy(_OfService):
             return
         except McpdError as error:
             world.daemon.fuse = None
-            await self._is_refused(world, before, excuses, f"{error}; {service}")
+            await self._is_refused(world, before, excuses, taken, f"{error}; {service}")
             return
+        finally:
+            world.deployed()
+        assert not taken, f"{taken}, and it was deployed"
+        if all(each.action == "none" for each in plan.components):
+            after = _found_so(expected, after)
         world.expected = after
         assert self.accept_losses or not plan.losses, f"nobody accepted {plan.losses}"
         self._nothing_was_lost_silently(world, before, words_of(plan))
         await is_done(world, service, component, selected)
         await is_the_newest_revision(world, service, selected, plan)
 
-    async def _is_refused(self, world: World, before: dict[str, Then], excuses: list[str], why: str) -> None:
-        assert excuses, f"a deploy was refused without a reason: {why}"
+    def _nobody_should_notice(self, world: World, service: Service, plan: v1.PlanResponse) -> None:
+        """Who answers and is replaced by what starts first, or is left alone, is there for all that come."""
+        answer = {
+            (service.name, each.component)
+            for each in plan.components
+            if each.action in ("none", "update", "rename") or each.reason.endswith("starts first")
+        }
+        answer = {key for key in answer if (it := world.settled(key)) and not it.is_restless and it.forwarded}
+        # What dies of itself after a while has come up, and nobody promises more.
+        answer -= {(service.name, each.name) for each in service.components if "late" in each.image}
+        kept = {
+            place(route) for each in service.components for route in each.routes if (service.name, each.name) in answer
+        }
+        world.proxy.must_answer |= kept & leads_to(world.proxy.table, answer)
+        world.proxy.gentle |= answer
+
+    async def _is_refused(
+        self, world: World, before: dict[str, Then], excuses: list[str], taken: list[str], why: str
+    ) -> None:
+        assert excuses or taken, f"a deploy was refused without a reason: {why}"
+        if world.folder[self.service].node == NODE:
+            assert bool(taken) == (CLAIMED in why), f"{taken}, and it was refused: {why}"
         # The intent is as before, and so is all that ran.
         await world.find_out(self.service, world.expected)
         if not world.podman.is_down:
@@ -141,6 +172,16 @@ class Deploy(_OfService):
                 lost = {"cap_add"} if old.capabilities - new.capabilities else set()
                 lost |= old.beyond - new.beyond
                 assert all(each in told for each in lost), f"{key} lost {lost} without a word: {told!r}"
+
+
+def _found_so(before: Expected, after: Expected) -> Expected:
+    """``after`` a deploy that found everything as it should be: what was never deployed still is not."""
+    after = after.copy()
+    for key, want in after.wants.items():
+        then = before.wants.get(key)
+        if then and then.deployed is None and then.spec == want.spec:
+            after.wants[key] = msgspec.structs.replace(want, deployed=None)
+    return after
 
 
 @dataclass(frozen=True)
@@ -178,6 +219,8 @@ class Act(_OfService):
         component = keys[self.place % len(keys)][1] if keys and self.place is not None else ""
         before = world.expected
         after = self._after(before, component) if keys else before
+        gentle = {key for key in keys if (it := world.settled(key)) and not it.is_restless}
+        world.proxy.gentle |= gentle if not world.proxy.trouble else set()
         request = _REQUESTS[self.method](service=self.service, component=component)
         try:
             world.daemon.fuse = self.fuse
@@ -349,7 +392,8 @@ class Adopt(_OfService):
         for name in names:
             key = (service.name, name)
             (spec,) = [each for each in service.components if each.name == name]
-            after.wants[key] = Want(spec)
+            # No container says its routes: a deploy puts them in force, which declares them.
+            after.wants[key] = Want(spec, deployed=msgspec.structs.replace(spec, routes=()))
             # One that it had before it was undeclared, or one that somebody made.
             found = world.settled(key) or world.podman.named(f"{service.name}-{name}")
             assert found is not None, f"{key} was adopted, and there is no such container"
@@ -410,6 +454,13 @@ def _feels(*, ill: bool) -> Callable[[PretendedPodman, Container], None]:
     return act
 
 
+def _is_used(*, clients: int) -> Callable[[PretendedPodman, Container], None]:
+    def act(_: PretendedPodman, container: Container) -> None:
+        container.clients = clients
+
+    return act
+
+
 # In which states it can happen ((): in every one), and what it is.
 _BEFALL: dict[str, tuple[tuple[str, ...], Callable[[PretendedPodman, Container], Any]]] = {
     "killed": (("running",), lambda podman, container: podman.dies(container, 137)),
@@ -421,6 +472,8 @@ _BEFALL: dict[str, tuple[tuple[str, ...], Callable[[PretendedPodman, Container],
     "unpaused": (("paused",), lambda podman, container: podman.pause(container, paused=False)),
     "ill": ((), _feels(ill=True)),
     "well": ((), _feels(ill=False)),
+    "busy": (("running",), _is_used(clients=5)),
+    "used for long": (("running",), _is_used(clients=1000)),
 }
 BEFALLS = tuple(_BEFALL)
 
@@ -440,6 +493,62 @@ class Outage(_OfNobody):
             world.podman.is_down = True
             await trio.sleep(self.seconds)
             world.podman.is_down = False
+
+
+@dataclass(frozen=True)
+class Maintain(_OfService):
+    """A service is put into maintenance, or out of it."""
+
+    on: bool = True
+    fuse: int | None = None
+
+    async def take(self, world: World) -> None:
+        before, after = world.expected, world.expected.in_maintenance(self.service, on=self.on)
+        wants = [world.expected.wants[key] for key in world.expected.of(self.service)]
+        is_routed = any(each.spec.routes or each.in_force.routes for each in wants)
+        try:
+            world.daemon.fuse = self.fuse
+            await world.daemon.call("SetMaintenance", v1.SetMaintenanceRequest(service=self.service, on=self.on))
+            world.daemon.fuse = None
+        except KilledError:
+            await world.come_back()
+            await world.find_out(self.service, before, after)
+        except McpdError as error:
+            world.daemon.fuse = None
+            if is_routed and not world.proxy.trouble:
+                raise AssertionError("maintenance was refused without a reason") from error
+            world.expected = after if is_routed else before
+        else:
+            assert is_routed or not self.on, "maintenance of what nobody reaches did something"
+            world.expected = after
+
+
+@dataclass(frozen=True)
+class ProxyFails(_OfNobody):
+    """The proxy is gone, or goes on and does not answer any more."""
+
+    trouble: str = "down"
+
+    async def take(self, world: World) -> None:
+        world.proxy.trouble = self.trouble
+
+
+@dataclass(frozen=True)
+class ProxyStarts(_OfNobody):
+    """The proxy is started, or started again."""
+
+    async def take(self, world: World) -> None:
+        world.proxy.starts()
+
+
+@dataclass(frozen=True)
+class ProxyChangedByHand(_OfNobody):
+    """Somebody changes what the proxy has."""
+
+    value: int = 0
+
+    async def take(self, world: World) -> None:
+        world.proxy.is_changed_by_hand(self.value)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 
 from .definitions import Edit
 from .machine import play
-from .steps import Act, Befall, ClockStep, Deploy, Step, Sync, Write
+from .steps import Act, Befall, ClockStep, Daemonic, Deploy, Step, Sync, Write
 
 FOUND: dict[str, tuple[Step, ...]] = {
     "a component that is deployed alone gets a port that another of its service is declared to have": (
@@ -56,6 +56,32 @@ FOUND: dict[str, tuple[Step, ...]] = {
     "what depends on a component that was undeployed alone comes back as no definition": (
         Deploy("shop"),
         Act("shop", "UndeployService", place=1),
+    ),
+    "what was restarted while it was ill gets nothing from the proxy when it is well again": (
+        Deploy("web", Edit.ROUTES, value=1),
+        Deploy("web", Edit.PROBE, value=2),
+        Befall("web", "ill"),
+        Act("web", "RestartService"),
+        Befall("web", "well"),
+    ),
+    "a route is lost when mcpd starts again, since a sync has taken the probe away that it had been deployed with": (
+        Deploy("web", Edit.ROUTES, value=1),
+        Deploy("web", Edit.PROBE, value=1),
+        Write("web", Edit.PROBE),
+        Sync(),
+        Daemonic(kill=True),
+    ),
+    "what was being started when mcpd was killed gets visitors before its probe was asked": (
+        Deploy("web", Edit.PROBE, value=2),
+        Deploy("web", Edit.ROUTES, value=1),
+        Act("web", "StopService", place=0),
+        Befall("web", "ill"),
+        Act("web", "StartService", place=0, fuse=18),
+    ),
+    "a sync of a service that was never deployed takes the host of one that answers": (
+        Deploy("web", Edit.ROUTES, place=1),
+        Write("shop", Edit.ROUTES),
+        Sync(),
     ),
 }
 

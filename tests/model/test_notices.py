@@ -1,22 +1,27 @@
-"""That the model notices: three faults that users once met, put back one at a time, make a history fail."""
+"""That the model notices: faults that users once met, and some of routes, put back one at a time, make one fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import Any
 from unittest import mock
 
 import pytest
+import trio
 
 from mcpd.changes import losses, ports
+from mcpd.changes.rollback import _Restoration
+from mcpd.registry.store import Registry
+from mcpd.routing.router import Router
 from monitor import watch
 from monitor.sources.health import Patient
 from monitor.state import State
 
 from .definitions import Edit
 from .machine import play
-from .steps import Adopt, Befall, Deploy, RunByHand, Step
+from .steps import Act, Adopt, Befall, Daemonic, Deploy, ProxyFails, ProxyStarts, RunByHand, Step
 
 
 @contextmanager
@@ -62,6 +67,44 @@ def losses_are_ignored() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def withdrawals_are_forgotten() -> Iterator[None]:
+    """What is about to be stopped went on getting what is new."""
+    with mock.patch.object(Router, "withdraw"):
+        yield
+
+
+@contextmanager
+def nothing_is_given_back() -> Iterator[None]:
+    """A deploy that was cut off after the proxy had its container removed that one, and only then told the proxy."""
+
+    async def not_yet(*_: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with mock.patch.object(_Restoration, "_give_back_routes", not_yet):
+        yield
+
+
+@contextmanager
+def who_answers_is_forgotten() -> Iterator[None]:
+    """An mcpd that starts knows nobody who has answered before, and asks probes first."""
+
+    async def nobody(_: Registry) -> dict[str, datetime]:
+        await trio.lowlevel.checkpoint()
+        return {}
+
+    with mock.patch.object(Registry, "admitted", nobody):
+        yield
+
+
+@contextmanager
+def nobody_is_asked_first() -> Iterator[None]:
+    """What has just started got visitors before its probe was asked."""
+
+    with mock.patch.object(Router, "_is_admitted", return_value=True):
+        yield
+
+
 Fault = Callable[[], Any]
 HISTORIES: dict[Fault, tuple[Step, ...]] = {
     probe_changes_are_ignored: (
@@ -74,6 +117,25 @@ HISTORIES: dict[Fault, tuple[Step, ...]] = {
         RunByHand("web", "api", beyond=True),
         Adopt("web"),
         Deploy("web", Edit.IMAGE, value=2, accept_losses=True),
+    ),
+    withdrawals_are_forgotten: (Deploy("web", Edit.ROUTES), Act("web", "RestartService")),
+    nothing_is_given_back: (
+        Deploy("web", Edit.ROUTES, value=1),
+        ProxyFails("mute"),
+        Deploy("web", Edit.ENV, value=1),
+        ProxyStarts(),
+    ),
+    who_answers_is_forgotten: (
+        Deploy("web", Edit.PROBE, value=2),
+        Deploy("web", Edit.ROUTES, value=1),
+        Befall("web", "ill"),
+        Daemonic("kill"),
+    ),
+    nobody_is_asked_first: (
+        Deploy("web", Edit.PROBE, value=2),
+        Deploy("web", Edit.ROUTES, value=1),
+        Befall("web", "ill"),
+        Act("web", "RestartService"),
     ),
 }
 

@@ -23,11 +23,14 @@ from .definitions import DOWN, FLAKY, first
 from .expected import Expected, Key
 from .images import completes, works
 from .podman import PretendedPodman
+from .proxy import PretendedProxy
 
 # Longer than any operation takes, a rollback that waits for a port included.
 _ENDS_WITHIN_S = 90.0
 # Containers with names that end so are of a deploy that is at it.
 TEMPORARY = (NEXT, LAST)
+# Longer than the daemon's router waits, with a proxy that hangs.
+_LOOKS_AGAIN_S = 60.0
 
 
 class World:
@@ -38,10 +41,16 @@ class World:
         self.place = folder
         self.wall = wall
         self.podman = PretendedPodman(nursery)
+        self.proxy = PretendedProxy(self.podman)
+        self.podman.ends = self.proxy.ends
+        self.proxy.needs_probe, self.proxy.is_new = self._needs_probe, self._is_new
         self.alerts = Alerts()
-        self.daemon = Daemon(self.podman, folder, self.alerts)
+        self.daemon = Daemon(self.podman, self.proxy, folder, self.alerts)
         self.folder: dict[str, Service] = {name: first(name) for name in ("web", "shop")}
         self.expected = Expected()
+        # What is being deployed, and the containers that there were before.
+        self.coming: Service | None = None
+        self.known: set[str] = set()
         self.saved: tuple[Path, Expected] | None = None
         # What a daemon that was killed while it told somebody tells again.
         self.may_repeat = False
@@ -65,6 +74,17 @@ class World:
 
     def of_service(self, service: str) -> dict[str, Container]:
         return {each.id: each for key, each in self.managed() if key[0] == service}
+
+    def _needs_probe(self, container: Container) -> bool:
+        service, component = container.key
+        if self.coming and self.coming.name == service and container.short not in self.known:
+            new = self.coming.component(component)
+            return new is not None and new.health is not None
+        want = self.expected.wants.get((service, component))
+        return want is not None and want.spec.health is not None
+
+    def _is_new(self, container: Container) -> bool:
+        return self.coming is not None and container.short not in self.known
 
     # -- calling
 
@@ -100,13 +120,21 @@ class World:
         await self.daemon.start(self.nursery)
         await trio.sleep(_ENDS_WITHIN_S)
 
+    def deployed(self) -> None:
+        """A deploy is over."""
+        self.coming = None
+
     async def find_out(self, service: str, *candidates: Expected) -> None:
         """What an operation whose end nobody saw came to: exactly one of ``candidates``, whole."""
         known = await self.declared(service)
-        for each in candidates:
-            if await self._is_so(service, known, each):
-                self.expected = self.expected.taken_over(service, each)
-                return
+        found = [each for each in candidates if await self._is_so(service, known, each)]
+        if len(found) > 1:
+            # They differ, if at all, in what is in force of routes.
+            await trio.sleep(_LOOKS_AGAIN_S)
+            found = [each for each in found if await self._is_routed_so(service, each)] or found
+        if found:
+            self.expected = self.expected.taken_over(service, found[0])
+            return
         raise AssertionError(f"{service} is neither as before nor as after: {known}")
 
     async def _is_so(self, service: str, known: v1.ServiceSpec | None, candidate: Expected) -> bool:
@@ -123,11 +151,21 @@ class World:
         wanted = {key: candidate.desired(key).name for key in keys}
         return told == wanted and by_name(known) == by_name(service_spec(_as_service(service, candidate)))
 
+    async def _is_routed_so(self, service: str, candidate: Expected) -> bool:
+        answer: v1.ListRoutesResponse = await self.daemon.call("ListRoutes", v1.ListRoutesRequest(service=service))
+        told = {(each.component, each.host, each.path) for each in answer.routes}
+        specs = [candidate.wants[key].in_force for key in candidate.of(service)]
+        is_maintained = any(each.state == "maintenance" for each in answer.routes)
+        return told == {(each.name, route.host, route.path) for each in specs for route in each.routes} and (
+            is_maintained is (service in candidate.maintained) or not told
+        )
+
     # -- why something may be refused
 
     def excuses(self, service: Service, selected: frozenset[str]) -> list[str]:
         """Why a deploy of ``service`` may rightly fail, as far as a model can tell."""
         found = ["podman is down"] if self.podman.is_down else []
+        found += [f"the proxy is {self.proxy.trouble}"] if self.proxy.trouble else []
         if service.node != NODE:
             found.append("it is another node's")
         if self._would_wait_in_a_circle(service, selected):

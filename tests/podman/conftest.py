@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,12 @@ def node(shared_node: Node) -> Iterator[Node]:
     if not is_alive(shared_node.mcpd_pid):  # a test has ended the daemon, and failed before it started it again
         shared_node.up()
     shared_node.clear()
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """Which an ordinary user's podman reaches, also while another session of tests begins: pytest closes its own."""
+    with tempfile.TemporaryDirectory(prefix="mcp-routes-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path

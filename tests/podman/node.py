@@ -23,16 +23,18 @@ COMMAND_DEADLINE_S = 240.0
 
 
 class Node:
-    """A running node below ``folder``."""
+    """A running node below ``folder``, with a ``proxy`` (its kind) of its own if one is named."""
 
-    def __init__(self, folder: Path, name: str, **environment: str) -> None:
+    def __init__(self, folder: Path, name: str, *, proxy: str = "", **environment: str) -> None:
         self.folder = folder
         self.name = name
+        self._proxy = proxy
         self._given = environment
         self.environment: dict[str, str] = {}
 
     def up(self) -> None:
-        run([str(DEMO), "up", str(self.folder), "--node", self.name], env=os.environ | self._given)
+        options = ["--proxy", self._proxy] if self._proxy else []
+        run([str(DEMO), "up", str(self.folder), "--node", self.name, *options], env=os.environ | self._given)
         self.environment = _sourced(self.folder / "env")
 
     def down(self) -> None:

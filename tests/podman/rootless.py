@@ -25,11 +25,12 @@ _TUN = Path("/dev/net/tun")
 
 
 class RootlessPodman(Node):
-    """mcpd with ``socket`` configured, and the podman behind it."""
+    """mcpd with ``socket`` configured, and the podman behind it. ``settings``: more for its mcpd.toml."""
 
-    def __init__(self, folder: Path, template: Node, user: str) -> None:
+    def __init__(self, folder: Path, template: Node, user: str, settings: str = "") -> None:
         super().__init__(folder, "rootless")
         self._template = template
+        self._settings = settings
         self._user = pwd.getpwnam(user)
         self._service: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -119,7 +120,8 @@ class RootlessPodman(Node):
         run(["mcpd", "init", str(self.folder), "--node", self.name, "--address", address], env=self.environment)
         settings = self.folder / "mcpd.toml"
         socket = self.folder / "run/podman.sock"
-        settings.write_text(settings.read_text().replace('socket = ""', f'socket = "{socket}"'))
+        text = settings.read_text().replace('socket = ""', f'socket = "{socket}"')
+        settings.write_text(text + self._settings)
         (self.folder / "mcp.toml").write_text(
             f'[[nodes]]\nname = "{self.name}"\naddress = "{address}"\n'
             'ca_cert = "certs/ca.pem"\ntoken_path = "admin.token"\n'
@@ -144,8 +146,11 @@ class RootlessPodman(Node):
 
 
 @contextlib.contextmanager
-def rootless_node(folder: Path, template: Node) -> Iterator[RootlessPodman]:
-    """Makes a user, and a node with that user's podman in ``folder``; ``template`` lends images and settings."""
+def rootless_node(folder: Path, template: Node, settings: str = "") -> Iterator[RootlessPodman]:
+    """Makes a user, and a node with that user's podman in ``folder``; ``template`` lends images and settings.
+
+    ``settings``: more for the node's mcpd.toml.
+    """
     user = f"mcptest{secrets.token_hex(3)}"
     tun_mode = _TUN.stat().st_mode
     here = dict(os.environ)
@@ -157,7 +162,7 @@ def rootless_node(folder: Path, template: Node) -> Iterator[RootlessPodman]:
         folder.mkdir(exist_ok=True)
         for part in (folder, *folder.parents[:-1]):
             part.chmod(part.stat().st_mode | 0o011)
-        node = RootlessPodman(folder / "node", template, user)
+        node = RootlessPodman(folder / "node", template, user, settings)
         try:
             node.up()
             yield node

@@ -211,6 +211,10 @@ class FakeRuntime:
         finally:
             self._streams.remove(stream)
 
+    async def reached_at(self, container: str, port: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return port
+
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         await self._answering(f"probe {container}")
         found = self.containers.get(container)

@@ -194,6 +194,12 @@ class Agent(v1.AgentServiceBase):
     async def list_revisions(self, list_revisions_request: v1.ListRevisionsRequest) -> v1.ListRevisionsResponse:
         return self._answer(list_revisions_request) or v1.ListRevisionsResponse(self.node)
 
+    async def list_routes(self, list_routes_request: v1.ListRoutesRequest) -> v1.ListRoutesResponse:
+        return self._answer(list_routes_request) or v1.ListRoutesResponse(self.node)
+
+    async def set_maintenance(self, set_maintenance_request: v1.SetMaintenanceRequest) -> v1.SetMaintenanceResponse:
+        return self._answer(set_maintenance_request) or v1.SetMaintenanceResponse()
+
     async def sync(self, sync_request: v1.SyncRequest) -> v1.SyncResponse:
         return self._answer(sync_request) or v1.SyncResponse()
 

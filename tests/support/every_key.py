@@ -18,12 +18,15 @@ from protos.parts import (
     Health,
     Log,
     LogDriver,
+    Mode,
     Mount,
     Network,
     NetworkDeclaration,
     Pull,
     Resources,
+    Route,
     Secret,
+    Update,
     Volume,
 )
 from protos.spec import Component, Service
@@ -42,6 +45,7 @@ BASES: dict[type[msgspec.Struct], tuple[msgspec.Struct, ...]] = {
     Health: (Health(cmd=("check",)),),
     Resources: (Resources(),),
     Network: (Network("front"),),
+    Route: (Route("shop.example.net"),),
     Secret: (Secret("key"),),
     ConfigFile: (ConfigFile("/etc/app.conf", content="a\n"),),
     # In the short and in the long notation.
@@ -108,8 +112,11 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, tuple[Any, ...]]] = {
         "sysctls": ({"net.ipv4.ip_local_port_range": "1024 65535"},),
         "depends_on": (("db",),),
         "settle": (_SECOND,),
+        "update": (Update.STOP_FIRST, Update.START_FIRST),
+        "drain_timeout": (_SECOND,),
         "heal": (Heal.ALERT,),
         "build": (Build("/src"),),
+        "routes": ((Route("a.b"),),),
         "health": (
             Health(disable=True),
             Health(cmd=("check",)),
@@ -139,6 +146,14 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, tuple[Any, ...]]] = {
         "cpu_shares": (512,),
         "cpuset": ("0-1",),
         "oom_score_adj": (500, -500),
+    },
+    Route: {
+        "host": ("other.example.net",),
+        "port": (8080,),
+        "name": ("site",),
+        "mode": (Mode.GRPC, Mode.TLS),
+        "path": ("/api",),
+        "listen": (8443,),
     },
     Network: {"name": ("back",), "aliases": (("a",),), "ip": ("10.89.7.5",), "ip6": ("fd00::5",)},
     Secret: {
@@ -234,7 +249,7 @@ def _with(struct: msgspec.Struct) -> Service:
 
 def _of_component(struct: msgspec.Struct) -> dict[str, Any]:
     keys = {Health: "health", Resources: "resources", Log: "log", Build: "build"}
-    lists = {Network: "networks", Secret: "secrets", ConfigFile: "configs", Mount: "volumes"}
+    lists = {Network: "networks", Secret: "secrets", ConfigFile: "configs", Mount: "volumes", Route: "routes"}
     if type(struct) in keys:
         return {keys[type(struct)]: struct}
     return {lists[type(struct)]: (struct,)}

@@ -25,6 +25,7 @@ from monitor.model import Observed, Sighting
 from protos.spec import Service
 from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
+from tests.support.routes import no_proxy
 from tests.support.waiting import DEADLINE_S
 
 T = TypeVar("T")
@@ -71,7 +72,15 @@ class Changed:
         self.journal = Journal(registry)
         self.podman = TwoComponents(*containers)
         self.started, self.seen = trio.open_memory_channel[Sighting](100)
-        self.node = Node("rift", cast(Podman, self.podman), registry, self.journal, self.started, NO_CONFIGS)
+        self.node = Node(
+            "rift",
+            cast(Podman, self.podman),
+            registry,
+            self.journal,
+            self.started,
+            NO_CONFIGS,
+            no_proxy(registry, self.podman),
+        )
 
     @property
     def running(self) -> set[str]:

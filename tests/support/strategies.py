@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from mcpd.config import Config
+from mcpd.config.settings import Config
 from protos.grammar import VOLUME_OPTIONS
 from protos.parts import (
     Build,
@@ -21,7 +21,9 @@ from protos.parts import (
     NetworkDeclaration,
     Pull,
     Resources,
+    Route,
     Secret,
+    Update,
     Volume,
 )
 from protos.podman_notation import ULIMITS
@@ -93,6 +95,15 @@ _secrets = st.builds(Secret, names, target=st.none() | _folders | names, uid=_id
 _variables = st.builds(Secret, names, env=env_names)
 _mounts = st.builds(Mount, _folders | st.just("/with:colon"), source=st.none() | _folders | names, create=st.booleans())
 _networks = st.builds(Network, names, aliases=_some(_words), ip=st.none() | st.just("10.9.8.7"))
+_hosts = st.sampled_from(["shop.example.net", "*.example.net", "localhost"])
+_paths = st.sampled_from(["/", "/api", "/api/v1"])
+_routes = st.lists(
+    st.builds(
+        Route, _hosts, port=st.integers(0, 65535), name=st.none() | names, path=_paths, listen=st.integers(1, 99)
+    ),
+    max_size=3,
+    unique_by=lambda each: (each.host, each.path, each.listen),
+).map(tuple)
 _configs = st.builds(ConfigFile, _folders, content=arguments, mode=_modes, uid=_ids, gid=_ids)
 _builds = st.builds(
     Build, _words, st.none() | _words, args=st.dictionaries(env_names, arguments, max_size=2), ssh=_of("default")
@@ -177,6 +188,9 @@ _OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "sysctls": st.dictionaries(st.just("net.core.somaxconn"), arguments, max_size=1),
     "settle": st.integers(0, 600_000).map(lambda ms: timedelta(milliseconds=ms)),
     "heal": st.sampled_from(Heal),
+    "update": st.just(Update.STOP_FIRST),
+    "drain_timeout": st.integers(0, 600_000).map(lambda ms: timedelta(milliseconds=ms)),
+    "routes": _routes,
     "build": _builds,
     "health": healths() | st.just(Health(disable=True)),
     "resources": _resources,
@@ -191,6 +205,11 @@ def components(draw: st.DrawFn, name: str = "api", first_port: int = 8000) -> Co
     values = {key: draw(_OPTIONAL[key]) for key in said}
     if values.get("networks"):
         values.pop("network", None)
+    if values.get("oneshot") or values.get("network") == "none":
+        values.pop("routes", None)
+    said_by_routes = {each.variable for each in values.get("routes", ())}
+    if "env" in values:
+        values["env"] = {name: text for name, text in values["env"].items() if name not in said_by_routes}
     if values.get("oneshot"):
         values.pop("health", None)
         values.pop("restart", None)

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.systemd.machine import ADDRESS, INNER_CONTAINERS_CONF, INSTALL, Machine, booted, tree, wheels
+from tests.systemd.machine import (
+    ADDRESS,
+    IMAGE,
+    INNER_CONTAINERS_CONF,
+    INSTALL,
+    MCP_TOML,
+    Machine,
+    booted,
+    tree,
+    wheels,
+)
 
 HERE = Path(__file__).parent
 
-_MCP_TOML = f"""\
-[[nodes]]
-name = "n1"
-address = "{ADDRESS}"
-ca_cert = "/srv/mcp/certs/ca.pem"
-token_path = "token"
-"""
 _DEMO = """\
 name = "demo"
 node = "n1"
@@ -35,13 +38,6 @@ volumes = ["/srv/demo:/data"]
 name = "worker"
 image = "localhost/busy:v1"
 cmd = ["sleep", "100000"]
-"""
-_IMAGE = """
-mkdir -p /var/tmp/image/bin
-cp /bin/busybox /var/tmp/image/bin/
-for each in sh sleep httpd cat; do ln -sf busybox /var/tmp/image/bin/$each; done
-tar -C /var/tmp/image -c . >/var/tmp/image.tar
-chmod 644 /var/tmp/image.tar
 """
 
 
@@ -69,10 +65,10 @@ def machine(boot: Callable[[], AbstractContextManager[Machine]]) -> Iterator[Mac
         machine.run(INSTALL, "--node", "n1", "--address", ADDRESS)
         machine.write("/srv/mcp/.config/containers/containers.conf", INNER_CONTAINERS_CONF)
         machine.run("systemctl", "restart", "mcpd")
-        machine.sh(_IMAGE)
+        machine.sh(IMAGE)
         machine.as_mcp("podman", "import", "/var/tmp/image.tar", "localhost/busy:v1")
         machine.sh("install -d -o mcp -g mcp /srv/demo; echo hello >/srv/demo/index.html")
-        machine.write("/root/.config/mcp/mcp.toml", _MCP_TOML)
+        machine.write("/root/.config/mcp/mcp.toml", MCP_TOML)
         machine.write("/root/.config/mcp/services/demo.toml", _DEMO)
         machine.sh("install -m 600 /srv/mcp/admin.token /root/.config/mcp/token; mcpctl deploy demo")
         yield machine

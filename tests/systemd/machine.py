@@ -53,6 +53,22 @@ default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
 [engine]
 events_logger = "file"
 """
+# How mcpctl inside finds the node.
+MCP_TOML = f"""\
+[[nodes]]
+name = "n1"
+address = "{ADDRESS}"
+ca_cert = "/srv/mcp/certs/ca.pem"
+token_path = "token"
+"""
+# Makes a container's image, to be imported, of the busybox inside.
+IMAGE = """
+mkdir -p /var/tmp/image/bin
+cp /bin/busybox /var/tmp/image/bin/
+for each in sh sleep httpd cat; do ln -sf busybox /var/tmp/image/bin/$each; done
+tar -C /var/tmp/image -c . >/var/tmp/image.tar
+chmod 644 /var/tmp/image.tar
+"""
 # cgroup v2 as on Debian, also where the host has v1 beside it.
 _BOOT = """\
 #!/bin/sh

@@ -3,20 +3,76 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from tests.support.waiting import until
-from tests.systemd.machine import ADDRESS, CHECKOUT, INSTALL, REPOSITORY, Machine
+from tests.systemd.machine import (
+    ADDRESS,
+    CHECKOUT,
+    IMAGE,
+    INNER_CONTAINERS_CONF,
+    INSTALL,
+    MCP_TOML,
+    REPOSITORY,
+    Machine,
+)
+
+UNITS = "/usr/local/lib/systemd/system"
+HAPROXY = Path("/usr/sbin/haproxy")
+_SHOP = """\
+name = "shop"
+node = "n1"
+[[components]]
+name = "web"
+image = "localhost/busy:v1"
+cmd = ["sh", "-c", "exec httpd -f -p $PORT -h /data"]
+volumes = ["/srv/shop:/data"]
+[[components.routes]]
+host = "shop.example.net"
+listen = 80
+[[components.routes]]
+host = "shop.example.net"
+"""
+# As certbot leaves it, but for who signed it.
+_PAIR = """
+cd /srv/mcp/proxy/certificates
+openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=shop -addext subjectAltName=DNS:shop.example.net \
+    -keyout /tmp/privkey.pem -out /tmp/fullchain.pem 2>/dev/null
+install -d -o mcp -g mcp -m 700 shop
+install -o mcp -g mcp -m 600 /tmp/privkey.pem /tmp/fullchain.pem shop
+"""
 
 
 def http(machine: Machine) -> str:
     return machine.run("busybox", "wget", "-q", "-O-", "http://127.0.0.1:8080/", status=None).stdout.strip()
 
 
-def main_pid(machine: Machine) -> int:
-    return int(machine.show("mcpd", "MainPID"))
+def main_pid(machine: Machine, unit: str = "mcpd") -> int:
+    return int(machine.show(unit, "MainPID"))
+
+
+def bring_haproxy(machine: Machine) -> None:
+    """Brings this machine's HAProxy, as there is none inside and no network; skips the test when it does not run."""
+    if not HAPROXY.exists():
+        pytest.skip("there is no HAProxy here to bring (apt-get install haproxy)")
+    said = subprocess.run(["ldd", str(HAPROXY)], capture_output=True, text=True, timeout=30, check=True).stdout
+    for path in (HAPROXY, *map(Path, re.findall(r"=> (/\S+)", said))):
+        if machine.run("test", "-e", str(path), status=None).returncode:
+            machine.run("sh", "-c", 'cat >"$1" && chmod 755 "$1"', "-", str(path), stdin=path.read_bytes())
+    if machine.run(str(HAPROXY), "-v", status=None).returncode:
+        pytest.skip("the HAProxy of this machine does not run inside")
+
+
+def page(machine: Machine) -> str:
+    """What the route on port 80 answers."""
+    wget = ("busybox", "wget", "-q", "-O-", "--header", "Host: shop.example.net", "http://127.0.0.1/")
+    return machine.run(*wget, status=None).stdout.strip()
 
 
 def uptime(machine: Machine) -> float:
@@ -202,11 +258,53 @@ def test_the_units_are_sound(machine: Machine) -> None:
 
 def test_the_exposure_is_not_worse_than_documented(machine: Machine) -> None:
     text = (REPOSITORY / "docs/systemd.md").read_text()
-    for unit in ("mcpd.service", "mcpd-backup.service"):
+    for unit in ("mcpd.service", "mcpd-backup.service", "mcp-haproxy.service"):
         (documented,) = re.findall(rf"`{unit}`: exposure (\d+\.\d)", text)
         said = machine.sh(f"systemd-analyze security --offline=yes --threshold=100 {CHECKOUT}/contrib/systemd/{unit}")
         (measured,) = re.findall(r"exposure level for \S+: (\d+\.\d)", said)
         assert float(measured) <= float(documented), f"{unit} is more exposed than docs/systemd.md says"
+
+
+def test_haproxy_is_installed_beside_mcpd_and_leads_to_a_service(
+    boot: Callable[[], AbstractContextManager[Machine]],
+) -> None:
+    with boot() as machine:
+        bring_haproxy(machine)
+        machine.run(INSTALL, "--node", "n1", "--address", ADDRESS, "--proxy", "haproxy")
+        verify = f"cd {UNITS} && systemd-analyze verify mcp-haproxy.service 2>&1"
+        assert [line for line in machine.sh(verify).splitlines() if "haproxy" in line] == []
+        until(lambda: machine.show("mcp-haproxy", "ActiveState") == "active", "HAProxy has its configuration")
+        machine.write("/srv/mcp/.config/containers/containers.conf", INNER_CONTAINERS_CONF)
+        machine.run("systemctl", "restart", "mcpd")
+        machine.sh(IMAGE)
+        machine.as_mcp("podman", "import", "/var/tmp/image.tar", "localhost/busy:v1")
+        machine.sh("install -d -o mcp -g mcp /srv/shop; echo open >/srv/shop/index.html")
+        machine.write("/root/.config/mcp/mcp.toml", MCP_TOML)
+        machine.write("/root/.config/mcp/services/shop.toml", _SHOP)
+        machine.sh("install -m 600 /srv/mcp/admin.token /root/.config/mcp/token; mcpctl deploy shop")
+        assert page(machine) == "open"
+        master = main_pid(machine, "mcp-haproxy")
+        # A certificate opens the other port, without a restart; its key is for the user mcp alone.
+        machine.sh(_PAIR)
+        greeting = "openssl s_client -connect 127.0.0.1:443 -servername shop.example.net </dev/null 2>&1 || true"
+        until(lambda: "CN = shop" in machine.sh(greeting), "HAProxy has the certificate")
+        assert main_pid(machine, "mcp-haproxy") == master
+        # Of what its user has, it sees nothing but its own.
+        seen = machine.sh(f"nsenter --mount --target {master} ls -R /srv 2>&1")
+        assert "haproxy.cfg" in seen
+        assert not [each for each in ("mcp.db", "admin.token", "index.html") if each in seen]
+        # It runs on without mcpd, and comes back when it is killed.
+        machine.run("systemctl", "stop", "mcpd")
+        assert page(machine) == "open"
+        machine.run("systemctl", "kill", "--signal=KILL", "mcp-haproxy")
+        until(lambda: main_pid(machine, "mcp-haproxy") not in (0, master), "systemd has started it again")
+        until(lambda: page(machine) == "open", "it has the table without mcpd")
+        # An upgrade leaves it as it is.
+        master = main_pid(machine, "mcp-haproxy")
+        machine.run(INSTALL)
+        assert main_pid(machine, "mcp-haproxy") == master
+        machine.run(INSTALL, "uninstall")
+        assert machine.run("systemctl", "status", "mcp-haproxy", status=None).returncode == 4, "there is no such unit"
 
 
 def test_uninstalling_leaves_data_and_containers(machine: Machine) -> None:

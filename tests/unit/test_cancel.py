@@ -29,6 +29,7 @@ from monitor.model import Sighting
 from protos.mcp import v1 as wire
 from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
+from tests.support.routes import no_proxy
 
 OPS, KYLE = Caller("ops", Role.ADMIN), Caller("kyle", Role.ADMIN)
 WEB = Target("web")
@@ -96,7 +97,9 @@ class Bench:
     def __init__(self, nursery: trio.Nursery, registry: Registry, podman: PretendedPodman, journal: Journal) -> None:
         started, _ = trio.open_memory_channel[Sighting](1)
         self.registry, self.journal = registry, journal
-        self.node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
+        self.node = Node(
+            "rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS, no_proxy(registry, podman)
+        )
         self.operations = Operations(nursery, journal)
         self.methods = OperationMethods("rift", journal, self.operations)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpd.config import READ_AGAIN, AuthMode, Config, explicit_address, load, needs_restart
+from mcpd.config.rules import explicit_address
+from mcpd.config.settings import READ_AGAIN, AuthMode, Config, load, needs_restart
 from mcpd.errors import ConfigError
 from protos.parts import Heal
 

@@ -30,6 +30,7 @@ from protos.fingerprint import spec_hash
 from protos.parts import Health
 from tests.support.builders import NO_CONFIGS, component, container, service
 from tests.support.pretended_podman import PretendedPodman
+from tests.support.routes import no_proxy
 
 DISK_FULL = RegistryError("the registry cannot be used: database or disk is full")
 
@@ -63,6 +64,10 @@ class Probing(PretendedPodman):
         answer = {"Id": found.id, "Name": found.name, "ImageName": "app", "State": state, "Config": {}}
         return msgspec.json.decode(msgspec.json.encode(answer), type=Inspected)
 
+    async def reached_at(self, container: str, port: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return port
+
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         await trio.lowlevel.checkpoint()
         self.asked_at = trio.current_time()
@@ -85,7 +90,7 @@ async def test_a_probe_that_is_changed_in_place_is_asked_before_it_counts(
     began = dict(podman.found)
     await registry.put_service(service(old), {"api": spec_hash(old)}, datetime.now(UTC))
     started, _ = trio.open_memory_channel[Sighting](1)
-    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS, no_proxy(registry, podman))
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     new = component(health=PROBE)
@@ -107,7 +112,7 @@ async def test_a_registry_that_fails_at_any_step_reverts_the_deploy(registry: Re
     old = container(component(image="app:v0"))
     podman, journal = PretendedPodman(old), FullJournal(registry, steps)
     started, _ = trio.open_memory_channel[Sighting](1)
-    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS, no_proxy(registry, podman))
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     with trio.fail_after(10), pytest.raises(RevertedError, match=r"disk is full.*the service was rolled back"):
@@ -127,7 +132,7 @@ LOSSES = (
 async def deploying(registry: Registry, podman: PretendedPodman) -> tuple[Node, Deploy]:
     started, _ = trio.open_memory_channel[Sighting](1)
     journal = FullJournal(registry, 3)
-    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS)
+    node = Node("rift", cast(Podman, podman), registry, journal, started, NO_CONFIGS, no_proxy(registry, podman))
     number = await journal.begin(Target("web"), "deploy", "ops", datetime.now(UTC))
     operation = Operation(number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal)
     return node, Deploy(node, operation)

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from mcpd.config import FreeSpace, free_space
+from mcpd.config.rules import FreeSpace, free_space
 from mcpd.errors import UnavailableError
 from mcpd.node import disk_space
 from mcpd.node.disk_space import Room, Space, judge, rooms, tell

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 import mcpctl.config
-import mcpd.config
+import mcpd.config.settings
 from protos import spec, validation
 from tests.documents import blocks, configuration, reference
 from tests.documents.__main__ import REPOSITORY, generated
@@ -152,7 +152,7 @@ def structs(root: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
 
 @pytest.mark.parametrize(
     "struct",
-    [each for root in (spec.Service, mcpctl.config.Config, mcpd.config.Config) for each in structs(root)],
+    [each for root in (spec.Service, mcpctl.config.Config, mcpd.config.settings.Config) for each in structs(root)],
     ids=lambda each: f"{each.__module__}.{each.__name__}",
 )
 def test_every_key_has_its_meaning_in_its_types_docstring(struct: type[msgspec.Struct]) -> None:

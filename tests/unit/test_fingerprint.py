@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from protos.fingerprint import definition_hash, spec_hash
-from protos.parts import Heal, Health, Resources
+from protos.parts import Heal, Health, Resources, Route
 from protos.spec import Component, Service, examine_service
 from protos.wire import service_spec, service_values
 from tests.support.builders import component, definition
@@ -67,7 +67,7 @@ def test_every_field_is_known_to_count_or_not() -> None:
     """A new field counts, unless it is listed as what mcpd itself uses; in the hash from the start are these alone."""
     neutral = {
         *("name", "active", "oneshot", "depends_on", "settle", "heal", "health"),
-        *("pull", "build", "env_file"),
+        *("pull", "build", "env_file", "update", "drain_timeout"),
     }
     changed = {name: _other_than_default(name) for name in Component.__struct_fields__ if name not in ("name", "image")}
     assert {name for name, value in changed.items() if spec_hash(component(**{name: value})) == BASE} == neutral - {
@@ -77,7 +77,9 @@ def test_every_field_is_known_to_count_or_not() -> None:
 
 def _other_than_default(field: str) -> Any:
     """Something that is not the field's default, though it may be no value of it."""
-    return {"resources": Resources(memory=1), "health": Health(tcp="127.0.0.1:1")}.get(field, "other")
+    return {"resources": Resources(memory=1), "health": Health(tcp="127.0.0.1:1"), "routes": (Route("a.b"),)}.get(
+        field, "other"
+    )
 
 
 def test_without_its_images_health_check_it_is_another_container() -> None:

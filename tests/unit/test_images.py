@@ -23,6 +23,7 @@ from mcpd.runtime.api_types import Image
 from monitor.model import Desired, Observed
 from protos.fingerprint import spec_hash
 from tests.support.builders import NO_CONFIGS, NOW, component, recorded, recorded_service, service
+from tests.support.routes import no_proxy
 
 KYLE = Caller("kyle", Role.ADMIN)
 APP = "localhost/app"
@@ -148,7 +149,7 @@ class Place:
         started, _ = trio.open_memory_channel(1)
         self.podman = Podman(*versions(5))
         journal = Journal(registry)
-        self.node = Node("rift", self.podman, registry, journal, started, NO_CONFIGS)  # type: ignore[arg-type]
+        self.node = Node("rift", self.podman, registry, journal, started, NO_CONFIGS, no_proxy(registry, self.podman))  # type: ignore[arg-type]
         self.operations = Operations(nursery, journal)
 
     async def prune(self, *, keep: int = 3, dry_run: bool = False) -> list[tuple[bool, str]]:

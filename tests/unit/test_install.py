@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mcpd.config.settings import Proxy
+from protos import validation
+
 ROOT = Path(__file__).parents[2]
 LOCKS = (ROOT / "requirements.lock", ROOT / "requirements-build.lock")
 # docs/litestream.md has root install it.
@@ -89,3 +92,46 @@ def test_root_makes_no_folder_where_mcpds_user_could_have_put_a_link(tmp_path: P
     assert "would run: install -d -o mcp -g mcp -m 755 /srv" in said
     assert "would run: as_user install -d -m 750 /srv/mcp" in said
     assert not [line for line in said if "run: install" in line and "/srv/" in line]
+
+
+def dry_run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(ROOT / "contrib/install"), "--dry-run", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_proxy_is_installed_when_it_is_asked_for_and_its_listeners_let_it_start() -> None:
+    if Path("/usr/local/lib/systemd/system/mcp-haproxy.service").exists() or Path("/srv/mcp/mcpd.toml").exists():
+        pytest.skip("this machine is a node")
+    unit = "would write /usr/local/lib/systemd/system/mcp-haproxy.service"
+    assert unit not in dry_run("--node", "n1", "--address", "127.0.0.1:9444").stderr
+    said = dry_run("--proxy", "haproxy").stderr
+    assert unit in said
+    assert "would run: as_user install -d -m 750 /srv/mcp/proxy /srv/mcp/proxy/certificates" in said
+    section = said[said.index("[proxy]") : said.index("    and then:")]
+    proxy, problems = validation.examine(tomllib.loads(section)["proxy"], Proxy)
+    assert problems == []
+    assert proxy
+    # HAProxy does not start without an open port, and one with TLS needs a certificate, of which there is none yet.
+    assert [(each.address, each.tls) for each in proxy.listeners] == [
+        (("0.0.0.0", 80), False),
+        (("0.0.0.0", 443), True),
+    ]
+
+
+def test_the_unit_is_for_the_files_that_the_configuration_names() -> None:
+    unit = (ROOT / "contrib/systemd/mcp-haproxy.service").read_text()
+    assert "-S /srv/mcp/proxy/master.sock,level,admin" in unit
+    assert "-f /srv/mcp/proxy/haproxy.cfg" in unit
+
+
+@pytest.mark.parametrize("words", [("--proxy", "nginx"), ("--proxy",)])
+def test_a_proxy_that_it_cannot_install_is_refused_before_anything_is_done(words: tuple[str, ...]) -> None:
+    done = dry_run(*words)
+    assert done.returncode == 2
+    assert "==>" not in done.stderr

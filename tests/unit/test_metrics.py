@@ -37,6 +37,7 @@ from monitor.watch import Monitor, Settings
 from protos.fingerprint import spec_hash
 from tests.support.builders import NOW, component, recorded, recorded_service, service
 from tests.support.idle_node import Late
+from tests.support.routes import no_proxy
 from tests.support.waiting import DEADLINE_S, free_port
 
 HOST = "127.0.0.1"
@@ -123,7 +124,7 @@ class Sight:
         watching: Any = self.monitor
         self.scrape = Scrape(
             *("rift", self.counts, registry, self.ledger, watching, self.operations),
-            *(*stubs, database, lambda: NOW),
+            *(*stubs, no_proxy(registry, None), database, lambda: NOW),
         )
 
     async def samples(self) -> Samples:

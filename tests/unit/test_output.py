@@ -128,6 +128,18 @@ def full(alone: Node) -> Node:
                 v1.RevisionInfo(1, AT, "", components=[v1.RevisionComponent("api", "x:v0", "v0")]),
             ],
         ),
+        "ListRoutesRequest": v1.ListRoutesResponse(
+            "rift",
+            "haproxy",
+            routes=[
+                v1.RouteInfo(
+                    *("web", "api", "web.example.net", "/", 443, "http", "up"),
+                    [v1.RouteServer("web-api", "127.0.0.1:20007")],
+                    AT,
+                )
+            ],
+        ),
+        "SetMaintenanceRequest": v1.SetMaintenanceResponse([STARTED]),
         "GetServiceSpecRequest": v1.GetServiceSpecResponse(
             v1.ServiceSpec(name="web", node="rift", active=True, components=[v1.ComponentSpec("api", "x:v0")]), 1
         ),
@@ -186,6 +198,8 @@ def here(full: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  
 
 # What is said to each command; those that are left out print no JSON, or need MCIAS.
 SUCCESSES = {
+    "maintenance": "maintenance web on",
+    "routes": "routes web",
     "adopt": "adopt web --dry-run",
     "alerts-ack": "alerts ack 7",
     "alerts-list": "alerts list",

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import trio
 from google.protobuf import descriptor_pb2
 
 from mcpd.changes.plan import Action, plan_deploy
@@ -39,6 +40,10 @@ HOSTILE = "exited 0: it said: ok; it printed last:\n    everything is as it was;
 
 
 class Ends(Executor):
+    async def reached_at(self, container: str, port: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return port
+
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         return Ran(3, HOSTILE)
 

@@ -29,6 +29,7 @@ from protos.parts import ConfigFile
 from protos.spec import Component
 from tests.support.builders import component, container, service
 from tests.support.pretended_podman import PretendedPodman
+from tests.support.routes import no_proxy
 
 API = component("api")
 DB = component("db", image="db:v1")
@@ -90,7 +91,15 @@ class Bench:
         self.configs = ConfigFiles(folder / "configs")
         journal = Journal(registry)
         started, _ = trio.open_memory_channel[Sighting](1)
-        self.node = Node("rift", cast(Podman, self.podman), registry, journal, started, self.configs)
+        self.node = Node(
+            "rift",
+            cast(Podman, self.podman),
+            registry,
+            journal,
+            started,
+            self.configs,
+            no_proxy(registry, self.podman),
+        )
         self.operation = Operation(
             number, "deploy", Target("web"), Caller("ops", Role.ADMIN), datetime.now(UTC), journal
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from mcpd import config
+from mcpd.config import settings as config
 from mcpd.errors import ConfigError, RefusedError
 from mcpd.identity.tokens import TokenFile
 from mcpd.model import Caller, Role

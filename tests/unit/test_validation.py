@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 
-from mcpd.config import Config
+from mcpd.config.settings import Config
 from protos import grammar, validation
 from protos.spec import Service
 from protos.validation import Invalid, Problem, Rule, checked, examine

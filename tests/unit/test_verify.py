@@ -26,6 +26,7 @@ from monitor.ports import Ran
 from protos.parts import Health
 from protos.spec import Component
 from tests.support.builders import NO_CONFIGS, component
+from tests.support.routes import no_proxy
 
 PROBE = Health(cmd=("ask",), interval=timedelta(seconds=10), retries=3, start_period=timedelta(seconds=60))
 
@@ -49,6 +50,10 @@ class One:
         found = {"Id": "c1", "Name": name, "ImageName": "app:v1", "State": state, "Config": {"Labels": None}}
         return msgspec.json.decode(msgspec.json.encode(found), type=Inspected)
 
+    async def reached_at(self, container: str, port: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return port
+
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
         await trio.lowlevel.checkpoint()
         self.asked.append(trio.current_time())
@@ -60,7 +65,15 @@ class One:
 
 def node(podman: One, registry: Registry) -> Node:
     started, _ = trio.open_memory_channel[Sighting](10)
-    return Node("rift", cast(Podman, podman), registry, Journal(registry), started, NO_CONFIGS)
+    return Node(
+        "rift",
+        cast(Podman, podman),
+        registry,
+        Journal(registry),
+        started,
+        NO_CONFIGS,
+        no_proxy(registry, podman),
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,6 +174,10 @@ async def test_a_probe_is_asked_to_the_end_once_at_least(registry: Registry, aut
     hasty = Component("web", "app:v1", health=Health(cmd=("ask",), interval=timedelta(milliseconds=1), retries=1))
 
     class Slow(One):
+        async def reached_at(self, container: str, port: int) -> int:
+            await trio.lowlevel.checkpoint()
+            return port
+
         async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
             await trio.sleep(2)
             return await super().run_inside(container, argv)

@@ -177,6 +177,33 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         },
         ("service",),
     ),
+    "routes": (
+        "List routes: how the world reaches components, and what the proxy has of them.",
+        {
+            "--node": ("node", "Only this node; can be given more than once."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("service",),
+    ),
+    "maintenance": (
+        "Have the routes of a service answer 503, or lead to it again.",
+        {
+            "--wait": ("", "Wait for a running operation on the service, instead of failing."),
+            "--node": ("node", "The node."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("service", "on|off"),
+    ),
     "rollback": (
         "Deploy an earlier revision of a service again.",
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcpctl.definitions.exporting import compose_resources as resources
-from mcpctl.definitions.exporting import yamltext
+from mcpctl.definitions.exporting import routes, yamltext
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -86,6 +86,7 @@ def _tell_what_is_missing(service: Service, component: Component, lost: Losses) 
         lost.add("settle", "a container counts as started immediately")
     if component.heal:
         lost.add("heal", "restart: decides, and no alert is sent")
+    routes.tell(component, lost)
 
 
 def _plain(service: Service, component: Component, lost: Losses) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcpctl.definitions.exporting import commands, kube_container, kube_security, kube_volumes, yamltext
+from mcpctl.definitions.exporting import commands, kube_container, kube_security, kube_volumes, routes, yamltext
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -99,6 +99,7 @@ def _tell_what_is_missing(service: Service, component: Component, lost: Losses) 
         lost.add("settle", "a container counts as started immediately")
     if component.heal:
         lost.add("heal", "restartPolicy decides, and no alert is sent")
+    routes.tell(component, lost)
     if component.build:
         lost.add("build", f"build the image first: `{commands.build_image(component.image, component.build)}`")
 

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from mcpctl.definitions.exporting import commands, quadlet_places
+from mcpctl.definitions.exporting import commands, quadlet_places, routes
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -81,6 +81,7 @@ def _tell_what_is_missing(component: Component, lost: Losses) -> None:
         lost.add(
             "heal", "only systemd's Restart= applies, and no alert is sent; OnFailure= can start a unit that sends one"
         )
+    routes.tell(component, lost)
     if component.build:
         lost.add("build", f"build the image first: `{commands.build_image(component.image, component.build)}`")
 

@@ -224,6 +224,40 @@ class ComponentSpec(betterproto.Message):
     )
     build: "Build" = betterproto.message_field(52)
     log: "Log" = betterproto.message_field(53)
+    update: str = betterproto.string_field(54)
+    """
+    start-first | stop-first. Empty: start-first with routes, where two can run at a time.
+    """
+
+    drain_timeout: Optional[timedelta] = betterproto.message_field(55, optional=True)
+    """
+    How long an old container may take to finish what it has begun. Unset: 30 s.
+    """
+
+    routes: List["Route"] = betterproto.message_field(56)
+
+
+@dataclass(eq=False, repr=False)
+class Route(betterproto.Message):
+    """How the world reaches a component, through the node's proxy."""
+
+    host: str = betterproto.string_field(1)
+    """A name in small letters, or *.DOMAIN."""
+
+    port: int = betterproto.uint32_field(2)
+    """
+    Where the component listens, inside. 0: mcpd chooses, and sets PORT, or PORT_NAME.
+    """
+
+    name: str = betterproto.string_field(3)
+    mode: str = betterproto.string_field(4)
+    """http | grpc | tls. Empty: http."""
+
+    path: str = betterproto.string_field(5)
+    """The beginning of a path. Empty: /."""
+
+    listen: Optional[int] = betterproto.uint32_field(6, optional=True)
+    """The proxy's port. Unset: 443."""
 
 
 @dataclass(eq=False, repr=False)
@@ -590,7 +624,7 @@ class Progress(betterproto.Message):
     component: str = betterproto.string_field(1)
     step: str = betterproto.string_field(2)
     """
-    plan, pull, network, create, stop, rename, start, verify, commit, remove or revert.
+    plan, pull, network, create, stop, rename, start, verify, switch, drain, commit, remove or revert.
     """
 
     message: str = betterproto.string_field(3)
@@ -749,6 +783,73 @@ class RevisionComponent(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
+class ListRoutesRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    """Empty: every service."""
+
+
+@dataclass(eq=False, repr=False)
+class ListRoutesResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    proxy: str = betterproto.string_field(2)
+    """haproxy | traefik | command; empty: the node has no proxy."""
+
+    reason: str = betterproto.string_field(3)
+    """
+    Why the proxy does not have the routes that it should have; empty: it has them.
+    """
+
+    routes: List["RouteInfo"] = betterproto.message_field(4)
+    warnings: List[str] = betterproto.string_field(5)
+    """Files in the folder of certificates that cannot be used."""
+
+
+@dataclass(eq=False, repr=False)
+class RouteInfo(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    host: str = betterproto.string_field(3)
+    path: str = betterproto.string_field(4)
+    """The beginning of the path; empty for the mode tls."""
+
+    listen: int = betterproto.uint32_field(5)
+    """The proxy's port."""
+
+    mode: str = betterproto.string_field(6)
+    """http | grpc | tls."""
+
+    state: str = betterproto.string_field(7)
+    """up | maintenance | draining | down: whether a container answers."""
+
+    servers: List["RouteServer"] = betterproto.message_field(8)
+    certificate_ends_at: datetime = betterproto.message_field(9)
+    """When the certificate for the host ends, where mcpd knows it."""
+
+
+@dataclass(eq=False, repr=False)
+class RouteServer(betterproto.Message):
+    """A container behind the proxy."""
+
+    container: str = betterproto.string_field(1)
+    address: str = betterproto.string_field(2)
+    """Where it listens on the node, IP:PORT."""
+
+    draining: bool = betterproto.bool_field(3)
+
+
+@dataclass(eq=False, repr=False)
+class SetMaintenanceRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    on: bool = betterproto.bool_field(2)
+    wait: bool = betterproto.bool_field(3)
+
+
+@dataclass(eq=False, repr=False)
+class SetMaintenanceResponse(betterproto.Message):
+    outcomes: List["ComponentOutcome"] = betterproto.message_field(1)
+
+
+@dataclass(eq=False, repr=False)
 class PurgeRequest(betterproto.Message):
     service: str = betterproto.string_field(1)
     component: str = betterproto.string_field(2)
@@ -790,7 +891,7 @@ class OperationInfo(betterproto.Message):
 
     kind: str = betterproto.string_field(4)
     """
-    deploy, start, stop, restart, undeploy, recover, purge, sync, heal or boot.
+    deploy, start, stop, restart, undeploy, recover, purge, sync, heal, maintenance or boot.
     """
 
     caller: str = betterproto.string_field(5)
@@ -1487,6 +1588,40 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_routes(
+        self,
+        list_routes_request: "ListRoutesRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListRoutesResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListRoutes",
+            list_routes_request,
+            ListRoutesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def set_maintenance(
+        self,
+        set_maintenance_request: "SetMaintenanceRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "SetMaintenanceResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/SetMaintenance",
+            set_maintenance_request,
+            SetMaintenanceResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def purge(
         self,
         purge_request: "PurgeRequest",
@@ -1970,6 +2105,16 @@ class AgentServiceBase(ServiceBase):
     ) -> "ListRevisionsResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_routes(
+        self, list_routes_request: "ListRoutesRequest"
+    ) -> "ListRoutesResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def set_maintenance(
+        self, set_maintenance_request: "SetMaintenanceRequest"
+    ) -> "SetMaintenanceResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def purge(self, purge_request: "PurgeRequest") -> "PurgeResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -2171,6 +2316,21 @@ class AgentServiceBase(ServiceBase):
     ) -> None:
         request = await stream.recv_message()
         response = await self.list_revisions(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_routes(
+        self, stream: "grpclib.server.Stream[ListRoutesRequest, ListRoutesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_routes(request)
+        await stream.send_message(response)
+
+    async def __rpc_set_maintenance(
+        self,
+        stream: "grpclib.server.Stream[SetMaintenanceRequest, SetMaintenanceResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.set_maintenance(request)
         await stream.send_message(response)
 
     async def __rpc_purge(
@@ -2434,6 +2594,18 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListRevisionsRequest,
                 ListRevisionsResponse,
+            ),
+            "/mcp.v1.AgentService/ListRoutes": grpclib.const.Handler(
+                self.__rpc_list_routes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListRoutesRequest,
+                ListRoutesResponse,
+            ),
+            "/mcp.v1.AgentService/SetMaintenance": grpclib.const.Handler(
+                self.__rpc_set_maintenance,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetMaintenanceRequest,
+                SetMaintenanceResponse,
             ),
             "/mcp.v1.AgentService/Purge": grpclib.const.Handler(
                 self.__rpc_purge,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpd import config
+from mcpd.config import settings as config
 from mcpd.setup.init import initialize
 from tests.support.waiting import free_port
 

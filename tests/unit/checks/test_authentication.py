@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mcpd import config
 from mcpd.checks import authentication, finding
 from mcpd.checks.finding import Status
+from mcpd.config import settings as config
 from tests.support.findings import NOW, status
 
 

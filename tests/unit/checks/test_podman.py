@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcpd import config
 from mcpd.checks import podman
 from mcpd.checks.finding import Status
+from mcpd.config import settings as config
 from tests.support.findings import named, status
 
 

@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from mcpd import config
 from mcpd.checks import finding
 from mcpd.checks import server as server_checks
 from mcpd.checks.finding import Status
+from mcpd.config import settings as config
 from mcpd.setup import pki
 from tests.support.findings import NOW, named, status
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import shlex
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import msgspec
 
+from mcpd.config.rules import (
+    FreeSpace,
+    alert_argv,
+    explicit_address,
+    free_space,
+    https_url,
+    listening_address,
+    metrics_address,
+    port_range,
+    program,
+    proxy_argv,
+    revisions,
+    threshold,
+)
 from mcpd.errors import ConfigError
 from protos import grammar, validation
 from protos.fields import Duration, FilePath, Name, PositiveDuration, Size
@@ -20,95 +31,11 @@ from protos.validation import Problem, Rule, checked
 
 # A Unix socket's address holds 108 bytes with its closing NUL (unix(7)).
 MAX_SOCKET_PATH = 107
-_PERCENT = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?%")
-# A filesystem of which more than this must be free is nearly always one that is misjudged.
-_MOST_PERCENT = 90
 
 
 class AuthMode(StrEnum):
     TOKENS = "tokens"
     MCIAS = "mcias"
-
-
-def explicit_address(
-    text: str, instead: str = 'write the one address that operators reach, say grpc_addr = "100.95.252.120:9444"'
-) -> tuple[str, int]:
-    """One address of one interface and a port (audit S2). Raises ValueError for a wildcard or a host name."""
-    if text.startswith(":"):
-        raise ValueError(f"{text!r} names no address and would listen on every interface; {instead}")
-    host, port = grammar.host_port(text)
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        raise ValueError(f"{text!r} names a host, not an IP address; {instead}") from None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    if address.is_unspecified or (mapped and mapped.is_unspecified):
-        raise ValueError(f"{text!r} would listen on every interface; {instead}")
-    return str(address), port
-
-
-def _metrics_address(text: str) -> tuple[str, int]:
-    return explicit_address(text, 'write the one address that Prometheus reaches, say address = "127.0.0.1:9445"')
-
-
-class FreeSpace(NamedTuple):
-    """How much of a filesystem should be free: ``share`` of it (0 to 1), or ``size`` bytes. ``text``: as written."""
-
-    text: str
-    share: float = 0.0
-    size: int = 0
-
-    def of(self, total: int) -> float:
-        """In bytes, of a filesystem of ``total`` bytes."""
-        return max(self.share * total, float(self.size))
-
-
-def free_space(text: str) -> FreeSpace:
-    """``10%``, or a size: ``5GiB``. Raises ValueError."""
-    if not text.endswith("%"):
-        try:
-            return FreeSpace(text, size=grammar.size(text))
-        except ValueError:
-            raise ValueError(f'{text!r} is neither a share of the filesystem ("10%") nor a size ("5GiB")') from None
-    if not _PERCENT.fullmatch(text) or not 0 <= float(text[:-1]) <= _MOST_PERCENT:
-        raise ValueError(f'{text!r} is not a share of the filesystem from 0% (never warn) to {_MOST_PERCENT}%: "10%"')
-    return FreeSpace(text, share=float(text[:-1]) / 100)
-
-
-def _argv(value: str | list[Any]) -> tuple[str, ...]:
-    """An argv array, run without a shell (audit S1)."""
-    if isinstance(value, str):
-        try:
-            words = shlex.split(value)
-        except ValueError:
-            words = value.split()
-        array = ", ".join(f'"{word}"' for word in words)
-        raise ValueError(f"is a string, which only a shell could run; write an array: alert_command = [{array}]")
-    if not value or not all(isinstance(word, str) and word and "\0" not in word for word in value):
-        raise ValueError("is not an argv array: a list of strings, the program first")
-    if not Path(value[0]).is_absolute():
-        raise ValueError(f"starts with {value[0]!r}; write the program's absolute path")
-    return tuple(value)
-
-
-def _threshold(value: int) -> int:
-    return _at_most_1000(value, "transitions")
-
-
-def _revisions(value: int) -> int:
-    return _at_most_1000(value, "revisions")
-
-
-def _at_most_1000(value: int, what: str) -> int:
-    if not 1 <= value <= 1000:
-        raise ValueError(f"{value} is out of range: 1 to 1000 {what}")
-    return value
-
-
-def _https_url(text: str) -> str:
-    if not text.startswith("https://"):
-        raise ValueError(f"{text!r} is not https, and tokens would be sent in the clear; write https://HOST[:PORT]")
-    return grammar.http_url(text)
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -151,7 +78,7 @@ class Mcias(msgspec.Struct, frozen=True):
     ``ca_cert``: the CA that signed the server's certificate. Default: the CAs that the system trusts.
     """
 
-    server_url: Annotated[str, checked(_https_url)]
+    server_url: Annotated[str, checked(https_url)]
     ca_cert: FilePath | None = None
 
 
@@ -163,7 +90,7 @@ class Database(msgspec.Struct, frozen=True):
     """
 
     path: FilePath = Path("mcp.db")
-    revisions: Annotated[int, Rule(_revisions, (int,))] = 20
+    revisions: Annotated[int, Rule(revisions, (int,))] = 20
 
 
 class Files(msgspec.Struct, frozen=True):
@@ -204,11 +131,11 @@ class Monitor(msgspec.Struct, frozen=True):
     ``disk_free_warning``: the free space below which mcpd raises an alert; 0%: never.
     """
 
-    alert_command: Annotated[tuple[str, ...], Rule(_argv, (list, str))] = ()
+    alert_command: Annotated[tuple[str, ...], Rule(alert_argv, (list, str))] = ()
     alert_timeout: PositiveDuration = timedelta(seconds=30)
     cooldown: Duration = timedelta(minutes=15)
     drift_grace: Duration = timedelta(seconds=10)
-    flap_threshold: Annotated[int, Rule(_threshold, (int,))] = 3
+    flap_threshold: Annotated[int, Rule(threshold, (int,))] = 3
     flap_window: PositiveDuration = timedelta(minutes=10)
     resync_interval: PositiveDuration = timedelta(seconds=60)
     retention: PositiveDuration = timedelta(days=90)
@@ -222,7 +149,57 @@ class Metrics(msgspec.Struct, frozen=True):
     ``address``: one address, like ``grpc_addr``; everybody who reaches it may read the metrics.
     """
 
-    address: Annotated[tuple[str, int], Rule(_metrics_address)]
+    address: Annotated[tuple[str, int], Rule(metrics_address)]
+
+
+class ProxyKind(StrEnum):
+    HAPROXY = "haproxy"
+    TRAEFIK = "traefik"
+    COMMAND = "command"
+
+
+class ProxyListener(msgspec.Struct, frozen=True):
+    """A port on which the proxy takes connections; routes name it with `listen`.
+
+    ``address``: `IP:PORT`; 0.0.0.0 for every address: this is what the world reaches.
+    ``tls``: whether the proxy ends TLS there; without it, routes of the mode `tls` cannot use it.
+    """
+
+    address: Annotated[tuple[str, int], Rule(listening_address)]
+    tls: bool = True
+
+    @property
+    def port(self) -> int:
+        return self.address[1]
+
+
+class Proxy(msgspec.Struct, frozen=True):
+    """The proxy that leads the world to components with routes (docs/routes.md). Without the section there are none.
+
+    ``kind``: `haproxy`, `traefik`, or `command`: a program of yours that drives another one.
+    ``file``: haproxy: its configuration; traefik: a file that its file provider watches. mcpd writes it whole.
+    ``socket``: haproxy: the socket of its master (`-S`).
+    ``program``: haproxy: the program with which mcpd checks a configuration before HAProxy reads it; empty: none.
+    ``api``: traefik: the address of its API.
+    ``resolver``: traefik: the certificate resolver (ACME) for hosts of routes; empty: certificates from files.
+    ``command``: command: its argv; run without a shell, with the table as JSON on its standard input.
+    ``timeout``: command: how long it may take.
+    ``certificates``: a folder of certificates in PEM, each with its chain and its key; read again when it changes.
+    ``ports``: the range of ports, on the loopback address, by which the proxy reaches components.
+    ``listeners``: where the proxy listens.
+    """
+
+    kind: ProxyKind
+    listeners: tuple[ProxyListener, ...]
+    file: FilePath | None = None
+    socket: FilePath | None = None
+    program: Annotated[str, checked(program)] = "/usr/sbin/haproxy"
+    api: Annotated[str, checked(grammar.http_url)] | None = None
+    resolver: str = ""
+    command: Annotated[tuple[str, ...], Rule(proxy_argv, (list, str))] = ()
+    timeout: PositiveDuration = timedelta(seconds=10)
+    certificates: FilePath | None = None
+    ports: Annotated[range, Rule(port_range)] = range(20000, 30000)
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -237,6 +214,7 @@ class Config(msgspec.Struct, frozen=True):
     podman: Podman = Podman()
     monitor: Monitor = Monitor()
     metrics: Metrics | None = None
+    proxy: Proxy | None = None
 
     @property
     def podman_socket(self) -> Path:
@@ -311,7 +289,15 @@ def _anchored(config: Config, folder: Path) -> Config:
             run_dir=folder / config.podman.run_dir,
         ),
         mcias=mcias,
+        proxy=_anchored_proxy(config.proxy, folder),
     )
+
+
+def _anchored_proxy(proxy: Proxy | None, folder: Path) -> Proxy | None:
+    if proxy is None:
+        return None
+    paths = {key: getattr(proxy, key) for key in ("file", "socket", "certificates")}
+    return msgspec.structs.replace(proxy, **{key: folder / path for key, path in paths.items() if path})
 
 
 def _unusable(config: Config) -> list[Problem]:
@@ -326,6 +312,7 @@ def _unusable(config: Config) -> list[Problem]:
                 )
             )
     problems += _unusable_mcias(config)
+    problems += _unusable_proxy(config.proxy)
     if len(bytes(config.podman_socket)) > MAX_SOCKET_PATH:
         problems.append(
             Problem(
@@ -345,6 +332,39 @@ def _unusable_mcias(config: Config) -> list[Problem]:
     if ca_cert is None or _is_file(ca_cert):
         return []
     return [Problem("mcias.ca_cert", f"{ca_cert} does not exist; it is the CA that signed MCIAS' certificate, in PEM")]
+
+
+# What each kind of proxy needs to be told.
+_OF_PROXY = {
+    ProxyKind.HAPROXY: ("file", "socket"),
+    ProxyKind.TRAEFIK: ("file", "api"),
+    ProxyKind.COMMAND: ("command",),
+}
+
+
+def _unusable_proxy(proxy: Proxy | None) -> list[Problem]:
+    if proxy is None:
+        return []
+    problems = [
+        Problem(f"proxy.{key}", f'is missing, and kind = "{proxy.kind}" needs it')
+        for key in _OF_PROXY[proxy.kind]
+        if not getattr(proxy, key)
+    ]
+    if not proxy.listeners:
+        problems.append(Problem("proxy.listeners", 'is empty; [[proxy.listeners]] address = "0.0.0.0:443"'))
+    ports = [each.port for each in proxy.listeners]
+    twice = sorted({each for each in ports if ports.count(each) > 1})
+    problems += [Problem("proxy.listeners", f"names the port {port} twice") for port in twice]
+    if proxy.certificates and not _is_folder(proxy.certificates):
+        problems.append(Problem("proxy.certificates", f"{proxy.certificates} is not a folder; make it, even if empty"))
+    return problems
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a folder that we may not look into
+        return False
 
 
 def _is_file(path: Path) -> bool:

@@ -1,0 +1,1 @@
+"""`mcpd.toml`: its tables (settings), and a rule for each notation in it (rules)."""
