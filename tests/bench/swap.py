@@ -23,6 +23,8 @@ CLIENTS = Clients(keep_alive=4, fresh=4, slow=0, upload=0, websocket=0)
 # Before and after it, so that connections are there and come back.
 _AROUND_S = 0.5
 _BY_HAND = """
+global
+    description mcp is not asked here
 defaults
     mode http
     timeout connect 5s
@@ -66,9 +68,10 @@ def _measured(shop: Shop, hand: _ByHand) -> list[Figure]:
     found = []
     for way, results in seen.items():
         sent = sum(each.sent for each in results)
-        lost = figure(f"{way}: requests lost", [float(each.failed) for each in results], "", None, f"of {sent} in all")
+        lost = sum(each.failed for each in results)
         slowest = [max(counts.p99 for counts in each.counts.values() if counts.ok) * 1000 for each in results]
-        found += [lost, figure(f"{way}: p99 of the requests meanwhile", slowest, "ms", None)]
+        found.append(Figure(f"{way}: requests lost in {SWAPS}", lost, "", None, note=f"of {sent}"))
+        found.append(figure(f"{way}: p99 of the requests meanwhile", slowest, "ms", None))
     return found
 
 
