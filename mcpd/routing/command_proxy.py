@@ -18,7 +18,7 @@ import os
 import signal
 import subprocess
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ from mcpd.errors import ConfigError
 from mcpd.routing.claims import certificate_for
 from mcpd.routing.proxy import ProxyError
 from mcpd.routing.table import Listener, Server, Table
-from monitor.pidfd import wait_exit
+from monitor import child
 from protos.parts import Mode
 
 # What a command gets that has to ask a proxy, and perhaps another machine.
@@ -38,8 +38,6 @@ DEADLINE_S = 30.0
 
 _VERSION = 1
 _AS_WANTED, _DIFFERS = 0, 1
-# Where the command looks for others: the PATH that systemd gives to a service, whatever ours is.
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INHERITED = ("HOME", "LANG")
 # Of each of its outputs; it may print more, which is read and dropped.
 _KEPT_BYTES = 64 * 1024
@@ -140,9 +138,9 @@ class CommandProxy:
         drained = (trio.Event(), trio.Event())
         try:
             async with stdin, stdout, stderr, trio.open_nursery() as nursery:
-                nursery.start_soon(_feed, stdin, content)
-                nursery.start_soon(_drain, stdout, output, slice(_KEPT_BYTES, None), drained[0])
-                nursery.start_soon(_drain, stderr, errors, slice(None, -_KEPT_BYTES), drained[1])
+                nursery.start_soon(child.feed, stdin, content)
+                nursery.start_soon(child.drain, stdout, output, slice(_KEPT_BYTES, None), drained[0])
+                nursery.start_soon(child.drain, stderr, errors, slice(None, -_KEPT_BYTES), drained[1])
                 in_time = await _end(pid, self._deadline)
                 with trio.move_on_after(_LEFTOVER_GRACE_S):
                     for each in drained:
@@ -150,9 +148,9 @@ class CommandProxy:
                 nursery.cancel_scope.cancel()
         finally:
             # Before the main process is reaped: until then the kernel gives the number of its group to nobody else.
-            _signal_group(pid, signal.SIGKILL)
+            child.signal_group(pid, signal.SIGKILL)
             with trio.move_on_after(_GRACE_S, shield=True):
-                await wait_exit(pid)
+                await child.ended(pid)
             status = started.process.poll()
         if not in_time or status is None:
             raise ProxyError(f"the proxy's command {self._argv[0]} did not end within {self._deadline:g} s")
@@ -167,7 +165,7 @@ class _Started(NamedTuple):
 
     def end(self) -> None:
         """Kills what was started, and closes what is open. In a thread."""
-        _signal_group(self.process.pid, signal.SIGKILL)
+        child.signal_group(self.process.pid, signal.SIGKILL)
         self.process.wait()
         for each in self.pipes:
             os.close(each)
@@ -218,10 +216,10 @@ def document(action: str, table: Table) -> bytes:
 def _start(argv: tuple[str, ...]) -> _Started:
     """Starts it, in a worker thread. Raises OSError, ValueError or SubprocessError, and then leaves nothing open."""
     with ExitStack() as theirs, ExitStack() as ours:
-        stdin, our_stdin = _pipe(theirs, ours)
-        our_stdout, stdout = _pipe(ours, theirs)
-        our_stderr, stderr = _pipe(ours, theirs)
-        environment = {"PATH": _PATH} | {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        stdin, our_stdin = child.pipe(theirs, ours)
+        our_stdout, stdout = child.pipe(ours, theirs)
+        our_stderr, stderr = child.pipe(ours, theirs)
+        environment = {"PATH": child.PATH} | {name: os.environ[name] for name in _INHERITED if name in os.environ}
         process = subprocess.Popen(
             argv, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, start_new_session=True
         )
@@ -229,46 +227,17 @@ def _start(argv: tuple[str, ...]) -> _Started:
     return _Started(process, (our_stdin, our_stdout, our_stderr))
 
 
-def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    reading, writing = os.pipe()
-    readers.callback(os.close, reading)
-    writers.callback(os.close, writing)
-    return reading, writing
-
-
-async def _feed(stdin: FdStream, content: bytes) -> None:
-    # A command that does not read, or closes its stdin, is free to.
-    with suppress(trio.BrokenResourceError):
-        async with stdin:
-            await stdin.send_all(content)
-
-
-async def _drain(output: FdStream, kept: bytearray, dropped: slice, drained: trio.Event) -> None:
-    """Reads all, so that the command never waits for us, and drops what is past the limit."""
-    with suppress(trio.BrokenResourceError):
-        async for chunk in output:
-            kept += chunk
-            del kept[dropped]
-    drained.set()
-
-
 async def _end(pid: int, deadline: float) -> bool:
     """Waits for the main process's end, which it brings about past the deadline; returns whether it came by itself."""
     with trio.move_on_after(deadline):
-        await wait_exit(pid)
+        await child.ended(pid)
         return True
     for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal_group(pid, number)
+        child.signal_group(pid, number)
         with trio.move_on_after(_GRACE_S):
-            await wait_exit(pid)
+            await child.ended(pid)
             break
     return False
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    # ESRCH: nobody left. EPERM: only a process that has changed its user is, and that is out of our reach.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
 
 
 def _printable(line: str) -> str:

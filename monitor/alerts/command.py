@@ -11,7 +11,7 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,9 @@ import msgspec
 import trio
 from trio.lowlevel import FdStream
 
+from monitor import child
 from monitor.model import Alert, Execution
-from monitor.pidfd import wait_exit
 
-# Where the command and what it calls are looked for: the PATH that systemd gives to a service, whatever ours is.
-_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Of our own environment: without HOME curl, ssh and msmtp find no configuration; without LANG non-ASCII text breaks.
 _INHERITED = ("HOME", "LANG")
 # The output that is kept with the attempt: the last screen of an error message. All of it is read.
@@ -38,8 +36,6 @@ _TERM_GRACE_S = 5.0
 _KILL_GRACE_S = 5.0
 # What is left of the group, once the command itself has ended, has this long to print the rest.
 _LEFTOVER_GRACE_S = 0.25
-# Between two looks at a process when no pidfd can be had.
-_LOOK_S = 0.05
 
 # What UTF-8 cannot carry: surrogates that stand for no byte. PEP 383's, which do, are left alone.
 _LONE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -75,17 +71,17 @@ async def execute(argv: tuple[str, ...], alert: Alert, timeout: float) -> Execut
     tail, drained = bytearray(), trio.Event()
     try:
         async with stdin, output, trio.open_nursery() as nursery:
-            nursery.start_soon(_feed, stdin, _document(facts))
-            nursery.start_soon(_drain, output, tail, drained)
+            nursery.start_soon(child.feed, stdin, _document(facts))
+            nursery.start_soon(child.drain, output, tail, slice(None, -_KEPT_BYTES), drained)
             forced = await _end(process.pid, timeout)
             with trio.move_on_after(_LEFTOVER_GRACE_S):
                 await drained.wait()
             nursery.cancel_scope.cancel()
     finally:
         # Before the main process is reaped: until then the kernel gives the number of its group to nobody else.
-        _signal_group(process.pid, signal.SIGKILL)
+        child.signal_group(process.pid, signal.SIGKILL)
         with trio.move_on_after(_KILL_GRACE_S, shield=True):
-            await _ended(process.pid)
+            await child.ended(process.pid)
         process.poll()
     return _execution(process.returncode, forced, timeout, tail.decode("utf-8", "replace"))
 
@@ -104,8 +100,8 @@ def _start(argv: tuple[str, ...], environment: dict[str, bytes]) -> _Started:
     Measured there, for 120 commands, 16 at a time: 1.8 s, and 6.6 s when it is the event loop that is held up.
     """
     with ExitStack() as theirs, ExitStack() as ours:
-        stdin, our_stdin = _pipe(theirs, ours)
-        our_output, output = _pipe(ours, theirs)
+        stdin, our_stdin = child.pipe(theirs, ours)
+        our_output, output = child.pipe(ours, theirs)
         process = subprocess.Popen(
             argv, stdin=stdin, stdout=output, stderr=output, env=environment, start_new_session=True
         )
@@ -113,62 +109,19 @@ def _start(argv: tuple[str, ...], environment: dict[str, bytes]) -> _Started:
     return _Started(process, FdStream(our_stdin), FdStream(our_output))
 
 
-def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[int, int]:
-    reading, writing = os.pipe()
-    readers.callback(os.close, reading)
-    writers.callback(os.close, writing)
-    return reading, writing
-
-
-async def _feed(stdin: FdStream, document: bytes) -> None:
-    # A command that does not read, or closes its stdin, is free to.
-    with suppress(trio.BrokenResourceError):
-        async with stdin:
-            await stdin.send_all(document)
-
-
-async def _drain(output: FdStream, tail: bytearray, drained: trio.Event) -> None:
-    """Reads all, so that the command never waits for us, and keeps the end."""
-    with suppress(trio.BrokenResourceError):
-        async for chunk in output:
-            tail += chunk
-            del tail[:-_KEPT_BYTES]
-    drained.set()
-
-
 async def _end(pid: int, timeout: float) -> signal.Signals | None:
     """Waits for the main process's end, and returns the signal that was needed for it: None when it came by itself."""
     with trio.move_on_after(timeout):
-        await _ended(pid)
+        await child.ended(pid)
         return None
-    _signal_group(pid, signal.SIGTERM)
+    child.signal_group(pid, signal.SIGTERM)
     with trio.move_on_after(_TERM_GRACE_S):
-        await _ended(pid)
+        await child.ended(pid)
         return signal.SIGTERM
-    _signal_group(pid, signal.SIGKILL)
+    child.signal_group(pid, signal.SIGKILL)
     with trio.move_on_after(_KILL_GRACE_S):
-        await _ended(pid)
+        await child.ended(pid)
     return signal.SIGKILL
-
-
-async def _ended(pid: int) -> None:
-    """Returns once our child ``pid`` has ended, which is not reaped."""
-    try:
-        await wait_exit(pid)
-    except OSError:
-        # No descriptor to be had (EMFILE, ENFILE): no reason to run an alert's command forever, or twice.
-        while not _has_ended(pid):  # noqa: ASYNC110 - the kernel's only other word for it
-            await trio.sleep(_LOOK_S)
-
-
-def _has_ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    # ESRCH: nobody left. EPERM: only a process that has changed its user is, and that is out of our reach.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
 
 
 def _execution(status: int | None, forced: signal.Signals | None, timeout: float, output: str) -> Execution:
@@ -216,7 +169,7 @@ def _facts(alert: Alert) -> dict[str, str | int]:
 
 
 def _environment(facts: dict[str, str | int]) -> dict[str, bytes]:
-    environment = {"PATH": _PATH}
+    environment = {"PATH": child.PATH.encode()}
     environment |= {name: os.environb[key] for name in _INHERITED if (key := name.encode()) in os.environb}
     environment |= {f"MCP_{name.upper()}": _value(str(fact)) for name, fact in facts.items()}
     return environment

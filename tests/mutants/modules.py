@@ -22,6 +22,7 @@ TESTS: dict[Path, tuple[str, ...]] = {
     for module, tests in (
         ("monitor/alerts/policy.py", _POLICY),
         ("monitor/alerts/command.py", _COMMAND),
+        ("monitor/child.py", _COMMAND),
         ("monitor/alerts/dispatch.py", _unit("alert_dispatch", "silences")),
         ("monitor/reducer.py", _unit("reducer", "reducer_probes")),
         ("monitor/drift.py", (*_unit("drift"), *_POLICY)),

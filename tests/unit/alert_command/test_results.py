@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from monitor.alerts import command as module
+from monitor import child
 from monitor.alerts.command import execute
 from monitor.model import Execution
 from tests.support.alert_command import ALERT, DEADLINE_S, LONG_S, MIB, names_in, python, run, sh
@@ -93,7 +93,7 @@ async def test_without_a_pidfd_the_end_is_still_seen(script: str, monkeypatch: p
     async def exhausted(_: int) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(module, "wait_exit", exhausted)
+    monkeypatch.setattr(child, "wait_exit", exhausted)
     with trio.fail_after(DEADLINE_S):
         ran = await execute(sh(script), ALERT, LONG_S if "exit" in script else 0.1)
     assert ran.status == (4 if "exit" in script else -signal.SIGTERM)
