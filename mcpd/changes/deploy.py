@@ -176,20 +176,20 @@ class Deploy:
         name, old = plan.container, plan.current
         if plan.action is Action.CREATE:
             await self._create(service, plan, name)
-            await self._start(service.name, plan, is_new=True)
+            await self._start(plan, is_new=True)
         elif plan.action is Action.START:
-            await self._start(service.name, plan)
+            await self._start(plan)
         elif old and plan.starts_first:
             await self._clear(plan)
             await self._create(service, plan, name + NEXT)
-            await self._start(service.name, plan, name + NEXT)
+            await self._start(plan, name + NEXT)
         elif old and plan.action is Action.REPLACE:
             await self._clear(plan)
             await self._create(service, plan, name + NEXT)
             await self._stop(plan)
             await self._rename(plan, old.name, name + LAST)
             await self._rename(plan, name + NEXT, name)
-            await self._start(service.name, plan)
+            await self._start(plan)
         elif old and plan.action is Action.RENAME:
             await self._rename(plan, old.name, name)
         elif old and plan.action is Action.STOP:
@@ -238,7 +238,7 @@ class Deploy:
         async with self._step(plan, Step.RENAME, f"renaming {name} to {to}"):
             await self._podman.rename(name, to)
 
-    async def _start(self, service: str, plan: ComponentPlan, name: str = "", *, is_new: bool = False) -> None:
+    async def _start(self, plan: ComponentPlan, name: str = "", *, is_new: bool = False) -> None:
         if not plan.runs:
             return
         name, component = name or plan.container, plan.component
@@ -248,7 +248,7 @@ class Deploy:
             await comes_up(self._node, name, component, is_new=is_new)
         if plan.is_routed:
             with failing_at(component.name, Step.VERIFY):
-                self._node.router.admit(service, (await self._podman.inspect(name)).id)
+                self._node.router.admit((await self._podman.inspect(name)).id)
 
     async def _ask_probe(self, plan: ComponentPlan) -> None:
         """A changed probe changes no container, but the deploy fails when the probe finds the component unhealthy."""

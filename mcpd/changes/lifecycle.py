@@ -173,7 +173,7 @@ class Lifecycle:
             return _not_startable(component)
         if container.is_active:
             if component.spec.routes:  # an operation before may have withdrawn it, and not have come further
-                self._node.router.admit(component.service, container.id)
+                self._node.router.admit(container.id)
             return Outcome(name, Result.UNCHANGED, "runs already")
         if component.spec.oneshot and has_completed(container):
             return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
@@ -249,7 +249,7 @@ class Lifecycle:
         await ports.start(self._node, container.id, self._operation.caller.name)
         await comes_up(self._node, container.id, component.spec)
         if component.spec.routes:
-            self._node.router.admit(component.service, container.id)
+            self._node.router.admit(container.id)
 
     async def _down(self, component: RecordedComponent, container: Container, *, drains: bool = True) -> None:
         if drains:
@@ -260,7 +260,7 @@ class Lifecycle:
             await self._podman.stop(container.id, component.spec.stop_timeout)
         except PodmanError:
             if component.should_run and component.spec.routes:  # it runs on, and is to be reached
-                self._node.router.admit(component.service, container.id)
+                self._node.router.admit(container.id)
             raise
 
 

@@ -110,7 +110,7 @@ class Recover:
         await self._operation.take(component.spec.name, Step.VERIFY, f"checking that {component.container} comes up")
         await comes_up(self._node, component.container, component.spec, is_new=True)
         if component.spec.routes:
-            self._node.router.admit(component.service, (await self._node.podman.inspect(component.container)).id)
+            self._node.router.admit((await self._node.podman.inspect(component.container)).id)
 
     async def _conclude(self, outcome: Outcome) -> None:
         if outcome.result in (Result.CREATED, Result.STARTED, Result.FAILED):

@@ -79,7 +79,7 @@ class _Restoration:
             return
         for each in routed:
             if (old := _as_it_is(each, now)) and old.is_active:
-                self._node.router.admit(self._plan.service.name, old.id)
+                self._node.router.admit(old.id)
         for each, made in new:
             await self._operation.take_back(each.component.name, f"draining the new {made.name}")
             self._node.router.withdraw(made.id)
@@ -114,7 +114,7 @@ class _Restoration:
         elif before.is_active and not old.is_active and not each.component.oneshot:
             await self._attempt(each, f"starting {before.name} again", self._start(old.id))
             if each.is_routed:
-                self._node.router.admit(self._plan.service.name, old.id)
+                self._node.router.admit(old.id)
         elif old.is_active and not before.is_active:
             stop = self._podman.stop(old.id, each.component.stop_timeout)
             await self._attempt(each, f"stopping {before.name} again", stop)

@@ -119,15 +119,15 @@ class Registry:
         """The services whose routes answer 503, because somebody said so."""
         return await self.ask(node_facts.in_maintenance)
 
-    async def admitted(self) -> Mapping[str, tuple[str, datetime]]:
-        """The containers that may answer for routes, each with its service and its start, as they were last kept."""
+    async def admitted(self) -> Mapping[str, datetime]:
+        """The containers that may answer for routes, each with its start, as they were last kept."""
         text = await self.ask(node_facts.admitted)
         try:
-            return msgspec.json.decode(text or "{}", type=dict[str, tuple[str, datetime]])
+            return msgspec.json.decode(text or "{}", type=dict[str, datetime])
         except msgspec.DecodeError:
             return {}  # damaged: the probes will say
 
-    async def keep_admitted(self, admitted: Mapping[str, tuple[str, datetime | None]]) -> None:
+    async def keep_admitted(self, admitted: Mapping[str, datetime]) -> None:
         """A loss of power ends every container as well, so that the disk is not waited for."""
         text = msgspec.json.encode(admitted, order="sorted").decode()
         await self.transact(lambda db: node_facts.put_admitted(db, text), durable=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 import msgspec
 import structlog
@@ -58,13 +58,6 @@ class State(msgspec.Struct, frozen=True):
     table: Table = Table()
 
 
-class Admission(NamedTuple):
-    """A container that may answer, and the start since which it may; None: the one that is found at the next look."""
-
-    service: str
-    started_at: datetime | None = None
-
-
 class Shelf(Protocol):
     """The folder of certificates."""
 
@@ -90,10 +83,11 @@ class Router:
         self._listeners = tuple(sorted(listeners))
         self._shelf = shelf
         self._turn = trio.Lock()
-        # Containers that may answer, by their ids.
-        self._admitted: dict[str, Admission] = {}
+        # Containers that may answer, by their ids, each with the start since which it may; None: the one that is found
+        # at the next look.
+        self._admitted: dict[str, datetime | None] = {}
         # What the registry has of them; None: nobody has looked yet.
-        self._kept: Mapping[str, Admission] | None = None
+        self._kept: Mapping[str, datetime | None] | None = None
         # Containers that are about to be stopped, with their starts: who starts one again does not have to say so.
         self._withdrawn: dict[str, datetime | None] = {}
         # What deploys are about to commit.
@@ -135,10 +129,10 @@ class Router:
 
     # -- what operations say
 
-    def admit(self, service: str, container: str) -> None:
-        """A container of ``service`` is up: it may answer from now on, until it is withdrawn or starts again."""
+    def admit(self, container: str) -> None:
+        """The container is up: it may answer from now on, until it is withdrawn or starts again."""
         self._withdrawn.pop(container, None)
-        self._admitted[container] = Admission(service)
+        self._admitted[container] = None
 
     def withdraw(self, container: str) -> None:
         """The container is about to be stopped: it gets nothing new, until it is admitted or starts again."""
@@ -167,7 +161,7 @@ class Router:
     async def drained(self, container: Container, patience: timedelta, report: Callable[[int], None]) -> bool:
         """Waits until nobody is connected to a withdrawn container's route ports, ``patience`` at most.
 
-        Returns whether that is so. ``report`` is called with the number of connections, whenever it has changed.
+        Returns whether that is so. ``report`` is called with the number of connections, once a second while it changes.
         """
         numbers = {each.inside for each in route_ports.read(container.labels).values()}
         last, reported_at = -1, -_REPORT_AGAIN_S
@@ -232,12 +226,11 @@ class Router:
         """What the proxy should have now. Raises McpdError."""
         if self._kept is None:
             # Whoever answers goes on, whatever happens to mcpd.
-            kept = await self._registry.admitted()
-            self._kept = {number: Admission(*each) for number, each in kept.items()}
+            self._kept = await self._registry.admitted()
             self._admitted = {**self._kept, **self._admitted}
         services = {each.name: each for each in await self._registry.services()}
         components = desired.in_force(services.values(), self._coming)
-        known_before = {number for number, each in self._admitted.items() if each.started_at is not None}
+        known_before = {number for number, start in self._admitted.items() if start is not None}
         in_maintenance = await self._registry.in_maintenance() if components else frozenset()
         every: list[Routed] = []
         there: set[str] = set()
@@ -272,7 +265,7 @@ class Router:
 
     async def _keep_admitted(self) -> None:
         """Before the proxy is told."""
-        known = {number: each for number, each in self._admitted.items() if each.started_at is not None}
+        known = {number: start for number, start in self._admitted.items() if start is not None}
         if known == self._kept:
             return
         try:
@@ -293,8 +286,8 @@ class Router:
 
     def _is_admitted(self, service: RecordedService | None, component: Component, container: Container) -> bool:
         """Whether it may answer. What nobody is at work on may when it runs, or when its probe finds it healthy."""
-        if (known := self._admitted.get(container.id)) and known.started_at in (None, container.started_at):
-            self._admitted[container.id] = known._replace(started_at=container.started_at)
+        if container.id in self._admitted and self._admitted[container.id] in (None, container.started_at):
+            self._admitted[container.id] = container.started_at
             return True
         if service is None or not container.is_settled or self.is_busy(service.name):
             return False
@@ -304,7 +297,7 @@ class Router:
         probe = recorded.spec.probe if recorded else component.probe
         # What becomes ill later goes on answering: nobody else would.
         if probe is None or seen is Observed.HEALTHY:
-            self._admitted[container.id] = Admission(service.name, container.started_at)
+            self._admitted[container.id] = container.started_at
             return True
         return False
 

@@ -128,7 +128,7 @@ async def test_a_probe_has_to_find_it_healthy_first(registry: Registry) -> None:
     place = Place(registry, container())
     await place.keep(1)
     assert place.proxy.servers() == {}
-    place.router.admit("shop", "a" * 64)
+    place.router.admit("a" * 64)
     await place.router.settle()
     assert place.proxy.servers() == {"a" * 12: False}
     # A run of its own has to be found healthy again.
@@ -151,7 +151,7 @@ async def test_a_swap_has_somebody_answer_at_every_moment(registry: Registry) ->
     place.podman.there = [container(), container("b", "shop-web.next", 20001)]
     await place.router.settle()
     assert place.proxy.servers() == {"a" * 12: False}
-    place.router.admit("shop", "b" * 64)
+    place.router.admit("b" * 64)
     place.podman.there = [container("a", f"shop-web{LAST}"), container("b", "shop-web", 20001)]
     await place.router.settle()
     assert place.proxy.servers() == {"a" * 12: True, "b" * 12: False}
