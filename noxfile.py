@@ -27,6 +27,7 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 EXAMPLES = {
     "MCP_EXAMPLES": "30",
     "MCP_SIMULATION_HISTORIES": "50",
+    "MCP_JOB_HISTORIES": "12",
     "MCP_KILL_ROUNDS": "3",
     "MCP_LOAD_SECONDS": "3",
     "MCP_SWAP_ROUNDS": "1000",
@@ -35,6 +36,7 @@ EXAMPLES = {
 FEW_EXAMPLES = {
     "MCP_EXAMPLES": "10",
     "MCP_SIMULATION_HISTORIES": "10",
+    "MCP_JOB_HISTORIES": "4",
     "MCP_KILL_ROUNDS": "1",
     "MCP_LOAD_SECONDS": "1",
     "MCP_SWAP_ROUNDS": "300",
@@ -43,6 +45,7 @@ FEW_EXAMPLES = {
 MANY_EXAMPLES = {
     "MCP_EXAMPLES": "500",
     "MCP_SIMULATION_HISTORIES": "2000",
+    "MCP_JOB_HISTORIES": "300",
     "MCP_KILL_ROUNDS": "30",
     "MCP_LOAD_SECONDS": "60",
     "MCP_SWAP_ROUNDS": "20000",
@@ -50,13 +53,17 @@ MANY_EXAMPLES = {
 }
 # Points of the matrix of crashes: one in so many.
 FEW_KILLS = {"MCP_CRASH_STRIDE": "26"}
-# Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them.
-QUICK = ("-m", "not podman and not systemd and not bootstrap", "-n", "2", "--dist", "loadfile")
+# Two at once: half of the time they wait. A file's tests stay together, as they share what is made for them. In the
+# order of the folders the longest files come first; xdist's own would have those of few tests last, however long.
+QUICK = (
+    *("-m", "not podman and not systemd and not bootstrap"),
+    *("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"),
+)
 PODMAN5_TESTS = [
     f"tests/podman/test_{name}.py"
     for name in (
         *("demo", "lifecycle", "inspect", "check", "export", "export_keys", "adopt", "every_key", "names", "pull"),
-        *("monitor", "failures"),
+        *("monitor", "failures", "secrets"),
     )
 ]
 GENERATED = ("__init__.py", "agent.binpb")

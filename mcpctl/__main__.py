@@ -9,7 +9,7 @@ import io
 import os
 import sys
 
-from mcpctl.errors import DONE, FAILED, INTERRUPTED, CliError
+from mcpctl.errors import DONE, FAILED, INTERRUPTED, OWN_FAILURE, CliError
 
 # What is typed twenty times a day. With at most a service's name behind it there is nothing to parse, and without
 # cyclopts it starts in three quarters of the time (`nox -s bench`).
@@ -25,8 +25,10 @@ _BUG = "Please report it to the project; `--debug` shows the traceback to includ
 
 
 def main() -> None:
-    """Exit status as in `mcpctl.errors`."""
-    words, is_debugging = _debugging(sys.argv[1:])
+    """Exit status as in `mcpctl.errors`; of exec and run that of the program."""
+    words, relays = _relayed(sys.argv[1:])
+    words, is_debugging = _debugging(words)
+    failed = OWN_FAILURE if relays else FAILED
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal of another encoding than UTF-8 shows what it can.
         sys.stdout.reconfigure(errors="replace")
@@ -35,7 +37,7 @@ def main() -> None:
     except CliError as error:
         if is_debugging:
             _trace(error)
-        status = _failed(str(error), error.status)
+        status = _failed(str(error), OWN_FAILURE if relays and error.status < OWN_FAILURE else error.status)
     except KeyboardInterrupt:
         status = _failed("interrupted; an operation that a node has begun continues there", INTERRUPTED)
     except BrokenPipeError:
@@ -45,12 +47,22 @@ def main() -> None:
     except OSError as error:
         if is_debugging:
             _trace(error)
-        status = _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
+        status = _failed(f"{error.filename}: {error.strerror}" if error.filename else str(error), failed)
     except Exception as error:
         if is_debugging:
             _trace(error)
-        status = _failed(f"a bug in mcpctl: {type(error).__name__}: {error}\n{_BUG}", FAILED)
+        status = _failed(f"a bug in mcpctl: {type(error).__name__}: {error}\n{_BUG}", failed)
     sys.exit(status)
+
+
+def _relayed(words: list[str]) -> tuple[list[str], bool]:
+    """The command line, and whether the exit status is that of a program on a node: then its words come behind a --."""
+    if not {"exec", "run"} & {*words}:  # which every other command need not import
+        return words, False
+    from mcpctl.commands import remote_command
+
+    relays = remote_command.is_relay(words)
+    return remote_command.delimited(words) if relays else words, relays
 
 
 def _run(words: list[str]) -> int:

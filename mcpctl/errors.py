@@ -7,6 +7,8 @@ FAILED = 1
 USAGE = 2
 DRIFT = 3
 PARTIAL = 4
+# Where the exit status is that of another program: mcpctl failed itself (podman-exec(1), `EXIT STATUS`).
+OWN_FAILURE = 125
 # As a shell reports a program that SIGINT ended.
 INTERRUPTED = 130
 

@@ -99,8 +99,8 @@ def snapshot(
     import trio
 
     from mcpd.config.settings import load
-    from mcpd.snapshots import take
-    from mcpd.snapshots.restore import rehearse
+    from mcpd.registry.snapshots import take
+    from mcpd.registry.snapshots.restore import rehearse
 
     if keep < 1:
         raise InvalidRequestError(f"--keep: {keep} would keep none; keep at least 1")
@@ -134,7 +134,7 @@ def restore(
     import trio
 
     from mcpd.config.settings import load
-    from mcpd.snapshots import restore
+    from mcpd.registry.snapshots import restore
 
     database = load(config).database.path
     services = trio.run(restore.rehearse, file)

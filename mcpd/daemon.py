@@ -2,7 +2,7 @@
 
     parts        MCIAS client, the database's lock, registry, podman client (`mcpd.assembly.parts`)
     └─ links        the podman link, housekeeping, certificates, disk space, the proxy, the monitor (`monitor.watch`)
-       └─ work      operations: they end as completed or reverted, whoever watches
+       └─ work      operations: they end as completed or reverted, whoever watches; and whoever starts jobs
           └─ front  the gRPC server, metrics, and the signals that end it
 
 SIGTERM cancels the front, which drains; then operations get their grace; then the links go. Containers live on.
@@ -51,6 +51,7 @@ async def serve(settings: Config, path: Path) -> None:
             await links.start(parts.link.run)
             links.start_soon(housekeeping.run, (ledger, node.journal, parts.audit), lambda: config.rules.retention)
             links.start_soon(parts.audit.run)
+            links.start_soon(parts.podman.secrets.keep)
             links.start_soon(certificate.watch, parts.certificate, ledger, messenger)
             links.start_soon(
                 disk_space.watch, parts.disks, lambda: config.rules.disk_free_warning, node.name, ledger, messenger
@@ -59,6 +60,8 @@ async def serve(settings: Config, path: Path) -> None:
                 operations = Operations(work, node.journal)
                 parts.podman.label(await Adoptions(parts.registry).labels())
                 await take_up_what_was_left(node, operations)
+                links.start_soon(parts.executions.keep)
+                links.start_soon(parts.runs.keep)
                 intent = parts.intent(operations)
                 intent.is_booting = is_another_boot
                 node.router.is_busy = intent.is_busy
@@ -67,17 +70,19 @@ async def serve(settings: Config, path: Path) -> None:
                 await links.start(monitor.run)
                 supervision = parts.supervision(monitor)
                 links.start_soon(supervision.run)
+                jobs = parts.jobs(operations, intent)
+                work.start_soon(jobs.run)
                 if intent.is_booting:
                     work.start_soon(boot.resume, node, operations, monitor, intent)
                 work.start_soon(tell_of_restore, node, ledger)
-                server = rpc_server(settings, parts, operations, monitor)
+                server = rpc_server(settings, parts, operations, monitor, jobs)
                 async with trio.open_nursery() as front:
                     # First, since the address may be long in coming.
                     front.start_soon(
                         _until_signalled, front.cancel_scope, supervision, partial(reload, path, parts, monitor)
                     )
                     if settings.metrics:
-                        metrics = metrics_endpoint(settings, settings.metrics.address, parts, operations, monitor)
+                        metrics = metrics_endpoint(settings, settings.metrics.address, parts, operations, monitor, jobs)
                         front.start_soon(metrics.run)
                     host, port = await front.start(server.run)
                     log.info("mcpd runs", version=__version__, node=node.name, address=host, port=port, pid=os.getpid())

@@ -17,6 +17,12 @@ LABEL_SERVICE = "mcp.service"
 LABEL_COMPONENT = "mcp.component"
 LABEL_SPEC_HASH = "mcp.spec-hash"
 LABEL_NODE = "mcp.node"
+# Of a container that `mcpctl run` made: what it is called by, SERVICE/COMPONENT, who asked for it, and whether it goes
+# on without them.
+LABEL_RUN = "mcp.run"
+LABEL_RUN_OF = "mcp.run-of"
+LABEL_RUN_BY = "mcp.run-by"
+LABEL_DETACHED = "mcp.run-detached"
 
 # What a container is called while it waits to take over, and while it waits to be removed or put back. A dot is in no
 # name that an operator can declare, so neither can collide.
@@ -91,6 +97,16 @@ class Container(msgspec.Struct, frozen=True):
         return self.labels.get(LABEL_SPEC_HASH, "")
 
     @property
+    def is_run(self) -> bool:
+        """Whether `mcpctl run` made it."""
+        return LABEL_RUN in self.labels
+
+    @property
+    def run_of(self) -> Target:
+        """The component that it was made like, by `mcpctl run`."""
+        return Target(*self.labels.get(LABEL_RUN_OF, "").partition("/")[::2])
+
+    @property
     def version(self) -> str:
         return naming.version(self.image)
 
@@ -124,7 +140,8 @@ def by_component(containers: Iterable[Container], service: str, names: Mapping[s
 class RecordedComponent(msgspec.Struct, frozen=True):
     """A component as the registry holds it. ``deployed`` is what its container was made from; None: not by a deploy.
 
-    ``definition_hash`` is of ``spec``, made when it is read: status is asked of a thousand of them.
+    ``definition_hash`` is of ``spec``, made when it is read: status is asked of a thousand of them. ``trouble`` is of a
+    job: what is wrong with its runs, in words.
     """
 
     service: str
@@ -137,6 +154,7 @@ class RecordedComponent(msgspec.Struct, frozen=True):
     container_id: str
     deployed: Component | None = None
     definition_hash: str = ""
+    trouble: str = ""
 
     @property
     def specs(self) -> tuple[Component, ...]:
@@ -145,8 +163,13 @@ class RecordedComponent(msgspec.Struct, frozen=True):
 
     @property
     def should_run(self) -> bool:
-        """Whether it should run, or have run to its end."""
+        """Whether it should run, or have run to its end, or be run by its schedule."""
         return self.desired not in (Desired.STOPPED, Desired.IGNORE)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is a job whose schedule counts."""
+        return self.desired is Desired.SCHEDULED
 
 
 class RecordedService(msgspec.Struct, frozen=True):

@@ -24,13 +24,18 @@ def drift(wanted: Wanted, seen: Seen) -> str:
     if wanted.desired is Desired.COMPLETED:
         if reason := _why_incomplete(seen):
             return reason
-    # 4. It should run, and does not, or not well.
+    # 4. It runs now and then: it has to be there.
+    elif wanted.desired is Desired.SCHEDULED:
+        if seen.state in (Observed.REMOVED, Observed.UNKNOWN, Observed.PAUSED):
+            return "paused" if seen.state is Observed.PAUSED else _why_down(seen)
+    # 5. It should run, and does not, or not well.
     elif not seen.state.is_up:
         return _why_down(seen)
-    # 5. It runs, or ran, but something else than what was asked for.
+    # 6. It runs, or ran, but something else than what was asked for.
     if seen.spec_hash and seen.spec_hash != wanted.spec_hash:
         return _why_different(wanted, seen)
-    return ""
+    # 7. It is a job, and its runs are not as they should be.
+    return wanted.trouble if wanted.desired is Desired.SCHEDULED else ""
 
 
 def mends_itself(wanted: Wanted, seen: Seen) -> bool:
@@ -40,6 +45,8 @@ def mends_itself(wanted: Wanted, seen: Seen) -> bool:
     if not seen.looked_for:
         return True
     if seen.state is not Observed.EXITED or seen.by_hand:
+        return False
+    if wanted.desired is Desired.SCHEDULED:
         return False
     if wanted.desired is Desired.COMPLETED:
         # We never start it; and podman may only be late to say how it ended.

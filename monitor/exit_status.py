@@ -19,10 +19,14 @@ _HARMLESS = {
 }
 # Also POSIX: what a shell says of a command that it cannot run.
 _OF_SHELLS = {126: "its command cannot be executed", 127: "its command was not found"}
+# conmon's, for what it has killed since its time was up (podman-run(1), --timeout).
+TIMED_OUT = -1
 
 
 def exit_words(code: int, *, out_of_memory: bool = False) -> str:
     """``exited 137 (SIGKILL)``: the status, and what it means where it means something."""
+    if code == TIMED_OUT:
+        return "timed out, and was killed"
     meaning = "out of memory" if out_of_memory else _OF_SHELLS.get(code) or _signal_name(code - _BY_SIGNAL)
     return f"exited {code} ({meaning})" if meaning else f"exited {code}"
 

@@ -14,13 +14,14 @@ from protos.parts import Heal, Health
 class Desired(StrEnum):
     """What the operator wants of a component.
 
-    ``COMPLETED``: to have run to its end, and well; it may be at it. ``IGNORE``: nobody declared it; listed, never
-    touched.
+    ``COMPLETED``: to have run to its end, and well; it may be at it. ``SCHEDULED``: to run when its schedule says so.
+    ``IGNORE``: nobody declared it; listed, never touched.
     """
 
     RUNNING = "running"
     STOPPED = "stopped"
     COMPLETED = "completed"
+    SCHEDULED = "scheduled"
     IGNORE = "ignore"
 
 
@@ -58,6 +59,8 @@ class Wanted(msgspec.Struct, frozen=True):
     # podman's restart policy, without its number of tries.
     restart: str = "no"
     heal: Heal = Heal.ALERT
+    # Of a job: what is wrong with its runs, in words.
+    trouble: str = ""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -267,7 +270,8 @@ class AlertKind(StrEnum):
     """``RECOVERED`` closes a drift or a flap; ``REBOOT`` names what did not come back; ``EXPIRY``: a certificate's.
 
     ``DISK``: a filesystem has little room left. ``REGISTRY``: the ledger itself cannot be written, so that it has no
-    row of this. ``ROUTE``: the proxy does not have the routes that it should have.
+    row of this. ``ROUTE``: the proxy does not have the routes that it should have. ``JOB``: a run has failed, goes on
+    too long, or was missed.
     """
 
     DRIFT = "drift"
@@ -278,6 +282,7 @@ class AlertKind(StrEnum):
     REGISTRY = "registry"
     DISK = "disk"
     ROUTE = "route"
+    JOB = "job"
 
 
 class Delivery(StrEnum):

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from protos import grammar, podman_notation, route_agreement
+from protos import grammar, podman_notation, route_agreement, scheduling
 from protos.parts import MAX_CONFIG_BYTES, SECRET_MODE
 from protos.validation import Problem
 
@@ -46,6 +46,8 @@ def disagreements(components: list[dict[str, Any]]) -> list[Problem]:
         problems += _network_problems(each, path)
         problems += _health_problems(each.get("health"), f"{path}.health")
         problems += _oneshot_problems(each, path)
+        problems += scheduling.problems(each, path)
+        problems += _of_jobs(each, components, path)
         problems += _secret_problems(each, path)
         problems += _config_problems(each, path)
         problems += _target_problems(each, path)
@@ -141,6 +143,17 @@ def _oneshot_problems(component: dict[str, Any], path: str) -> list[Problem]:
     if isinstance(health, dict) and health.get("disable") is not True:
         problems.append(Problem(f"{path}.health", "a oneshot component has no probe: it is done when it has exited"))
     return problems
+
+
+def _of_jobs(component: dict[str, Any], components: list[dict[str, Any]], path: str) -> list[Problem]:
+    """Nobody can wait for a job, or live in its namespaces: it does not run all the time."""
+    jobs = {each.get("name") for each in components if each.get("schedule") is not None} - {None}
+    wanted = [("depends_on", name) for _, name in _entries(component, "depends_on") if isinstance(name, str)]
+    return [
+        Problem(f"{path}.{key}", f"names {name!r}, which is a job: it runs when its schedule says so, and ends")
+        for key, name in [*wanted, *_joined(component)]
+        if name in jobs and name != component.get("name")
+    ]
 
 
 def _secret_problems(component: dict[str, Any], path: str) -> list[Problem]:

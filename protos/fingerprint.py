@@ -16,7 +16,7 @@ _SCHEME = "1"
 # Fields that only mcpd, or mcpctl, uses: changing them never recreates a container.
 _NOT_OF_THE_CONTAINER = frozenset(
     {"name", "active", "oneshot", "depends_on", "settle", "heal", "health", "pull", "build", "env_file"}
-    | {"update", "drain_timeout", "routes"}
+    | {"update", "drain_timeout", "routes", "schedule", "timezone"}
 )
 # These are in the hash whatever they are; every later one only when it says something. So the hash of a definition
 # without it stays as it was, and an upgrade recreates nothing.

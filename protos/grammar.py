@@ -34,6 +34,10 @@ _PORT = re.compile(
 MAX_PORT_RANGE = 1000
 # What podman calls volumes, networks and secrets.
 RESOURCE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+# Under such a name mcpd keeps a secret's new value while it replaces the old one.
+TEMPORARY_SECRET = "mcp.next."  # noqa: S105 (a name)
+# podman 4 takes names of 64 characters.
+MAX_SECRET_NAME = 64 - len(TEMPORARY_SECRET)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]*)?")
 _RESTART = re.compile(r"(?P<policy>no|on-failure|unless-stopped|always)(:(?P<tries>[0-9]{1,9}))?")
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
@@ -182,6 +186,19 @@ def restart(text: str) -> Restart:
 def secret(text: str) -> str:
     if not RESOURCE_NAME.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not a podman secret's name")
+    if text.startswith(TEMPORARY_SECRET):
+        raise ValueError(f"{quoted(text)} is a name of mcpd's own: another must not begin with {TEMPORARY_SECRET}")
+    return text
+
+
+def settable_secret(text: str) -> str:
+    """The name of a secret that every podman and mcpd can make: shorter, and it ends as it begins."""
+    secret(text)
+    if len(text) > MAX_SECRET_NAME or not text[-1].isalnum():
+        raise ValueError(
+            f"{quoted(text)} cannot be set: a secret's name has {MAX_SECRET_NAME} characters at most, and ends with a "
+            "letter or digit"
+        )
     return text
 
 

@@ -34,6 +34,8 @@ from protos.validation import Rule, checked
 SECRET_MODE = 0o444
 # A config travels in one message and is kept in the registry.
 MAX_CONFIG_BYTES = 256 * 1024
+# podman wants a secret to be smaller than 512000 bytes.
+MAX_SECRET_BYTES = 511_999
 
 
 class Short(Protocol):
@@ -199,7 +201,7 @@ class Network(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Secret(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A podman secret; just its name, unless more is said. Its value never passes through mcp.
+    """A podman secret; just its name, unless more is said. `mcpctl secret set` gives it its value (docs/secrets.md).
 
     ``name``: the secret.
     ``target``: the file that it becomes; a name is one in /run/secrets. Default: the secret's name.

@@ -85,6 +85,8 @@ def alone(component: Values, components: Sequence[Values]) -> str:
     """Why no two containers of ``component``, one of ``components``, can run at a time; "": they can."""
     if component.get("oneshot") is True:
         return "it runs to its end"
+    if component.get("schedule") is not None:
+        return "it is a job"
     if port := _fixed_port(component):
         return f"it publishes the port {port} of the node"
     for each in _list(component, "networks"):

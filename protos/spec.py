@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from protos import agreement, grammar, naming, podman_notation, route_agreement
+from protos import agreement, grammar, naming, podman_notation, route_agreement, scheduling
 from protos.fields import Argument, Duration, Image, InsidePath, Labels, Name, Resource, Size, pairs
 from protos.parts import (
     Build,
@@ -83,12 +83,19 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     until it has exited with status 0; any other status fails the deploy. It runs again in every deploy that changes
     something of its service, and never by itself.
 
+    `schedule = "0 2 * * *"` makes it a job: a deploy makes its container, and mcpd starts that one whenever it is due.
+    No run begins while another goes on, and what was missed is made up for once. It has no probe, routes or restart
+    policy, and nothing can depend on it.
+
     ``name``: the container is called SERVICE-NAME, or just SERVICE if the only component has the service's name.
     ``image``: the image that it runs. The tag is the component's version.
     ``pull``: when the image is pulled for a new container: `missing`, `newer`, `always` or `never`.
     ``platform``: the image's platform, ``linux/arm64``. Default: the node's.
     ``active``: whether it should run when its service should.
     ``oneshot``: true: it runs to its end.
+    ``schedule``: when mcpd runs it: minute, hour, day of month, month, day of week, as in crontab(5). It is a job then.
+    ``timezone``: the time zone of its schedule, ``Europe/Berlin``. Default: UTC.
+    ``timeout``: how long a job or a oneshot may run before podman kills it; whole seconds. Default: no limit.
     ``entrypoint``: the program that the container starts; an empty list for none. Default: the image's.
     ``cmd``: its arguments. Default: the image's.
     ``workdir``: the folder in the container that it starts in. Default: the image's.
@@ -148,6 +155,9 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     platform: Annotated[str, checked(podman_notation.platform)] | None = None
     active: bool = True
     oneshot: bool = False
+    schedule: Annotated[str, checked(scheduling.schedule)] | None = None
+    timezone: Annotated[str, checked(scheduling.timezone)] | None = None
+    timeout: Annotated[timedelta, Rule(scheduling.timeout, (str, timedelta))] | None = None
     entrypoint: tuple[Argument, ...] | None = None
     cmd: tuple[Argument, ...] = ()
     workdir: InsidePath | None = None
@@ -205,7 +215,17 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def probe(self) -> Health | None:
         """The probe that it declares; an image's own is not known here."""
-        return None if self.health is None or self.health.disable or self.oneshot else self.health
+        return None if self.health is None or self.health.disable or self.ends else self.health
+
+    @property
+    def is_job(self) -> bool:
+        """Whether its schedule runs it."""
+        return self.schedule is not None
+
+    @property
+    def ends(self) -> bool:
+        """Whether it does its work and ends: a oneshot, or a job."""
+        return self.oneshot or self.is_job
 
     @property
     def mounts(self) -> tuple[Mount, ...]:

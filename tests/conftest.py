@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import shutil
 from pathlib import Path
+
+import pytest
+
+CLOCKS = {"autojump_clock", "mock_clock"}
 
 # Linux's file system in memory. Of what the tests wait for, much is a disk that has to keep what a registry commits.
 _MEMORY = Path("/dev/shm")
@@ -21,6 +26,14 @@ def pytest_configure() -> None:
 
 def _forbids_programs(folder: Path) -> bool:
     return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """pytest-trio runs a test with the clocks that the test itself names. Any other would not jump: the test waits."""
+    if not isinstance(item, pytest.Function) or CLOCKS.intersection(inspect.signature(item.function).parameters):
+        return
+    if hidden := CLOCKS.intersection(item.fixturenames):
+        raise pytest.UsageError(f"{item.nodeid}: name {', '.join(hidden)} among the test's own parameters")
 
 
 def pytest_collection_finish() -> None:

@@ -21,8 +21,11 @@ from mcpctl.ui.rows.alerts import AlertRow, SilenceRow
 from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow, RevisionRow, ServiceOutcomeRow
 from mcpctl.ui.rows.definitions import DefinitionRow, EditRow, EffectiveRow
 from mcpctl.ui.rows.files import ComparisonRow, FileRow, TransferRow
+from mcpctl.ui.rows.jobs import JobRow, StartedRunRow
 from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, PruneRow, SnapshotRow
+from mcpctl.ui.rows.processes import ComponentProcessesRow
 from mcpctl.ui.rows.routes import RouteRow
+from mcpctl.ui.rows.secrets import SecretRemovedRow, SecretRow, SecretSetRow
 from mcpctl.ui.rows.status import ComponentRow, EventRow, ServiceRow
 
 # By the words of the command, joined by dashes, which is the file's name.
@@ -37,6 +40,8 @@ DOCUMENTS: dict[str, Any] = {
     "diff-file": ComparisonRow,
     "events": list[EventRow],
     "history": list[RevisionRow],
+    "jobs-list": list[JobRow],
+    "jobs-run": StartedRunRow,
     "list": list[ServiceRow],
     "login": GrantRow,
     "logout": LogoutRow,
@@ -54,6 +59,9 @@ DOCUMENTS: dict[str, Any] = {
     "push": TransferRow,
     "restart": list[OutcomeRow],
     "routes": list[RouteRow],
+    "secret-list": list[SecretRow],
+    "secret-remove": SecretRemovedRow,
+    "secret-set": SecretSetRow,
     "service-edit": EditRow,
     "service-export": Exported,
     "service-import": ImportRow,
@@ -64,6 +72,7 @@ DOCUMENTS: dict[str, Any] = {
     "stop": list[OutcomeRow],
     "sync": list[ServiceOutcomeRow],
     "timeline": Timeline,
+    "top": list[ComponentProcessesRow],
     "undeploy": list[OutcomeRow],
     "whoami": list[WhoRow],
 }

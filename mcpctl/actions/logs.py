@@ -47,11 +47,12 @@ class LogRow(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """Which lines. ``tail`` None: all of each component; else its last so many."""
+    """Which lines. ``tail`` None: all of each component; else its last so many. ``run``: of a run, by its name."""
 
     tail: int | None = None
     since: datetime | None = None
     timestamps: bool = False
+    run: str = ""
 
 
 def logs(query: Query, wanted: Wanted) -> int:
@@ -72,15 +73,17 @@ def follow(query: Query, wanted: Wanted) -> int:
     request.follow = True
     nodes, _ = _nodes(settings, query)
     printer = _Lines(query.how, timestamps=wanted.timestamps, several=len(nodes) > 1)
+    kind = _RunLogs if wanted.run else _Logs
     try:
-        return asyncio.run(follow_all([_Logs(settings, each, request) for each in nodes], printer))
+        status = asyncio.run(follow_all([kind(settings, each, request) for each in nodes], printer))
+        return DONE if wanted.run else status
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
 def _request(query: Query, wanted: Wanted) -> v1.LogsRequest:
     service, component = query.service_and_component()
-    request = v1.LogsRequest(service=service, component=component, tail=wanted.tail)
+    request = v1.LogsRequest(service=service, component=component, tail=wanted.tail, run=wanted.run)
     if wanted.since:
         request.since = wanted.since
     return request
@@ -171,6 +174,16 @@ class _Logs(Follower[LogRow]):
         return v1.LogsRequest(
             service=self._request.service, component=self._request.component, follow=True, since=since
         )
+
+
+class _RunLogs(_Logs):
+    """Of a run: it comes to an end, and nothing follows."""
+
+    async def run(self, heard: asyncio.Queue[LogRow]) -> None:
+        try:
+            await self._attempt(heard)
+        except CliError as error:
+            self._give_up(error)
 
 
 def _row(node: Node, service: str, response: v1.LogsResponse) -> LogRow:

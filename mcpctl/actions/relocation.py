@@ -13,11 +13,14 @@ from mcpctl.config import Node, Settings
 from mcpctl.errors import CliError
 from mcpctl.nodes.fanout import ask_each, on_our_side
 from mcpctl.ui import render
+from mcpctl.ui.rows.wire import word
 from protos.mcp import v1
 from protos.mcp.v1 import AgentServiceStub
 
 # What is done does not wait for nodes that it is not about.
 _DEADLINE_S = 2.0
+# With these there is a process, or there will be one.
+_AT_WORK = ("running", "scheduled")
 # With these there is no process.
 _DOWN = (
     v1.ObservedState.UNSPECIFIED,
@@ -174,7 +177,7 @@ async def _left_on(stub: AgentServiceStub, node: Node, homes: Mapping[str, str])
 
 def _runs(component: v1.ComponentInfo) -> bool:
     # What is no longer declared there (a sync saw to that) may run all the same.
-    return component.desired is v1.DesiredState.RUNNING or component.observed not in _DOWN
+    return word(v1.DesiredState, component.desired) in _AT_WORK or component.observed not in _DOWN
 
 
 def _is_left(node: Node, service: v1.ServiceInfo, homes: Mapping[str, str]) -> bool:

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -46,6 +47,9 @@ COMMANDS = {
     "ps": ("status:ps", "List containers and their current state in podman."),
     "status": ("status:status", "Show what should run, what runs, and where the two differ."),
     "dash": ("dash:dash", "Open a dashboard of the fleet: services, drift, alerts, history and logs."),
+    "exec": ("sessions:exec_", "Run a command in the running container of a component: a shell, a dump, a restore."),
+    "run": ("sessions:run", "Run a one-off container made as a component's: a migration, a console, a repair."),
+    "top": ("top:top", "List the processes of components, and of what run has started beside them."),
     "logs": ("logs:logs", "Show the logs of a service or component."),
     "events": ("events:events", "List events on the nodes."),
     "audit": ("audit:audit", "List the calls that the nodes received: who called what, and the result."),
@@ -60,6 +64,10 @@ ALERT_COMMANDS = {
     "ack": ("alerts:ack", "Acknowledge an alert."),
     "silence": ("alerts:silence", "Silence the alerts of a service or component for a while."),
     "unsilence": ("alerts:unsilence", "End a silence early."),
+}
+JOB_COMMANDS = {
+    "list": ("jobs:list_jobs", "List jobs: when they run next, and how they last ended."),
+    "run": ("jobs:run", "Run a job now, beside its schedule."),
 }
 NODE_COMMANDS = {
     "list": ("node:list_nodes", "List the nodes in the configuration and their status."),
@@ -77,6 +85,11 @@ SERVICE_COMMANDS = {
     "export": ("service:export", "Export a service as a definition, quadlet, kube or compose file."),
     "import": ("service:import_service", "Create a definition from a compose file."),
 }
+SECRET_COMMANDS = {
+    "set": ("secret:set_", "Set the value of a secret in a node's podman, and create it if it is missing."),
+    "list": ("secret:list_secrets", "List the secrets in the nodes' podman, and the components that use them."),
+    "remove": ("secret:remove", "Remove a secret that nothing uses from a node's podman."),
+}
 COMPLETION_COMMANDS = {
     "bash": ("completion:bash", "Print the completion script for bash."),
     "zsh": ("completion:zsh", "Print the completion script for zsh."),
@@ -87,10 +100,14 @@ COMPLETION_COMMANDS = {
 _GROUPS = {
     "": COMMANDS,
     "alerts": ALERT_COMMANDS,
+    "jobs": JOB_COMMANDS,
     "node": NODE_COMMANDS,
     "service": SERVICE_COMMANDS,
+    "secret": SECRET_COMMANDS,
     "completion": COMPLETION_COMMANDS,
 }
+# The words of groups that are commands, too: they do what the command named here does, with the same arguments.
+ALONE = {"jobs": "list"}
 _HERE = ("version", "help")
 
 
@@ -107,21 +124,38 @@ def build(words: list[str]) -> App:
     )
     node = App(name="node", help="Manage the nodes in the configuration.")
     alerts = App(name="alerts", help="List, acknowledge and silence alerts.")
+    jobs = App(name="jobs", help="List jobs, as jobs list does, or run one now.")
     service = App(name="service", help="List, show, edit, import and export service definitions.")
     app.command(node)
     app.command(alerts)
+    app.command(jobs)
     app.command(service)
+    secret = App(name="secret", help="Set, list and remove the secrets in the nodes' podman.")
+    app.command(secret)
     completion = App(name="completion", help="Set up completion for bash, zsh or fish.")
     app.command(completion)
     app.command(version)
     app.command(help_, name="help")
-    groups = {"": app, "alerts": alerts, "node": node, "service": service, "completion": completion}
+    groups = {
+        "": app,
+        "alerts": alerts,
+        "jobs": jobs,
+        "node": node,
+        "service": service,
+        "secret": secret,
+        "completion": completion,
+    }
     for place_in, commands in _GROUPS.items():
         group = groups[place_in]
         for name, (place, summary) in commands.items():
             # A command that is asked for is imported anyway, and shows its whole docstring.
             known = {} if name in words else {"help": summary}
             group.command(f"mcpctl.commands.{place}", name=name, **known)
+    for word, name in ALONE.items():
+        # What a word does alone cannot be named and imported later.
+        if word in words:
+            module, _, function = _GROUPS[word][name][0].partition(":")
+            groups[word].default(getattr(import_module(f"mcpctl.commands.{module}"), function))
     return app
 
 
@@ -158,7 +192,8 @@ def run(words: list[str]) -> int:
         chain = [each for each in error.command_chain or () if each != "mcpctl"]
         hint = f"See `{' '.join(['mcpctl', *chain, '--help'])}`."
         raise UsageError("\n".join(filter(None, (str(error), _usage(app, chain), hint)))) from None
-    sys.stdout.flush()
+    if sys.stdout:  # None where the shell has closed it
+        sys.stdout.flush()
     return status
 
 
@@ -173,6 +208,9 @@ def _asking_for_help(words: list[str]) -> list[str]:
 
 def _check_command(words: list[str]) -> None:
     """Raises UsageError for a command that there is not, with the one that was meant."""
+    # Behind such a word, one that stands alone is an argument.
+    if words[:1] and words[0] in ALONE and not [each for each in words[2:3] if not each.startswith("-")]:
+        return
     known = {group: [*commands] for group, commands in _GROUPS.items()}
     known[""] += [*filter(None, _GROUPS), *_HERE]
     if said := suggestions.answer(words, known):

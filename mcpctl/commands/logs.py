@@ -27,6 +27,7 @@ def logs(
     timestamps: Annotated[
         bool, Parameter(name=("--timestamps", "-t"), negative="", help="Show the time of each line.")
     ] = False,
+    run: Annotated[str, Parameter(help="Show the log of a detached run, by its name.")] = "",
     node: Nodes = (),
     common: Common = COMMON,
 ) -> int:
@@ -39,5 +40,5 @@ def logs(
     if tail is not None and tail < 0:
         raise UsageError(f"--tail must not be negative, but it is {tail}")
     query = Query(what, node, common.config, common.how)
-    wanted = lines.Wanted(tail, past(since, "--since"), timestamps)
+    wanted = lines.Wanted(tail, past(since, "--since"), timestamps, run)
     return lines.follow(query, wanted) if follow else lines.logs(query, wanted)

@@ -32,7 +32,6 @@ _OURS = {
         "get containers": "ps",
         "get nodes": "node list",
         "get events": "events",
-        "top": "ps --watch",
         "stats": "ps --watch",
         "inspect": "service show",
         "config": "service show",
@@ -46,6 +45,11 @@ _OURS = {
         "undo": "rollback",
         "revisions": "history",
         "alert": "alerts list",
+        "job": "jobs list",
+        "cron": "jobs list",
+        "cronjobs": "jobs list",
+        "get cronjobs": "jobs list",
+        "get jobs": "jobs list",
         "ack": "alerts ack",
         "silence": "alerts silence",
         "nodes": "node list",
@@ -61,12 +65,11 @@ _OURS = {
     },
     "node": {"rm": "node remove", "delete": "node remove", "ls": "node list", "describe": "node show"},
     "alerts": {"ls": "alerts list", "show": "alerts list", "mute": "alerts silence"},
+    "jobs": {"start": "jobs run", "trigger": "jobs run", "exec": "jobs run", "ls": "jobs list", "show": "jobs list"},
     "service": {"ls": "service list", "get": "service show", "describe": "service show", "inspect": "service show"},
 }
 # Where no command of ours is the same.
 _NOTHING_LIKE_IT = {
-    "exec": "use `podman exec` on the service's node; `mcpctl ps` shows the container's name",
-    "run": "write a definition, then `mcpctl deploy NAME` runs it",
     "init": "`mcpd init DIR`, on the node, creates what both programs need",
     "build": "build and push an image with podman and name it in a definition; `mcpctl deploy NAME` runs it",
     "scale": "a component is one container; for more, add `[[components]]` to the definition",

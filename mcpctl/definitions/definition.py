@@ -16,6 +16,9 @@ from protos import grammar, naming, validation
 from protos.spec import Service, examine_service
 from protos.validation import Problem
 
+# How mcpd says that it has no such service or component.
+_NOT_DEPLOYED = ("is not known on", "is deployed on", "has no component")
+
 
 class Definition(msgspec.Struct, frozen=True):
     """A definition that was read and found right."""
@@ -141,14 +144,17 @@ def unknown(
     if not (settings.services_dir / f"{name}.toml").is_file():
         return UnknownServiceError(f"{error}{nearest(settings, name)}")
     try:
-        node = load(settings, name).service.node
+        found = load(settings, name).service
     except UsageError:
         return UnknownServiceError(f"{error}; its definition is invalid: `mcpctl service show {name}` shows why")
-    if node not in asked:
-        return UnknownServiceError(f"{error}; its definition says node {node}")
-    if component:  # its service may be deployed all the same
+    if found.node not in asked:
+        return UnknownServiceError(f"{error}; its definition says node {found.node}")
+    # Its service may be deployed all the same; and it may be a run of it that is not there.
+    if component in found.component_names and any(words in str(error) for words in _NOT_DEPLOYED):
+        return UnknownServiceError(f"{error}; `mcpctl deploy {name}/{component}` deploys it")
+    if component:
         return UnknownServiceError(f"{error}{nearest(settings, name, component)}")
-    return CliError(f"{name} is defined for node {node} but not deployed; `mcpctl deploy {name}` deploys it")
+    return CliError(f"{name} is defined for node {found.node} but not deployed; `mcpctl deploy {name}` deploys it")
 
 
 def paths(settings: Settings) -> list[Path]:

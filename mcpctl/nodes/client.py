@@ -7,12 +7,11 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from grpclib.client import Channel
 from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
@@ -31,6 +30,8 @@ from mcpctl.errors import (
     UsageError,
 )
 from mcpctl.nodes import addresses
+from mcpctl.nodes.channel import PromptChannel
+from mcpctl.nodes.conversation import converse
 from protos import grammar
 from protos.mcp.v1 import AgentServiceStub, NodeStatusRequest
 
@@ -57,6 +58,13 @@ _KEEPALIVE = Configuration(
 )
 # On a slow line a question waits behind the megabytes that were sent before it.
 _PATIENT = Configuration(_keepalive_time=10.0, _keepalive_timeout=SILENCE_S)
+# A session without a terminal may carry megabytes, and may be silent for hours.
+_SESSION = Configuration(
+    _keepalive_time=10.0,
+    _keepalive_timeout=SILENCE_S,
+    _http2_max_pings_without_data=0,
+    _http2_min_sent_ping_interval_without_data=5.0,
+)
 
 _DEFINITION_ERRORS = (Status.INVALID_ARGUMENT, Status.ALREADY_EXISTS)
 
@@ -76,16 +84,20 @@ def read_deadline() -> float:
 
 
 @asynccontextmanager
-async def agent(settings: Settings, node: Node, *, deadline: float | None) -> AsyncIterator[AgentServiceStub]:
+async def agent(
+    settings: Settings, node: Node, *, deadline: float | None, is_session: bool = False
+) -> AsyncIterator[AgentServiceStub]:
     """The agent of ``node``; every call has ``deadline`` seconds. Raises UnreachableError, UsageError, CliError.
 
-    ``deadline`` None: as long as it takes; whoever wants that looks for silence (`SILENCE_S`) himself.
+    ``deadline`` None: as long as it takes; whoever wants that looks for silence (`SILENCE_S`) himself. ``is_session``:
+    much may be sent either way, or nothing for hours.
     """
     host, port = node.host_port
     # What is wrong on our own side is told before a node is bothered.
     await _token(settings, node)
     addresses.aside(asyncio.get_running_loop())
-    channel = Channel(host, port, ssl=_tls(settings, node), config=_KEEPALIVE if deadline else _PATIENT)
+    pings = _SESSION if is_session else _KEEPALIVE if deadline else _PATIENT
+    channel = PromptChannel(host, port, ssl=_tls(settings, node), config=pings)
     # Who may take an hour for an answer has ten seconds to be there: the kernel would try for two minutes.
     patience = min(deadline or read_deadline(), read_deadline())
     is_connected = False
@@ -131,7 +143,7 @@ def run(coroutine: object) -> int:
 class _Agent(AgentServiceStub):
     """Each call goes with the token of its time, and a second time with another when the first one is refused."""
 
-    def __init__(self, settings: Settings, node: Node, channel: Channel, timeout: float | None) -> None:
+    def __init__(self, settings: Settings, node: Node, channel: PromptChannel, timeout: float | None) -> None:
         super().__init__(channel, timeout=timeout)
         self._settings = settings
         self._node = node
@@ -222,6 +234,40 @@ class _Agent(AgentServiceStub):
         except GRPCError as error:
             token = await self._another(token, error)
         return await begin(token)
+
+    async def _stream_stream(
+        self,
+        route: str,
+        request_iterator: MessageSource,
+        request_type: type[Any],
+        response_type: type[A],
+        *,
+        timeout: float | None = None,
+        deadline: Deadline | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> AsyncGenerator[A, None]:
+        """Without a deadline. Of the requests only the first is sent until the node has answered."""
+        assert isinstance(request_iterator, AsyncIterator)
+        first = await anext(request_iterator)
+        token = await _token(self._settings, self._node)
+        begun = False
+
+        def begin(token: str) -> AsyncGenerator[A, None]:
+            return converse(self.channel, route, first, request_iterator, request_type, response_type, _bearer(token))
+
+        try:
+            async with aclosing(begin(token)) as responses:
+                async for each in responses:
+                    begun = True
+                    yield each
+            return
+        except GRPCError as error:
+            if begun:
+                raise
+            token = await self._another(token, error)
+        async with aclosing(begin(token)) as responses:
+            async for each in responses:
+                yield each
 
     async def _another(self, token: str, error: GRPCError) -> str:
         """What to try instead of a token that was refused with ``error``, which is raised when there is nothing.

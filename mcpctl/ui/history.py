@@ -19,8 +19,10 @@ Row = TypeVar("Row", EventRow, AlertRow)
 UNKNOWN = "unknown"
 # Down, and meant to be.
 STOPPED = "stopped"
-# It was to run to its end, and has, well.
+# It was to run to its end, and has, well; or it is a job that has not run yet.
 COMPLETED = "completed"
+# Its container is made, and was never started.
+_NEW = "created"
 # The ledger's words for an end with status 0.
 _ENDED_WELL = "exited 0"
 _UP = frozenset({"running", "healthy"})
@@ -162,12 +164,9 @@ def _history(
     window: Window,
     spans: Sequence[Span],
 ) -> History:
-    completes = then is not None and then.desired == "completed"
-    changes = [
-        Change(each.at, COMPLETED if completes and _ended_well(each) else each.kind) for each in events if each.at
-    ]
+    changes = [Change(each.at, COMPLETED if then and _rests(then, each) else each.kind) for each in events if each.at]
     observed = then.observed if then else UNKNOWN
-    state = COMPLETED if then and then.has_completed else observed
+    state = COMPLETED if then and (then.has_completed or (then.is_job and observed == _NEW)) else observed
     segments = fold(state, then is None or then.desired != "stopped", changes, window)
     segments = ordered(
         segments, [each for each in spans if each.service == name[0] and each.component in ("", name[1])]
@@ -180,8 +179,12 @@ def _history(
     return History(node, *name, uptime(segments), segments, tuple(inside))
 
 
-def _ended_well(event: EventRow) -> bool:
-    return event.kind == "exited" and event.message == _ENDED_WELL
+def _rests(component: ComponentRow, event: EventRow) -> bool:
+    """Whether what happened is a good end of what runs to its end, or makes a job whose time has not come."""
+    has_ended_well = event.kind == "exited" and event.message == _ENDED_WELL
+    return (component.desired == "completed" and has_ended_well) or (
+        component.is_job and (has_ended_well or event.kind == _NEW)
+    )
 
 
 class _About(Generic[Row]):

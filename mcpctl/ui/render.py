@@ -33,7 +33,10 @@ _STATE_COLOUR = {
     "restarting": "yellow",
     "paused": "yellow",
     "unknown": "yellow",
+    "succeeded": "green",
     "failed": "red",
+    "timed-out": "red",
+    "not-started": "red",
     "reverted": "red",
     "skipped": "yellow",
 }
@@ -120,6 +123,11 @@ def age(since: datetime | None, at: datetime | None = None) -> str:
     if since is None:
         return ""
     return _units(max(0, int(((at or datetime.now(UTC)) - since) / timedelta(seconds=1))))
+
+
+def span(seconds: float) -> str:
+    """How long something has lasted, in the largest two units, as `age`."""
+    return _units(max(0, int(seconds)))
 
 
 def _units(seconds: int) -> str:

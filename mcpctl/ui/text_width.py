@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -10,11 +11,13 @@ Line = list[tuple[str, str]]
 
 # Of categories that are drawn over the character before them.
 _COMBINING = ("Mn", "Me")
+# The end of a line, and how far the next one is indented.
+_BREAK = re.compile(r"\n[ \t]*")
 
 
 def one_line(text: str) -> str:
     """What came from elsewhere cannot move the cursor or break a row."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return "".join(char if char.isprintable() else " " for char in _BREAK.sub(" ", text))
 
 
 def columns(text: str) -> int:

@@ -11,6 +11,7 @@ import trio
 
 from mcpd.assembly.proxy import router
 from mcpd.changes.config_files import ConfigFiles
+from mcpd.changes.jobs.keeper import Jobs
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
 from mcpd.config import settings as config
@@ -25,6 +26,7 @@ from mcpd.node.restore_report import tell_of_missing
 from mcpd.node.systemd import Manager, Supervision
 from mcpd.registry import lock
 from mcpd.registry.audit import AuditLog
+from mcpd.registry.job_ledger import JobLedger
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
@@ -32,6 +34,9 @@ from mcpd.rpc.authentication import Authenticator
 from mcpd.rpc.certificate import Certificate
 from mcpd.runtime.podman import Podman
 from mcpd.runtime.podman_service import PodmanLink
+from mcpd.sessions.exec import Executions
+from mcpd.sessions.places import Places
+from mcpd.sessions.runs import Runs
 from mcpd.status.summary import sentence
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import Sighting
@@ -72,9 +77,16 @@ class Parts(NamedTuple):
     counts: Counts
     disks: Space
     dispatcher: Dispatcher
+    places: Places
+    executions: Executions
+    runs: Runs
 
     def intent(self, operations: Operations) -> NodeIntent:
         return NodeIntent(self.node, operations, self.sightings)
+
+    def jobs(self, operations: Operations, intent: NodeIntent) -> Jobs:
+        ledger = JobLedger(self.registry, self.ledger, self.node.name)
+        return Jobs(self.node, operations, ledger, self.dispatcher.submit, lambda: intent.is_booting)
 
     def monitor(self, intent: NodeIntent) -> Monitor:
         rules = monitor_settings(self.config.rules)
@@ -105,6 +117,17 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
         podman.observe_with(counts.asked)
         ledger = MonitorLedger(registry, settings.node.name)
         started, sightings = trio.open_memory_channel[Sighting](_STARTED_AT_ONCE)
+        node = Node(
+            name=settings.node.name,
+            podman=podman,
+            registry=registry,
+            journal=Journal(registry, settings.database.revisions),
+            started=started,
+            configs=ConfigFiles(database.parent / _CONFIGS),
+            router=router(settings.proxy, registry, podman, database.parent),
+            heal=settings.monitor.heal,
+        )
+        places = Places(settings.sessions)
         yield Parts(
             config=current,
             manager=manager,
@@ -114,16 +137,7 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
             podman=podman,
             link=PodmanLink(podman, settings.podman_socket, run_service=not settings.podman.socket),
             ledger=ledger,
-            node=Node(
-                name=settings.node.name,
-                podman=podman,
-                registry=registry,
-                journal=Journal(registry, settings.database.revisions),
-                started=started,
-                configs=ConfigFiles(database.parent / _CONFIGS),
-                router=router(settings.proxy, registry, podman, database.parent),
-                heal=settings.monitor.heal,
-            ),
+            node=node,
             sightings=sightings,
             audit=AuditLog(registry),
             counts=counts,
@@ -131,6 +145,9 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
             dispatcher=Dispatcher(
                 ledger, lambda: current.rules.alert_command, settings.monitor.alert_timeout.total_seconds()
             ),
+            places=places,
+            executions=Executions(node, places),
+            runs=Runs(node, places),
         )
 
 

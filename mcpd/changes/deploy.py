@@ -17,6 +17,7 @@ import trio
 
 from mcpd.changes import podman_hints, ports, traffic
 from mcpd.changes.cancelling import cancelled
+from mcpd.changes.jobs.ending import ending
 from mcpd.changes.losses import check_accepted, in_short
 from mcpd.changes.node import Node
 from mcpd.changes.operations import CancelledError, Operation, RevertedError
@@ -27,7 +28,7 @@ from mcpd.changes.steps import StepFailedError, failing_at, step_failure
 from mcpd.changes.surroundings import provide, surroundings
 from mcpd.changes.survey import survey, taken_ports
 from mcpd.changes.verify import comes_up, satisfies
-from mcpd.errors import ConflictError, McpdError, RefusedError
+from mcpd.errors import ConflictError, McpdError, RefusedError, RegistryError
 from mcpd.model import LAST, NEXT, Outcome, Result, Step
 from mcpd.runtime.api import PodmanError
 from mcpd.runtime.create import container_spec
@@ -94,6 +95,7 @@ class Deploy:
             raise CancelledError(words) from None
         if is_done:
             self._operation.is_committed()
+            await self._keep_revision(plan.service)
             await conclude(plan, self._operation)
             return
         self._restores = restores
@@ -101,6 +103,13 @@ class Deploy:
         self._operation.goes_to_work()
         await self._all_or_nothing(plan)
         await tidy_up(self._node, plan, self._operation)
+
+    async def _keep_revision(self, service: Service) -> None:
+        try:
+            caller, now = self._operation.caller.name, datetime.now(UTC)
+            await self._node.journal.found_done(service.name, service.node, caller, now)
+        except RegistryError as error:
+            log.warning("a revision could not be kept", service=service.name, error=str(error))
 
     async def _all_or_nothing(self, plan: DeployPlan) -> None:
         try:
@@ -232,7 +241,8 @@ class Deploy:
         with failing_at(plan.component.name, Step.DRAIN):
             await traffic.drain(self._node, plan.component, plan.current, take, report)
         async with self._step(plan, Step.STOP, f"stopping {plan.current.name}"):
-            await self._podman.stop(plan.current.name, plan.component.stop_timeout)
+            async with ending(self._node, self._operation, plan.component.name):
+                await self._podman.stop(plan.current.name, plan.component.stop_timeout)
 
     async def _rename(self, plan: ComponentPlan, name: str, to: str) -> None:
         async with self._step(plan, Step.RENAME, f"renaming {name} to {to}"):
@@ -372,6 +382,8 @@ def _words(service: Service, plan: ComponentPlan) -> str:
 
 def _not_started(service: Service, component: Component) -> str:
     """What is made and not started is one command from running: the one for whatever says that it is inactive."""
+    if component.is_job and service.wants_running(component):
+        return "its schedule runs it"
     remedies = []
     if not service.active:
         remedies.append(f"`mcpctl start {service.name}`")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import trio
 
 from mcpd.changes import podman_hints, ports, traffic
+from mcpd.changes.jobs.ending import ending
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.plan import has_completed, ordered, waits_for
@@ -88,6 +89,7 @@ class Lifecycle:
         service = await self._known()
         await self._each(self._remove_one, dependents_first=True)
         gone = [each.component for each in self._operation.outcomes if each.result is Result.REMOVED]
+        await self._end_runs(gone)
         for network in sorted(joined_before(service, gone)):
             await self._operation.take("", Step.NETWORK, f"removing network {network}, unless it is in use")
             await self._podman.remove_own_network(network, {LABEL_NODE: self._node.name})
@@ -162,7 +164,7 @@ class Lifecycle:
         await self._operation.conclude(outcome)
 
     async def _resume_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
-        """As a node does by itself: a oneshot never runs again by itself."""
+        """As a node does by itself: a oneshot never runs again by itself, and a job when its schedule says so."""
         if component.spec.oneshot and container and component.should_run:
             return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
         return await self._start_one(component, container)
@@ -171,6 +173,8 @@ class Lifecycle:
         name = component.spec.name
         if container is None or not component.should_run:
             return _not_startable(component)
+        if component.is_scheduled:
+            return Outcome(name, Result.UNCHANGED, _as_scheduled(component, container))
         if container.is_active:
             if component.spec.routes:  # an operation before may have withdrawn it, and not have come further
                 self._node.router.admit(container.id)
@@ -186,6 +190,8 @@ class Lifecycle:
         name = component.spec.name
         if container is None or not component.should_run:
             return _not_startable(component)
+        if component.is_scheduled:
+            return Outcome(name, Result.UNCHANGED, _as_scheduled(component, container))
         if component.spec.oneshot:
             return Outcome(name, Result.UNCHANGED, _as_it_ended(component, container))
         # Somebody may have paused or replaced it meanwhile.
@@ -208,7 +214,9 @@ class Lifecycle:
     async def _stop_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         name = component.spec.name
         if container is None or not container.is_active:
-            return Outcome(name, Result.UNCHANGED, "is not running")
+            is_job = component.spec.schedule is not None
+            words = "no run goes on, and its schedule does not count any more" if is_job else "is not running"
+            return Outcome(name, Result.UNCHANGED, words)
         await self._down(component, container)
         return Outcome(name, Result.STOPPED)
 
@@ -223,6 +231,8 @@ class Lifecycle:
     async def _restart_one(self, component: RecordedComponent, container: Container | None) -> Outcome:
         if container is None or not component.should_run:
             return _not_startable(component)
+        if component.is_scheduled:
+            return Outcome(component.spec.name, Result.UNCHANGED, _as_scheduled(component, container))
         if component.spec.oneshot and component.spec.name != self._target.component:
             return Outcome(component.spec.name, Result.UNCHANGED, _as_it_ended(component, container))
         # Also before it is stopped: what runs stays as it is when it could not come back.
@@ -243,6 +253,13 @@ class Lifecycle:
             await self._podman.remove(container.id)
         return Outcome(name, Result.REMOVED)
 
+    async def _end_runs(self, components: Sequence[str]) -> None:
+        """What `mcpctl run` started like one of them goes with it: it uses its networks and volumes."""
+        for each in await self._podman.runs(self._target.service):
+            if each.run_of.component in components:
+                await self._operation.take(each.run_of.component, Step.REMOVE, f"removing {each.name}")
+                await self._podman.remove(each.id)
+
     async def _up(self, component: RecordedComponent, container: Container, *, anyhow: bool = False) -> None:
         take = self._operation.take_anyhow if anyhow else self._operation.take
         await take(component.spec.name, Step.START, f"starting {container.name}")
@@ -257,7 +274,8 @@ class Lifecycle:
             await traffic.drain(self._node, spec, container, self._operation.take, self._operation.report)
         await self._operation.take(component.spec.name, Step.STOP, f"stopping {container.name}")
         try:
-            await self._podman.stop(container.id, component.spec.stop_timeout)
+            async with ending(self._node, self._operation, component.spec.name):
+                await self._podman.stop(container.id, component.spec.stop_timeout)
         except PodmanError:
             if component.should_run and component.spec.routes:  # it runs on, and is to be reached
                 self._node.router.admit(container.id)
@@ -282,6 +300,13 @@ def _as_it_ended(component: RecordedComponent, container: Container) -> str:
         return "has completed"
     target = f"{component.service}/{component.spec.name}"
     return f"did not complete; `mcpctl start {target}` runs it again"
+
+
+def _as_scheduled(component: RecordedComponent, container: Container) -> str:
+    """Of a job, which operations do not start."""
+    if container.is_active:
+        return "a run goes on, and is left alone"
+    return f"its schedule runs it; `mcpctl jobs run {component.service}/{component.spec.name}` runs it now"
 
 
 def _not_startable(component: RecordedComponent) -> Outcome:

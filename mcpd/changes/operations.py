@@ -29,11 +29,12 @@ from mcpd.registry.journal import Journal, OperationRecord, State
 
 log = structlog.get_logger()
 
-# A long deploy reports some hundred steps; past this, a runaway report is cut rather than kept in memory.
+# A long deploy reports some hundred steps; past this, a runaway report is cut.
 _MAX_REPORTS = 10_000
 # A registry that is said to work, and does not take the end of an operation, will be said not to soon.
 _RECORD_AGAIN_S = 5.0
 
+_SHUT_DOWN = "mcpd shut down during the operation, and resumes it when it is back"
 _TAKEN_UP = "mcpd was interrupted in the middle of it, and is recovering it on its own"
 _COMMITTED = "it is past its commit point: everything runs as requested, and only cleanup is left"
 _GOING_BACK = "it has failed, and is already being rolled back"
@@ -159,8 +160,7 @@ class Operation:
     @property
     def doing(self) -> str:
         """The last step reported, in words."""
-        steps = (each for each in reversed(self._reports) if isinstance(each, Progress))
-        last = next(steps, None)
+        last = next((each for each in reversed(self._reports) if isinstance(each, Progress)), None)
         return f"{last.step} {last.component}".strip() if last else "starting"
 
     async def follow(self) -> AsyncGenerator[list[Report], None]:
@@ -232,13 +232,15 @@ class Operations:
         wait: bool = False,
         anyhow: bool = False,
         looks_first: bool = False,
+        is_kept: bool = True,
     ) -> Operation:
         """Starts ``body``, and returns at once. Raises BusyError unless told to wait for who holds the service.
 
         Raises RegistryError when the journal cannot be written; told to start it ``anyhow``, it does, with no trace.
-        One that ``looks_first`` touches nothing before it says so with `Operation.goes_to_work`.
+        One that ``looks_first`` touches nothing before it says so with `goes_to_work`; not ``is_kept``: no journal.
         """
         operation = Operation(0, kind, target, caller, datetime.now(UTC), self._journal)
+        operation.is_kept = is_kept
         if looks_first:
             operation.looks_first(self._tell)
         while self._at_standstill or target.service in self._running:
@@ -257,7 +259,8 @@ class Operations:
         self._tell()
         try:
             await self._record_ends()
-            operation.id = await self._journal.begin(target, kind, caller.name, operation.started_at)
+            if is_kept:
+                operation.id = await self._journal.begin(target, kind, caller.name, operation.started_at)
         except UnwritableError as error:
             if not anyhow:
                 self._release(operation)
@@ -321,9 +324,7 @@ class Operations:
 
     async def _live(self, operation: Operation, body: Body) -> None:
         # Cut off by a shutdown it stays open in the journal, and the next daemon goes on with it.
-        error: McpdError | None = UnavailableError(
-            "mcpd shut down during the operation, and resumes it when it is back"
-        )
+        error: McpdError | None = UnavailableError(_SHUT_DOWN)
         state = State.RUNNING
         try:
             await body(operation)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import graphlib
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Set
 from enum import StrEnum
 
 import msgspec
 
 from mcpd.changes.difference import FieldChange, Source, difference
+from mcpd.changes.plan_id import plan_id
+from mcpd.changes.secret_use import NO_SECRETS, SecretUse
 from mcpd.changes.surroundings import joined_before
 from mcpd.errors import BusyError
 from mcpd.model import Container, RecordedComponent, RecordedService, by_component
@@ -46,7 +47,8 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     ``changes`` are the fields that differ from what was declared last, ``losses`` the options of an adopted container
     that no definition can say, and that what is made in its place will not have. ``starts_first``: the new container
     starts beside the old one, which goes when the deploy is committed. ``was_routed``: it had routes before;
-    ``routes_change``: other ones than it has now.
+    ``routes_change``: other ones than it has now. ``ended_by_itself``: it was a oneshot or a job, which is not started
+    again when all is put back; None: as it is now.
     """
 
     component: Component
@@ -61,6 +63,7 @@ class ComponentPlan(msgspec.Struct, frozen=True):
     starts_first: bool = False
     was_routed: bool = False
     routes_change: bool = False
+    ended_by_itself: bool | None = None
 
     @property
     def is_made_anew(self) -> bool:
@@ -119,18 +122,19 @@ def plan_deploy(
     recorded: RecordedService | None = None,
     heal: Heal = Heal.ALERT,
     force: bool = False,
+    secrets: SecretUse = NO_SECRETS,
 ) -> DeployPlan:
     """Decides for the ``selected`` components of ``service``.
 
     ``containers`` are at least the service's own, and those that have a name which it needs. ``recorded`` is the
-    service as the registry has it, ``heal`` the node's own setting.
+    service as the registry has it, ``heal`` the node's own setting, ``secrets`` what is known of those it declares.
     """
     names = {name: service.container(name) for name in service.component_names}
     ours = by_component(containers, service.name, names)
     by_name = {each.name: each for each in containers}
     known = {each.spec.name: each for each in recorded.components} if recorded else {}
     plans = tuple(
-        _plan_component(service, component, ours.get(component.name), known.get(component.name), heal, force)
+        _plan_component(service, component, ours.get(component.name), known.get(component.name), heal, force, secrets)
         for component in service.components
         if component.name in selected
     )
@@ -148,7 +152,8 @@ def plan_deploy(
             if each.service == service.name and each.component in selected and not each.is_settled
         )
     )
-    number = _plan_id(service, selected, recorded, [each for each in containers if each.service == service.name], force)
+    there = [each for each in containers if each.service == service.name]
+    number = plan_id(service, selected, recorded, there, force, secrets)
     left = tuple(sorted(joined_before(recorded) - set(service.joined_networks())))
     return DeployPlan(service, plans, tuple(filter(None, conflicts)), orphans, leftovers, number, left)
 
@@ -160,28 +165,11 @@ def check_holds(wanted: str, plan: DeployPlan) -> None:
     then, now = wanted.split("-"), plan.id.split("-")
     if len(then) != len(now):
         raise BusyError(f"{wanted!r} is not the id of a plan; `mcpctl plan {plan.service.name}` creates one")
-    parts = ("the definition or the options", "the registry", "the containers on the node")
+    parts = ("the definition or the options", "the registry", "the containers or secrets on the node")
     changed = [part for part, one, other in zip(parts, then, now, strict=True) if one != other]
     raise BusyError(
         f"plan {wanted} is out of date: {' and '.join(changed)} changed since; `mcpctl plan {plan.service.name}` again"
     )
-
-
-def _plan_id(
-    service: Service,
-    selected: Collection[str],
-    recorded: RecordedService | None,
-    containers: Collection[Container],
-    force: bool,
-) -> str:
-    """Three short hashes: of the request, of the registry's revision, and of what podman has."""
-    observed = sorted((each.name, each.id, each.state, each.spec_hash) for each in containers)
-    revision = recorded.revision if recorded else 0
-    return "-".join(map(_short_hash, ((service, sorted(selected), force), revision, observed)))
-
-
-def _short_hash(value: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()[:8]
 
 
 def is_recorded_as(service: Service, recorded: RecordedService | None, selected: Collection[str]) -> bool:
@@ -234,24 +222,32 @@ def _plan_component(
     recorded: RecordedComponent | None,
     heal: Heal,
     force: bool,
+    secrets: SecretUse,
 ) -> ComponentPlan:
     wanted = spec_hash(component)
-    runs = service.wants_running(component)
+    is_active = service.wants_running(component)
+    runs = is_active and not component.is_job
     name = service.container(component.name)
     action, reason = _decide(
         *(wanted, runs, name, current, force),
         oneshot=component.oneshot,
+        # What ran before it became a job is no run of it.
+        may_run=is_active and component.is_job and (recorded is None or recorded.spec.is_job),
         ports={each.name for each in component.route_ports},
+        changed=secrets.changed.get(component.name, ""),
     )
     changes = _changes(component, current, recorded, heal)
     if action is Action.NONE and changes:
         action, reason = Action.UPDATE, "no container needs to change for that"
     was_routed = recorded is not None and any(each.routes for each in recorded.specs)
     deployed = recorded.deployed if recorded else None
+    if action in (Action.REPLACE, Action.STOP) and component.is_job and current and current.is_active:
+        reason = f"{reason}; it runs now, and is stopped"
     plan = ComponentPlan(
         *(component, name, wanted, action, reason, runs, current, changes),
         was_routed=was_routed,
         routes_change=deployed is None or deployed.routes != component.routes,
+        ended_by_itself=(deployed or (recorded.spec if recorded else component)).ends,
     )
     if plan.action is Action.UPDATE and plan.asks_probe:
         return msgspec.structs.replace(plan, reason=f"{reason}; its probe runs first")
@@ -350,7 +346,9 @@ def _decide(
     force: bool,
     *,
     oneshot: bool,
+    may_run: bool = False,
     ports: Set[str] = frozenset(),
+    changed: str = "",
 ) -> tuple[Action, str]:
     # 1. There is no container.
     if current is None:
@@ -362,6 +360,8 @@ def _decide(
         return Action.REPLACE, "forced"
     if not ports <= route_ports.read(current.labels).keys():
         return Action.REPLACE, "it has no port for a route"
+    if changed:
+        return Action.REPLACE, changed
     # 3. It is the right one, under the name that it had while the service had another number of components.
     if current.name != name:
         return Action.RENAME, f"is called {current.name}"
@@ -370,7 +370,7 @@ def _decide(
         return _again(current)
     if runs and not current.is_active:
         return Action.START, f"is {current.state}"
-    if not runs and current.is_active:
+    if not runs and current.is_active and not may_run:
         return Action.STOP, "should be stopped"
     # 5. Everything is as wanted.
     return Action.NONE, "unchanged"

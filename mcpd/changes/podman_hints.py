@@ -43,7 +43,7 @@ _AT_A_STEP = (
     ),
     ('workdir "(?P<path>[^"]+)" does not exist', "{image} has no folder {path}: check `workdir`"),
     (r"stat(?:fs)? (?P<path>[^\s:]+): no such file or directory", "{path} does not exist on the node: create it there"),
-    ("no such secret|no secret with name or id", "`podman secret create NAME FILE` on the node creates one"),
+    ("no such secret|no secret with name or id", "`mcpctl secret set NAME --node NODE` creates one"),
     _DISK_FULL,
 )
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime
 from pathlib import Path
 
 import trio
 
-from mcpd.changes.plan import ComponentPlan
-from mcpd.model import Container
 from mcpd.runtime.podman import Podman
 from protos import naming, podman_notation
 from protos.parts import NetworkDeclaration, Volume
@@ -19,22 +16,21 @@ from protos.spec import Component, Service
 _LOOK_S = 2.0
 
 
-def missing_secrets(service: str, components: Iterable[Component], here: Collection[str]) -> tuple[str, ...]:
-    """A sentence for each secret that ``components`` need and that is not among those ``here``."""
+def missing_secrets(
+    node: str, service: str, components: Iterable[Component], missing: Collection[str]
+) -> tuple[str, ...]:
+    """A sentence for each secret that ``components`` need and that is among the ``missing``."""
+    users: dict[str, list[str]] = {}
+    for each in components:
+        for secret in each.secret_list:
+            of_it = users.setdefault(secret.name, []) if secret.name in missing else []
+            if each.name not in of_it:
+                of_it.append(each.name)
     return tuple(
-        f"{service}/{each.name} needs the secret {secret.name}, which this node does not have; "
-        f"`podman secret create {secret.name} FILE` there creates it"
-        for each in components
-        for secret in each.secret_list
-        if secret.name not in here
+        f"{', '.join(f'{service}/{name}' for name in names)} {'need' if len(names) > 1 else 'needs'} the secret "
+        f"{secret}, which this node does not have; `mcpctl secret set {secret} --node {node}` sets it"
+        for secret, names in users.items()
     )
-
-
-def changed_secrets(plan: ComponentPlan, current: Container, here: Mapping[str, datetime]) -> tuple[str, ...]:
-    """The component's secrets that were set again after its container was made: it keeps the values from before."""
-    made = current.created_at
-    names = [each.name for each in plan.component.secret_list]
-    return tuple(each for each in names if made and each in here and here[each] > made)
 
 
 def missing_paths(service: str, components: Iterable[Component], missing: Collection[str]) -> tuple[str, ...]:

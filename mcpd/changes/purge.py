@@ -8,19 +8,30 @@ from datetime import UTC, datetime
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.surroundings import tidy_configs
-from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step
+from mcpd.model import LABEL_RUN, Container, Outcome, RecordedComponent, RecordedService, Result, Step, Target
 
 
 def purgeable(
     service: RecordedService, component: str, containers: Collection[Container], defined: Collection[str], node: str
 ) -> tuple[Outcome, ...]:
-    """For every component of ``service`` (or the one named) whether it may be forgotten, and if not, why."""
+    """For every component of ``service`` (or the one named) whether it may be forgotten, and if not, why.
+
+    ``containers`` are all that there are, those that Run has made as well.
+    """
     ours = service.found_in(containers)
-    chosen = [each for each in service.components if component in ("", each.spec.name)]
-    return tuple(_purgeable(each, ours.get(each.spec.name), service.name in defined, node) for each in chosen)
+    runs = {each.run_of: each.labels[LABEL_RUN] for each in containers if each.is_run and each.is_active}
+    found = []
+    for each in service.components:
+        name = each.spec.name
+        if component in ("", name):
+            run = runs.get(Target(service.name, name), "")
+            found.append(_purgeable(each, ours.get(name), run, service.name in defined, node))
+    return tuple(found)
 
 
-def _purgeable(component: RecordedComponent, container: Container | None, is_defined: bool, node: str) -> Outcome:
+def _purgeable(
+    component: RecordedComponent, container: Container | None, run: str, is_defined: bool, node: str
+) -> Outcome:
     name = component.spec.name
     # Without a definition the node has to be named.
     undeploy = f"`mcpctl undeploy {component.service}/{name} --node {node}` stops and removes it"
@@ -31,6 +42,10 @@ def _purgeable(component: RecordedComponent, container: Container | None, is_def
         return Outcome(name, Result.SKIPPED, f"the registry says that it should run; {remedy}")
     if container and container.is_active:
         return Outcome(name, Result.SKIPPED, f"it is not stopped; {undeploy}")
+    if run:
+        # Forgotten, nobody could name it any more, to see it or to stop it.
+        stop = f"`mcpctl run {component.service}/{name} --stop {run} --node {node}` stops it"
+        return Outcome(name, Result.SKIPPED, f"run {run} of it goes on; {stop}")
     if container:
         return Outcome(name, Result.REMOVED, f"forgotten; its stopped container {container.name} stays")
     return Outcome(name, Result.REMOVED, "forgotten")

@@ -15,6 +15,14 @@ from mcpd.runtime.create import container_spec
 from monitor.model import Desired, Observed
 from protos.program_output import headline
 
+# Of a job that was made again.
+_WAITS = ", its schedule runs it"
+
+
+def _starts(component: RecordedComponent) -> bool:
+    """Whether its container is to be started when it is made."""
+    return component.should_run and not component.is_scheduled
+
 
 class Finding:
     """What there is of one service: its components, each with its container, and who else has their names."""
@@ -51,7 +59,7 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
         return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
     if component.should_run and (taken := await ports.taken(node, component.service, [component.spec])):
         return Outcome(name, Result.FAILED, "; ".join(taken))
-    words = f"from {image}" + ("" if component.should_run else ", not started")
+    words = f"from {image}" + ("" if _starts(component) else _WAITS if component.is_scheduled else ", not started")
     # What it had beyond that went with it, and nobody can be asked any more; a service that is down is worse.
     words += "; it was adopted: it lacks the settings that a definition cannot express" * node.podman.is_adopted(
         component.container_id
@@ -81,7 +89,7 @@ class Recover:
                 if outcome.result is Result.CREATED:
                     await self._create(service, component)
                     await self._start(component)
-                elif container and container.state is Observed.CREATED and component.should_run:
+                elif container and container.state is Observed.CREATED and _starts(component):
                     await ports.check_free(self._node, component.service, spec, container)
                     await self._start(component)  # made, and cut off before it was started
                     outcome = Outcome(spec.name, Result.STARTED)
@@ -103,7 +111,7 @@ class Recover:
         await self._node.podman.create(body)
 
     async def _start(self, component: RecordedComponent) -> None:
-        if not component.should_run:
+        if not _starts(component):
             return
         await self._operation.take(component.spec.name, Step.START, f"starting {component.container}")
         await ports.start(self._node, component.container, self._operation.caller.name)

@@ -111,7 +111,7 @@ class _Restoration:
             return
         if old is None:
             self._left.append(f"{before.name} is gone, and this deploy did not remove it")
-        elif before.is_active and not old.is_active and not each.component.oneshot:
+        elif before.is_active and not old.is_active and not _ends(each):
             await self._attempt(each, f"starting {before.name} again", self._start(old.id))
             if each.is_routed:
                 self._node.router.admit(old.id)
@@ -195,6 +195,11 @@ async def _let_go(node: Node, plan: DeployPlan, operation: Operation) -> None:
         for name, each in beside.items():
             if name in now and now[name].is_active:
                 nursery.start_soon(one, now[name], each.component)
+
+
+def _ends(plan: ComponentPlan) -> bool:
+    """Whether what was there before does its work and ends, so that nobody starts it again."""
+    return plan.component.ends if plan.ended_by_itself is None else plan.ended_by_itself
 
 
 def _made_by(plan: ComponentPlan, now: Collection[Container]) -> list[Container]:

@@ -41,7 +41,15 @@ async def surroundings(node: Node, service: Service, component: Component, *, be
         host_gateway=await _host_gateway(node, service, component),
         route_ports=await node.router.assign(component),
         called=service.container(component.name) if beside else "",
+        secret_ids=await _secret_ids(node, component),
     )
+
+
+async def _secret_ids(node: Node, component: Component) -> dict[str, str]:
+    """Those of the secrets that become variables, as far as podman has them."""
+    names = {each.name for each in component.secret_list if each.env}
+    here = await node.podman.secrets.listed() if names else {}
+    return {name: here[name].id for name in names if name in here}
 
 
 async def _host_gateway(node: Node, service: Service, component: Component) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Collection
 
 import msgspec
 
-from mcpd.changes import ports, prerequisites
+from mcpd.changes import ports, prerequisites, secret_use
 from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
+from mcpd.changes.secret_use import SecretUse
 from mcpd.model import Container
 from mcpd.routing import claims
 from mcpd.runtime.podman import Podman
@@ -26,9 +27,10 @@ async def survey(node: Node, service: Service, selected: Collection[str], *, for
     """Raises UnavailableError when podman does not answer."""
     containers = await _relevant(node.podman, service)
     recorded = await node.registry.service(service.name)
-    plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force)
+    secrets = await secret_use.look(node.podman, service, selected, containers)
+    plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force, secrets=secrets)
     plan = await with_losses(node, plan, containers)
-    unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan), *await _routes(node, plan)
+    unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan, secrets), *await _routes(node, plan)
     folders = await prerequisites.to_create([each.component for each in plan.components if each.is_made_anew])
     return msgspec.structs.replace(plan, conflicts=plan.conflicts + unmet, folders=folders)
 
@@ -56,12 +58,10 @@ async def _routes(node: Node, plan: DeployPlan) -> tuple[str, ...]:
     return claims.conflicts(plan.service, selected, await node.registry.services(), node.router.listeners)
 
 
-async def _lacking(node: Node, plan: DeployPlan) -> tuple[str, ...]:
+async def _lacking(node: Node, plan: DeployPlan, secrets: SecretUse) -> tuple[str, ...]:
     """What new containers need of the node and it lacks."""
     new = [each.component for each in plan.components if each.is_made_anew]
-    found: tuple[str, ...] = ()
-    if any(each.secrets for each in new):
-        found += prerequisites.missing_secrets(plan.service.name, new, (await node.podman.secrets()).keys())
+    found = prerequisites.missing_secrets(node.name, plan.service.name, new, secrets.missing)
     if any(each.volumes or each.devices for each in new):
         found += prerequisites.missing_paths(plan.service.name, new, await prerequisites.lacking(new))
     return found + await prerequisites.missing_externals(node.podman, plan.service, new)
@@ -126,22 +126,14 @@ async def _network_warnings(node: Node, plan: DeployPlan, kept: Collection[Compo
     return found
 
 
-async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> list[str]:
-    """Secrets that changed after a container was made that stays, or that its successor would not find."""
-    if not any(each.component.secrets for each in kept):
-        return []
-    here, found = await node.podman.secrets(), []
-    for each in kept:
-        assert each.current
-        name = f"{service}/{each.component.name}"
-        found += [
-            f"{name}: the secret {secret} was replaced after its container was created; the container still has "
-            "the old value; "
-            f"`mcpctl deploy {name} --force` recreates it"
-            for secret in prerequisites.changed_secrets(each, each.current, here)
-        ]
-        found += prerequisites.missing_secrets(service, [each.component], here.keys())
-    return found
+async def _secret_warnings(node: Node, service: str, kept: Collection[ComponentPlan]) -> tuple[str, ...]:
+    """Secrets that a container has which stays, and that its successor would not find."""
+    components = [each.component for each in kept if each.component.secrets]
+    if not components:
+        return ()
+    here = await node.podman.secrets.listed()
+    missing = {secret.name for each in components for secret in each.secret_list} - here.keys()
+    return prerequisites.missing_secrets(node.name, service, components, missing)
 
 
 async def _relevant(podman: Podman, service: Service) -> list[Container]:

@@ -118,6 +118,10 @@ def revisions(value: int) -> int:
     return _at_most_1000(value, "revisions")
 
 
+def sessions(value: int) -> int:
+    return value and _at_most_1000(value, "sessions")
+
+
 def _at_most_1000(value: int, what: str) -> int:
     if not 1 <= value <= 1000:
         raise ValueError(f"{value} is out of range: 1 to 1000 {what}")

@@ -21,6 +21,7 @@ from mcpd.config.rules import (
     program,
     proxy_argv,
     revisions,
+    sessions,
     threshold,
 )
 from mcpd.errors import ConfigError
@@ -143,6 +144,20 @@ class Monitor(msgspec.Struct, frozen=True):
     disk_free_warning: Annotated[FreeSpace, Rule(free_space)] = FreeSpace("10%", share=0.1)
 
 
+class Sessions(msgspec.Struct, frozen=True):
+    """Limits of `mcpctl exec` and `mcpctl run`.
+
+    ``max``: how many may go on at once, 1 to 1000; 0: none, for a node where nobody may have a shell. So many runs may
+        also go on detached.
+    ``idle_timeout``: how long one may go on with neither input nor output; then mcpd ends it.
+    ``max_duration``: how long one may go on in any case. It also limits runs that are detached.
+    """
+
+    max: Annotated[int, Rule(sessions, (int,))] = 16
+    idle_timeout: PositiveDuration = timedelta(hours=1)
+    max_duration: PositiveDuration = timedelta(hours=12)
+
+
 class Metrics(msgspec.Struct, frozen=True):
     """Where Prometheus finds metrics. Without the section, mcpd serves none. Access needs no authentication.
 
@@ -213,6 +228,7 @@ class Config(msgspec.Struct, frozen=True):
     files: Files = Files()
     podman: Podman = Podman()
     monitor: Monitor = Monitor()
+    sessions: Sessions = Sessions()
     metrics: Metrics | None = None
     proxy: Proxy | None = None
 

@@ -49,6 +49,16 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     # It has all that was ever declared, values of environment variables included.
     _AGENT + "Snapshot": Role.ADMIN,
     _AGENT + "PruneImages": Role.ADMIN,
+    _AGENT + "Exec": Role.ADMIN,
+    _AGENT + "Run": Role.ADMIN,
+    _AGENT + "StopRun": Role.ADMIN,
+    # It has the arguments of programs.
+    _AGENT + "ListProcesses": Role.ADMIN,
+    _AGENT + "ListSecrets": Role.VIEWER,
+    _AGENT + "SetSecret": Role.ADMIN,
+    _AGENT + "RemoveSecret": Role.ADMIN,
+    _AGENT + "ListJobs": Role.VIEWER,
+    _AGENT + "RunJob": Role.ADMIN,
     "/grpc.health.v1.Health/Check": None,
     "/grpc.health.v1.Health/Watch": None,
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Role.VIEWER,

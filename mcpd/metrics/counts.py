@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping
 
 from mcpd.identity.required_roles import REQUIRED_ROLE
 from mcpd.registry.audit import AuditEntry
+from mcpd.rpc.methods import ENDLESS
 
 # Seconds. From an answer out of memory to a deploy that pulls; a factor of two to three apart.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 # Calls that end when their caller, or podman, has had enough: how long they took says nothing.
-_ENDLESS_RPCS = frozenset({"WatchEvents", "Logs", "Watch", "ServerReflectionInfo"})
+_ENDLESS_RPCS = ENDLESS | {"Watch", "ServerReflectionInfo"}
 _ENDLESS_CALLS = frozenset({"GET events", "GET containers/*/logs"})
 # Those that contrib/prometheus has rules for. They are there from the start: a counter that begins with 1 has no
 # increase that a rule could see.

@@ -17,16 +17,20 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from mcpd import __version__
+from mcpd.changes.jobs.keeper import Jobs, JobStatus
 from mcpd.changes.operations import Operations
 from mcpd.errors import RegistryError
 from mcpd.metrics.counts import Counts, Durations
+from mcpd.metrics.of_jobs import of_jobs
 from mcpd.model import RecordedComponent, RecordedService
 from mcpd.node.disk_space import Room, Space
 from mcpd.registry.alerts import AlertCounts
+from mcpd.registry.jobs import RunState
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
 from mcpd.routing.router import Router
 from mcpd.runtime.podman_service import PodmanLink
+from mcpd.sessions.places import Places
 from mcpd.status import components
 from monitor.drift import drift
 from monitor.model import AlertKind, Delivery, Desired, Known, Observed, Seen, SourceState
@@ -51,6 +55,8 @@ class Facts(NamedTuple):
     alerts: AlertCounts | None
     sources: tuple[SourceState, ...]
     podman: SourceState
+    jobs: tuple[JobStatus, ...]
+    job_runs: Mapping[tuple[Key, RunState], int]
     operations: int
     queue: int
     rooms: tuple[Room, ...]
@@ -65,6 +71,7 @@ class Scrape:
         self,
         node: str,
         counts: Counts,
+        places: Places,
         registry: Registry,
         ledger: MonitorLedger,
         monitor: Monitor,
@@ -72,11 +79,13 @@ class Scrape:
         link: PodmanLink,
         space: Space,
         router: Router,
+        jobs: Jobs,
         database: Path,
         certificate_expires_at: Callable[[], datetime],
     ) -> None:
         self._node = node
         self._counts = counts
+        self._places = places
         self._registry = registry
         self._ledger = ledger
         self._monitor = monitor
@@ -84,6 +93,7 @@ class Scrape:
         self._link = link
         self._space = space
         self._router = router
+        self._jobs = jobs
         self._database = database
         self._certificate_expires_at = certificate_expires_at
         self._process = CollectorRegistry()
@@ -92,16 +102,26 @@ class Scrape:
     async def text(self) -> bytes:
         """Everything, in Prometheus' text format. What the registry knows is missing while it cannot be read."""
         facts = await self._facts()
-        collected = [*_of_node(facts), *_of_components(facts), *_of_alerts(facts), *_of_calls(self._counts)]
+        collected = [
+            *_of_node(facts),
+            *_of_components(facts),
+            *of_jobs(facts.jobs, facts.job_runs),
+            *_of_alerts(facts),
+            *_of_calls(self._counts),
+            *_of_sessions(self._places),
+        ]
         # A thousand components are 300 kB of text and 15 ms (measured), and the loop has other things to do meanwhile.
         return await trio.to_thread.run_sync(self._rendered, collected)
 
     async def _facts(self) -> Facts:
         services: tuple[RecordedService, ...] = ()
         alerts = None
+        jobs: tuple[JobStatus, ...] = ()
         # mcp_source_up says so.
         with contextlib.suppress(RegistryError):
             services, alerts = await self._registry.services(), await self._ledger.standing(datetime.now(UTC))
+            if any(each.spec.is_job for service in services for each in service.components):
+                jobs = tuple(await self._jobs.statuses(runs=0))
         rooms = await self._space.look()
         return Facts(
             node=self._node,
@@ -112,6 +132,8 @@ class Scrape:
             alerts=alerts,
             sources=(*self._monitor.sources, *self._router.sources),
             podman=self._link.state,
+            jobs=jobs,
+            job_runs=self._jobs.runs.ended,
             operations=len(self._operations.running),
             queue=self._monitor.queue_length,
             rooms=rooms,
@@ -238,6 +260,16 @@ def _of_calls(counts: Counts) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "mcp_podman_unanswered", "Requests that podman has not answered, or not in time.", value=counts.unanswered
     )
+
+
+def _of_sessions(places: Places) -> Iterator[Metric]:
+    still = GaugeMetricFamily("mcp_sessions_open", "Sessions that go on: exec, and run.", labels=("kind",))
+    begun = CounterMetricFamily("mcp_sessions", "Sessions that have begun.", labels=("kind",))
+    for kind in places.begun:
+        still.add_metric((kind,), places.open[kind])
+        begun.add_metric((kind,), places.begun[kind])
+    yield still
+    yield begun
 
 
 def _histogram(name: str, words: str, label: str, found: Iterable[tuple[str, Durations]]) -> Metric:

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 # A heal that failed may have stopped the container all the same.
 _TOUCHED = (Result.STARTED, Result.RESTARTED, Result.FAILED)
 _NO_PROBE = Health(disable=True)
+# Operations that only start a container: what comes of it is judged as ever.
+_UNNOTICED = ("heal", "job")
 
 
 class NodeIntent:
@@ -49,12 +51,12 @@ class NodeIntent:
 
         One that only looks, as a deploy does until it knows what to do, is not at work: most deploys change nothing.
         A heal that starts what died does not count, so that the monitor judges whether it helps. One that restarts a
-        container does, since it ends one.
+        container does, since it ends one. The start of a job is like the former.
         """
         at_work = (
             each
             for each in self._operations.running
-            if each.is_at_work and (each.kind != "heal" or each in self._restarts)
+            if each.is_at_work and (each.kind not in _UNNOTICED or each in self._restarts)
         )
         return self.is_booting or any(each.target.service == service for each in at_work)
 
@@ -89,4 +91,4 @@ class NodeIntent:
 
 def _probe(component: Component) -> Health | None:
     """As it is declared; what runs to its end has none, not even its image's."""
-    return _NO_PROBE if component.oneshot else component.health
+    return _NO_PROBE if component.ends else component.health

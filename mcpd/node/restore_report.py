@@ -13,7 +13,7 @@ from mcpd.changes.node import Node
 from mcpd.errors import RegistryError, UnavailableError
 from mcpd.model import Container, RecordedService
 from mcpd.registry.monitoring import MonitorLedger
-from mcpd.snapshots.take import default_folder, listed
+from mcpd.registry.snapshots.take import default_folder, listed
 from mcpd.status import components
 from monitor.model import Desired
 

@@ -56,20 +56,28 @@ def skip_ids(db: sqlite3.Connection, last: int) -> None:
         db.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('alerts', ?)", (last,))
 
 
-def insert_alert(db: sqlite3.Connection, node: str, new: NewAlert, now: datetime) -> Alert | None:
-    """Keeps one alert; returns it when it is to be sent."""
+def insert_alert(
+    db: sqlite3.Connection, node: str, new: NewAlert, now: datetime, *, is_of_runs: bool = False, is_news: bool = False
+) -> Alert | None:
+    """Keeps one alert; returns it when it is to be sent.
+
+    ``is_of_runs``: it is about the runs of a job, whose alert opens and closes beside those of its container.
+    ``is_news``: it is told once, and open at no time.
+    """
     delivery = Delivery.SUPPRESSED if new.suppressed_by else Delivery.PENDING
-    is_news = new.kind in _NEWS
+    is_news = is_news or new.kind in _NEWS
     if new.kind is AlertKind.RECOVERED:
         db.execute(
-            "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND closed_at IS NULL",
-            (to_us(now), new.service, new.component),
+            "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND closed_at IS NULL "
+            "AND (kind = ?) = ?",
+            (to_us(now), new.service, new.component, AlertKind.JOB, is_of_runs),
         )
     # Told after all, when the rule that kept it quiet has ended: the row that was kept quiet gives way.
-    db.execute(
-        "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND kind = ? AND closed_at IS NULL",
-        (to_us(now), new.service, new.component, new.kind),
-    )
+    if not is_news:
+        db.execute(
+            "UPDATE alerts SET closed_at = ? WHERE service = ? AND component = ? AND kind = ? AND closed_at IS NULL",
+            (to_us(now), new.service, new.component, new.kind),
+        )
     cursor = db.execute(
         "INSERT INTO alerts (service, component, kind, desired, observed, reason, since, transitions, opened_at, "
         "closed_at, delivery, suppressed_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -83,9 +91,16 @@ def insert_alert(db: sqlite3.Connection, node: str, new: NewAlert, now: datetime
 
 
 def read_open(db: sqlite3.Connection, node: str) -> list[tuple[Alert, bool]]:
-    """The open alerts, oldest first, each with whether it was suppressed."""
-    rows = db.execute("SELECT * FROM alerts WHERE closed_at IS NULL ORDER BY id").fetchall()
+    """The open alerts, but for those of jobs' runs, oldest first, each with whether it was suppressed."""
+    query = "SELECT * FROM alerts WHERE closed_at IS NULL AND kind != ? ORDER BY id"
+    rows = db.execute(query, (AlertKind.JOB,)).fetchall()
     return [(_alert(row, node), row["delivery"] == Delivery.SUPPRESSED) for row in rows]
+
+
+def read_open_of_runs(db: sqlite3.Connection, node: str) -> list[tuple[Alert, str]]:
+    """The open alerts of jobs' runs, each with what suppressed it, or ""."""
+    query = "SELECT * FROM alerts WHERE closed_at IS NULL AND kind = ? ORDER BY id"
+    return [(_alert(row, node), row["suppressed_by"]) for row in db.execute(query, (AlertKind.JOB,)).fetchall()]
 
 
 def read_pending(db: sqlite3.Connection, node: str) -> tuple[Alert, ...]:

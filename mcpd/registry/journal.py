@@ -116,6 +116,15 @@ class Journal:
 
         await self._registry.transact(write, changes_services=True)
 
+    async def found_done(self, service: str, node: str, caller: str, now: datetime) -> None:
+        """A deploy found everything as it should be, though another deploy made it so, or an adoption, or `recover`.
+
+        It can be gone back to as well. Raises RegistryError.
+        """
+        if await self._registry.ask(lambda db: revisions.is_newest(db, service, node)):
+            return
+        await self._registry.transact(lambda db: revisions.keep(db, service, node, caller, 0, self._revisions, now))
+
     async def end(self, operation: int, state: State, message: str, now: datetime) -> None:
         statement = "UPDATE operations SET state = ?, message = ?, ended_at = ? WHERE id = ?"
         await self._write(statement, (state, message, to_us(now), operation), durable=False)

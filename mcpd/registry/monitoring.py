@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mcpd.errors import NotFoundError
 from mcpd.registry import alerts as alert_rows
@@ -17,11 +17,18 @@ from mcpd.registry import node_facts, observations
 from mcpd.registry import silences as silence_rows
 from mcpd.registry.alerts import AlertCounts, AlertRecord
 from mcpd.registry.events import add_event, prune_events
+from mcpd.registry.jobs import prune_runs
 from mcpd.registry.store import Registry
 from monitor.model import Alert, AlertKind, Delivery, Execution, Fact, Known, SourceState
 from monitor.ports import NewAlert, Silence, hushing
 
 T = TypeVar("T")
+
+
+class Raise(Protocol):
+    def __call__(self, new: NewAlert, *, is_news: bool = False) -> None:
+        """Keeps an alert; ``is_news``: it is told once, and open at no time."""
+
 
 # Ids that are reserved at once. So many alerts are raised for one that waits for the disk; after a reboot, so many are
 # skipped at most.
@@ -85,6 +92,34 @@ class MonitorLedger:
         self._ids_left -= 1
         told = self._insert(db, NewAlert("", "", kind, "", "", reason, now, 0, ""), now)
         return (told,) if told else ()
+
+    async def record_runs(
+        self, write: Callable[[sqlite3.Connection, Raise], None], now: datetime, *, changes_services: bool = True
+    ) -> tuple[Alert, ...]:
+        """Runs ``write``, which changes what is kept of jobs, and may raise alerts of their runs; returns what to send.
+
+        All in one transaction.
+        """
+        silences = await self.silences(now)
+        raised: list[NewAlert] = []
+
+        def transaction(db: sqlite3.Connection) -> tuple[Alert, ...]:
+            raised.clear()
+            sent: list[Alert] = []
+
+            def tell(new: NewAlert, *, is_news: bool = False) -> None:
+                rule = new.suppressed_by or hushing(silences, new.service, new.component)
+                raised.append(new._replace(suppressed_by=rule))
+                told = alert_rows.insert_alert(db, self._node, raised[-1], now, is_of_runs=True, is_news=is_news)
+                sent.extend([told] if told else [])
+
+            write(db, tell)
+            return tuple(sent)
+
+        sent = await self._registry.transact(transaction, changes_services=changes_services)
+        self._ids_left -= len(raised)
+        self._outcomes.update((each.kind, Delivery.SUPPRESSED) for each in raised if each.suppressed_by)
+        return sent
 
     async def remembered(self) -> tuple[Sequence[Known], Sequence[tuple[Alert, bool]]]:
         """The last states, and the open alerts, each with whether it was suppressed."""
@@ -167,7 +202,10 @@ class MonitorLedger:
         """Removes events and closed alerts older than ``before``, and silences that ended; returns how many rows."""
         return await self._registry.transact(
             lambda db: (
-                prune_events(db, before) + alert_rows.prune_alerts(db, before) + silence_rows.prune_silences(db, before)
+                prune_events(db, before)
+                + alert_rows.prune_alerts(db, before)
+                + silence_rows.prune_silences(db, before)
+                + prune_runs(db, before)
             )
         )
 

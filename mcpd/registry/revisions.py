@@ -49,6 +49,12 @@ def keep(db: sqlite3.Connection, service: str, node: str, caller: str, restores:
     db.execute("DELETE FROM revisions WHERE service = ? AND number <= ?", (service, number - most))
 
 
+def is_newest(db: sqlite3.Connection, service: str, node: str) -> bool:
+    """Whether the newest revision says what the service is made from now; also when there is no revision at all."""
+    known, newest = read_service(db, service), _newest(db, service)
+    return known is None or newest is None or newest.definition == known.as_deployed(node)
+
+
 def read_revisions(db: sqlite3.Connection, service: str, limit: int) -> list[Revision]:
     """The newest ``limit``, newest first. Raises msgspec.DecodeError for what is none."""
     query = "SELECT * FROM revisions WHERE service = ? ORDER BY number DESC LIMIT ?"

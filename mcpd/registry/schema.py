@@ -167,10 +167,52 @@ CREATE TABLE revisions (                     -- what deploys have made of a serv
 ) STRICT, WITHOUT ROWID;
 """
 
+_V8 = """
+CREATE TABLE jobs (                          -- components whose schedule counts, or has counted
+    service         TEXT NOT NULL,
+    component       TEXT NOT NULL,
+    schedule        TEXT NOT NULL,           -- '' while it does not count
+    timezone        TEXT NOT NULL,
+    accounted_until INTEGER NOT NULL,        -- every time up to this that it was due at has had its run
+    trouble         TEXT NOT NULL DEFAULT '',-- what is wrong with its runs, in words
+    succeeded_at    INTEGER,
+    duration        INTEGER,                 -- of the last run that began and ended, in microseconds
+    PRIMARY KEY (service, component)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE job_runs (                      -- each kept before it is started
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    service     TEXT NOT NULL,
+    component   TEXT NOT NULL,
+    due_at      INTEGER,                     -- NULL: somebody asked for it
+    missed      INTEGER NOT NULL,            -- times before that which it makes up for
+    caller      TEXT NOT NULL,
+    container   TEXT NOT NULL,               -- podman's id
+    before      INTEGER,                     -- when that container was started last, before this run
+    before_end  INTEGER,                     -- when it ended last, before this run
+    at          INTEGER NOT NULL,            -- when it was kept
+    started_at  INTEGER,                     -- by podman
+    ended_at    INTEGER,
+    state       TEXT NOT NULL,
+    exit_status INTEGER,
+    message     TEXT NOT NULL DEFAULT '',
+    stopped_by  TEXT NOT NULL DEFAULT '',    -- the operation that was about to end it
+    overdue     INTEGER NOT NULL DEFAULT 0   -- 1: it went on when the next was due, and that is told
+) STRICT;
+CREATE INDEX job_runs_by_job ON job_runs (service, component, id);
+CREATE INDEX job_runs_open ON job_runs (id) WHERE ended_at IS NULL;
+
+CREATE TABLE sessions (                      -- programs that Exec has started, to end after a crash
+    exec      TEXT PRIMARY KEY,
+    container TEXT NOT NULL,
+    at        INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
 # In facts_of_node: what this database was restored from, until a daemon has told of it.
 RESTORED = "restored"
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 VERSION = len(MIGRATIONS)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

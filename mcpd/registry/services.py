@@ -13,6 +13,7 @@ from datetime import datetime
 import msgspec
 
 from mcpd.model import RecordedComponent, RecordedService
+from mcpd.registry import jobs
 from mcpd.registry.schema import from_us, to_us
 from monitor.model import Desired, Observed
 from protos.fingerprint import definition_hash
@@ -50,6 +51,7 @@ def ignore_services_but(db: sqlite3.Connection, names: Collection[str], now: dat
     for name in news:
         db.execute("UPDATE components SET desired = ? WHERE service = ?", (Desired.IGNORE, name))
         _touch_service(db, name, None, now)
+        jobs.count_no_more(db, name)
     return tuple(news)
 
 
@@ -68,6 +70,7 @@ def set_active(db: sqlite3.Connection, service: str, component: str, active: boo
 def forget(db: sqlite3.Connection, service: str, components: Iterable[str], now: datetime) -> bool:
     """As `Registry.forget`; returns whether anything is left of the service."""
     db.executemany("DELETE FROM components WHERE service = ? AND name = ?", [(service, name) for name in components])
+    jobs.forget(db, service)
     left = db.execute("SELECT count(*) FROM components WHERE service = ?", (service,)).fetchone()[0]
     if left:
         _touch_service(db, service, None, now)
@@ -121,11 +124,12 @@ def _put_component(
 
 
 def _refresh_desired(db: sqlite3.Connection, service: str) -> None:
-    """Desired state follows from the two `active` flags (audit E3); `oneshot` says what it means to be active."""
+    """Desired state follows from the two `active` flags (audit E3); `oneshot` and `schedule` say what active means."""
     db.execute(
         "UPDATE components SET desired = CASE "
         "WHEN NOT (SELECT active FROM services WHERE name = service) "
         "OR NOT coalesce(json_extract(spec, '$.active'), 1) THEN :stopped "
+        "WHEN json_extract(spec, '$.schedule') IS NOT NULL THEN :scheduled "
         "WHEN json_extract(spec, '$.oneshot') THEN :completed ELSE :running END "
         "WHERE service = :service AND desired != :ignore",
         {
@@ -133,9 +137,11 @@ def _refresh_desired(db: sqlite3.Connection, service: str) -> None:
             "running": Desired.RUNNING,
             "stopped": Desired.STOPPED,
             "completed": Desired.COMPLETED,
+            "scheduled": Desired.SCHEDULED,
             "ignore": Desired.IGNORE,
         },
     )
+    jobs.count_no_more(db, service)
 
 
 def _ignore_others(db: sqlite3.Connection, service: Service) -> None:
@@ -144,6 +150,7 @@ def _ignore_others(db: sqlite3.Connection, service: Service) -> None:
         f"UPDATE components SET desired = ? WHERE service = ? AND name NOT IN ({marks})",
         (Desired.IGNORE, service.name, *service.component_names),
     )
+    jobs.count_no_more(db, service.name)
 
 
 def _recall_observed(db: sqlite3.Connection, service: str) -> None:
@@ -164,7 +171,11 @@ def _recall_observed(db: sqlite3.Connection, service: str) -> None:
 def _services(db: sqlite3.Connection, only: str = "") -> dict[str, RecordedService]:
     components: dict[str, list[RecordedComponent]] = {}
     wanted = {"only": only}
-    query = "SELECT * FROM components WHERE :only IN ('', service) ORDER BY position, name"
+    query = (
+        "SELECT c.*, coalesce(j.trouble, '') AS trouble FROM components AS c "
+        "LEFT JOIN jobs AS j ON j.service = c.service AND j.component = c.name "
+        "WHERE :only IN ('', c.service) ORDER BY c.position, c.name"
+    )
     for row in db.execute(query, wanted):
         components.setdefault(row["service"], []).append(_component(row))
     return {
@@ -197,6 +208,7 @@ def _component(row: sqlite3.Row) -> RecordedComponent:
         container_id=row["container_id"],
         deployed=None if row["deployed"] is None else msgspec.json.decode(row["deployed"], type=Component),
         definition_hash=_definition_hash(row["spec"]),
+        trouble=row["trouble"],
     )
 
 

@@ -33,6 +33,8 @@ class Call:
         # As the client was told, or as it would have been.
         self.status = Status.CANCELLED
         self.is_answered = False
+        # All that is left is to end the answer.
+        self.is_over = False
         # With what it was let in: looked at again while it lasts.
         self.token = ""
         self.need: Role | None = None

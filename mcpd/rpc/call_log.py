@@ -12,6 +12,7 @@ import structlog
 from mcpd.registry.audit import AuditEntry
 from mcpd.rpc.anonymous_calls import AnonymousCalls
 from mcpd.rpc.call import SHOWN_CHARS, Call
+from protos import grammar
 from protos.mcp import v1 as wire
 
 log = structlog.get_logger()
@@ -23,6 +24,7 @@ _NUMBERED: Mapping[type, str] = {
     wire.WatchOperationRequest: "operation",
     wire.CancelOperationRequest: "operation",
 }
+_ABOUT_A_SECRET = (wire.ListSecretsRequest, wire.SetSecretRequest, wire.RemoveSecretRequest)
 
 
 class CallLog:
@@ -61,12 +63,24 @@ class CallLog:
         self._audit(entry)
 
 
-def target_of(request: Any) -> str:
-    """What the call is about, for its log line."""
+def target_of(request: Any, program: str = "") -> str:
+    """What the call is about, for its log line: of a request, or of a target itself; and the program that it runs."""
+    if program:
+        return f"{target_of(request)} {program}"[:SHOWN_CHARS]
     if (kind := _NUMBERED.get(type(request))) and request.id:
         return f"{kind} {request.id}"
+    if isinstance(request, _ABOUT_A_SECRET):
+        return _secret(request.name)
     service = getattr(request, "service", "")
     name = getattr(service, "name", service)
     component = getattr(request, "component", "")
     path = getattr(request, "path", "")
     return "/".join(part for part in (name, component, path) if isinstance(part, str) and part)[:SHOWN_CHARS]
+
+
+def _secret(name: str) -> str:
+    """What is no name may be a value that came to the wrong place."""
+    try:
+        return f"secret {grammar.secret(name)}"[:SHOWN_CHARS]
+    except ValueError:
+        return "secret"

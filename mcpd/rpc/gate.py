@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from grpclib import GRPCError, Status
@@ -23,13 +23,10 @@ from mcpd.rpc.authorization import OpenCalls, refusal, required_role
 from mcpd.rpc.call import SHOWN_CHARS, Call
 from mcpd.rpc.call_log import CallLog, target_of
 from mcpd.rpc.grpc_status import status_of
-from mcpd.rpc.messages import Message, demand_message, received, send_all, streamed
-from mcpd.rpc.methods import FromMemory, Method
+from mcpd.rpc.messages import Message, demand_message, received, send_all, send_each, streamed
+from mcpd.rpc.methods import ENDLESS, AnyMethod, Conversation, FromMemory, Method
 from mcpd.rpc.streams import MAX_STRANGERS_MESSAGE_BYTES, CallStream
-from mcpd.rpc.trio_bridge import in_trio
-
-# Calls that end only when their caller has seen enough: a shutdown does not wait for them.
-_ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs"})
+from mcpd.rpc.trio_bridge import in_asyncio, in_trio
 
 
 class Gate:
@@ -45,7 +42,10 @@ class Gate:
         self._draining = False
 
     def agent(
-        self, contract: Mapping[str, Handler], methods: Mapping[str, Method], from_memory: Mapping[str, FromMemory]
+        self,
+        contract: Mapping[str, Handler],
+        methods: Mapping[str, AnyMethod],
+        from_memory: Mapping[str, FromMemory],
     ) -> dict[str, Handler]:
         """Handlers for every RPC of ``contract``, each answered by one of ``methods`` (by RPC name)."""
         names = {path: path.rpartition("/")[2] for path in contract}
@@ -86,10 +86,10 @@ class Gate:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), grace)
 
-    def _handler(self, path: str, declared: Handler, method: Method, from_memory: FromMemory | None) -> Handler:
+    def _handler(self, path: str, declared: Handler, method: AnyMethod, from_memory: FromMemory | None) -> Handler:
         async def serve(stream: Stream[Any, Any]) -> None:
             name = path.rpartition("/")[2]
-            counted = contextlib.nullcontext() if name in _ENDLESS else self._in_flight_counted()
+            counted = contextlib.nullcontext() if name in ENDLESS else self._in_flight_counted()
             with self._accounted(stream) as call, counted:
                 await self._admit(call, stream)
                 if declared.cardinality.client_streaming:
@@ -138,6 +138,9 @@ class Gate:
             if call.ending:
                 call.status, message = status_of(call.ending, call, has_gone=False)
                 raise GRPCError(call.status, message) from None
+            if call.is_over:
+                call.status = Status.OK
+                raise
             if not self._draining:
                 raise
             call.status = Status.UNAVAILABLE
@@ -150,7 +153,7 @@ class Gate:
 
 
 async def _answer(
-    method: Method,
+    method: AnyMethod,
     from_memory: FromMemory | None,
     cardinality: Cardinality,
     stream: Stream[Any, Any],
@@ -159,14 +162,37 @@ async def _answer(
 ) -> None:
     """Receives, answers from memory or calls ``method`` in Trio, and sends what it returns or yields."""
 
-    def concerns(request: Any) -> None:
-        call.target = target_of(request)
+    def concerns(request: Any, program: str = "") -> None:
+        call.target = target_of(request, program)
 
-    if cardinality.client_streaming:
+    if cardinality.client_streaming and cardinality.server_streaming:
+        # Who talks with a program may be silent for as long as both like.
+        _of(stream).may_pause = True
+        async with streamed(stream, concerns) as requests:
+
+            async def send(messages: Sequence[Message]) -> None:
+                await in_asyncio(send_each, stream, messages)
+
+            try:
+                await in_trio(cast(Conversation, method), requests, caller, send)
+            finally:
+                call.is_over = requests.is_over
+    elif cardinality.client_streaming:
         async with streamed(stream, concerns) as requests:
             returned = await in_trio(cast(Callable[[Any, Caller], Awaitable[Message]], method), requests, caller)
         await stream.send_message(returned)
-        return
+    else:
+        await _answer_one(cast(Method, method), from_memory, cardinality, stream, caller, concerns)
+
+
+async def _answer_one(
+    method: Method,
+    from_memory: FromMemory | None,
+    cardinality: Cardinality,
+    stream: Stream[Any, Any],
+    caller: Caller,
+    concerns: Callable[[Any], None],
+) -> None:
     request = await received(stream.recv_message)
     concerns(request)
     if from_memory and (answer := from_memory(request, caller)) is not None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import trio
 
 from mcpd.errors import NotFoundError
-from mcpd.model import Caller, RecordedService
+from mcpd.model import LABEL_RUN, Caller, Container, RecordedService, Target
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.methods import Method
@@ -17,6 +17,7 @@ from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.logfile import LogLine
 from mcpd.runtime.logs import LogSource, open_log
 from mcpd.runtime.podman import Podman
+from monitor.model import Observed
 from protos.mcp import v1 as wire
 
 # While nothing is printed: how soon a new line is seen, and how soon a new container of a component is.
@@ -43,20 +44,44 @@ class LogMethods:
             raise NotFoundError(f"{target} is not known on {self._node}")
         since = convert.instant(request.since)
         names = [each.spec.name for each in service.components if target.covers(each.spec.name)]
+        run = await self._run(target, request.run) if request.run else None
+        names = [run.run_of.component] if run else names
         logs = [_ComponentLog(self._podman, name, since, request.tail, follow=request.follow) for name in names]
+        if run:
+            await logs[0].take(run.id)
         while True:
-            await self._find(logs, service)
+            # Asked before the last of it is read.
+            is_over = not request.follow or (run is not None and await self._is_over(run.id))
+            if run is None:
+                await self._find(logs, service)
             for each in logs:
                 await each.fill()
             while batch := list(_in_order(logs, _BATCH)):
                 yield [_response(component, line) for component, line in batch]
                 for each in logs:
                     await each.fill()
-            if not request.follow and all(each.is_exhausted for each in logs):
+            if is_over and all(each.is_exhausted for each in logs):
                 if batch := [(each.component, line) for each in logs for line in each.unfinished()]:
                     yield [_response(component, line) for component, line in batch]
                 return
-            await trio.sleep(_POLL_S)
+            await trio.sleep(_POLL_S if run is None else _LOOK_AGAIN_S)
+
+    async def _is_over(self, run: str) -> bool:
+        """Whether a run prints nothing any more; a component may always have another container."""
+        try:
+            return (await self._podman.inspect(run)).observed is Observed.EXITED
+        except NoSuchError:
+            return True
+
+    async def _run(self, target: Target, run: str) -> Container:
+        """Raises NotFoundError."""
+        for each in await self._podman.runs(target.service):
+            if each.labels[LABEL_RUN] == run and target.covers(each.run_of.component):
+                return each
+        raise NotFoundError(
+            f"{target} has no run {run} of its own; `mcpctl top {target}` shows those that there are, and "
+            f"`mcpctl logs {target}` what the runs of a job have printed"
+        )
 
     async def _find(self, logs: list[_ComponentLog], service: RecordedService) -> None:
         """Where a component's container is gone, or was not there yet: whether there is another one."""

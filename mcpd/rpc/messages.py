@@ -29,10 +29,12 @@ class Requests:
     between the loops for each of them would cost a third of what a push can do.
     """
 
-    def __init__(self, stream: Stream[Any, Any], concerns: Callable[[Any], None]) -> None:
-        """``concerns`` is told which message says what the call is about, for its log line."""
+    def __init__(self, stream: Stream[Any, Any], concerns: Callable[..., None]) -> None:
+        """``concerns`` is told what the call is about (a message, or words), for its log line."""
         self._stream = stream
         self.concerns = concerns
+        # The client is being told how it ends: one that leaves then has not cut anything off.
+        self.is_over = False
         self._ahead: deque[Any] = deque()
         self._end: Exception | None = None
         self._has_ended = False
@@ -68,7 +70,7 @@ class Requests:
 
 
 @contextlib.asynccontextmanager
-async def streamed(stream: Stream[Any, Any], concerns: Callable[[Any], None]) -> AsyncIterator[Requests]:
+async def streamed(stream: Stream[Any, Any], concerns: Callable[..., None]) -> AsyncIterator[Requests]:
     """The messages of a client-streaming call, received while it lasts."""
     requests = Requests(stream, concerns)
     receiving = asyncio.create_task(requests.receive())
@@ -115,9 +117,9 @@ async def send_all(messages: AsyncGenerator[Message | Sequence[Message], None], 
             if isinstance(message, Message):
                 await in_asyncio(stream.send_message, message)
                 continue
-            await in_asyncio(_send_each, stream, message)
+            await in_asyncio(send_each, stream, message)
 
 
-async def _send_each(stream: Stream[Any, Any], messages: Sequence[Message]) -> None:
+async def send_each(stream: Stream[Any, Any], messages: Sequence[Message]) -> None:
     for message in messages:
         await stream.send_message(message)

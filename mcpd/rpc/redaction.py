@@ -31,7 +31,8 @@ PLAIN = frozenset(
         *("acked_by", "ack_note", "action", "after", "before", "by", "caller", "component", "container"),
         *("container_id", "desired", "field", "image", "kind", "mcpd_version", "name", "node", "observed", "owner"),
         *("podman_version", "ports", "role", "service", "source", "state", "step", "suppressed_by", "target"),
-        *("version", "delivery", "proxy", "host", "path", "mode", "address"),
+        *("version", "delivery", "proxy", "host", "path", "mode", "address", "schedule", "timezone"),
+        *("driver", "used_by", "outdated"),
     }
 )
 

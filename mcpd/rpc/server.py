@@ -25,7 +25,7 @@ from mcpd.rpc.authorization import LOOK_AGAIN_S, OpenCalls
 from mcpd.rpc.connections import SWEEP_S, Connection, Connections
 from mcpd.rpc.gate import Gate
 from mcpd.rpc.listener import Reception, bind
-from mcpd.rpc.methods import FromMemory, Method
+from mcpd.rpc.methods import AnyMethod, FromMemory
 from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import WINDOW_BYTES
 from mcpd.rpc.trio_bridge import in_asyncio, open_loop
@@ -49,7 +49,7 @@ class RpcServer:
         tls: Callable[[], ssl.SSLContext],
         authenticator: Authenticator,
         audit: Callable[[AuditEntry], None],
-        methods: Mapping[str, Method],
+        methods: Mapping[str, AnyMethod],
         from_memory: Mapping[str, FromMemory],
     ) -> None:
         self._address = address
@@ -135,7 +135,10 @@ class _Server(Server):
 
 
 async def _make_server(
-    gate: Gate, methods: Mapping[str, Method], from_memory: Mapping[str, FromMemory], connections: Connections
+    gate: Gate,
+    methods: Mapping[str, AnyMethod],
+    from_memory: Mapping[str, FromMemory],
+    connections: Connections,
 ) -> _Server:
     """In the asyncio loop, which grpclib takes hold of."""
     _register_descriptors()

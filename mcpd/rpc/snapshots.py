@@ -11,8 +11,8 @@ from pathlib import Path
 import trio
 
 from mcpd.model import Caller
+from mcpd.registry.snapshots.take import take
 from mcpd.rpc.methods import Method
-from mcpd.snapshots.take import take
 from protos.mcp import v1 as wire
 
 _CHUNK_BYTES = 256 * 1024

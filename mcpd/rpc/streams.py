@@ -89,6 +89,8 @@ class CallStream(Stream):
         super().__init__(connection, h2, connection._transport, stream_id=stream_id)
         self._processor = processor
         self.max_message_bytes = MAX_MESSAGE_BYTES
+        # Whether silence is part of the call, which then has limits of its own.
+        self.may_pause = False
         self._is_sending = False
         self._is_receiving = False
         self._moved = -1
@@ -138,6 +140,8 @@ class CallStream(Stream):
 
         By what has moved, and not by how long a message takes: a slow line is slow.
         """
+        if self.may_pause:
+            return ""
         moved = self.data_sent + self.data_received
         if not (self._is_sending or self._is_receiving) or moved != self._moved:
             self._moved, self._moved_at = moved, now

@@ -6,23 +6,26 @@ The API is podman's own (`podman-system-service(1)`), version 4.0.0, which podma
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
+import trio
 
 from mcpd.errors import McpdError, UnavailableError
 from mcpd.runtime import api_types
+from mcpd.runtime.attached import Attached, RefusalError, attach
 
 T = TypeVar("T")
 
 # Receives the method and path of a request, its duration in seconds, and whether podman answered.
 Observe = Callable[[str, str, float, bool], None]
 
-_BASE = "http://podman/v4.0.0/libpod"
+_PREFIX = "/v4.0.0/libpod"
+_BASE = f"http://podman{_PREFIX}"
 # Renaming, creating a network and the like only wait for podman's locks.
 QUICK_S = 15.0
 
@@ -62,10 +65,7 @@ class Api:
     async def ask(self, method: str, path: str, answer: type[T], **request: Any) -> T:
         """As `do`, but returns the decoded answer. Raises PodmanError when it cannot be decoded."""
         response = await self.do(method, path, **request)
-        try:
-            return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError as error:
-            raise PodmanError(f"podman answered {method} {path} with something unexpected: {error}", 0) from error
+        return decoded(response.content, answer, f"answered {method} {path}")
 
     async def do(self, method: str, path: str, *, timeout: float = QUICK_S, **request: Any) -> httpx.Response:
         """Sends one request and reads its whole answer; ``timeout`` is in seconds, ``request`` as in httpx."""
@@ -85,8 +85,40 @@ class Api:
                     _raise_for(response.status_code, await response.aread())
                 yield response
 
+    async def attach(
+        self,
+        path: str,
+        *,
+        has_terminal: bool,
+        timeout: float,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Attached:
+        """POSTs, and returns what podman attaches us to; it must do so within ``timeout`` seconds."""
+        call = f"POST {path}"
+        try:
+            with trio.fail_after(timeout):
+                return await attach(
+                    self._socket, f"{_PREFIX}{path}", params=params or {}, body=body, has_terminal=has_terminal
+                )
+        except RefusalError as refusal:
+            _raise_for(refusal.status, refusal.body)
+            raise PodmanError(f"podman answered {call} with status {refusal.status}", refusal.status) from None
+        except trio.TooSlowError:
+            raise UnavailableError(f"podman did not answer in time ({call})") from None
+        except OSError as error:
+            raise UnavailableError(f"podman does not answer at {self._socket}: {error}") from error
+
     def _translated(self, method: str, path: str) -> _Translated:
         return _Translated(self._socket, method, path, self._observe)
+
+
+def decoded(content: bytes | str, of: type[T], did: str) -> T:
+    """What podman said when it ``did`` something. Raises PodmanError when it makes no sense."""
+    try:
+        return msgspec.json.decode(content, type=of)
+    except msgspec.DecodeError as error:
+        raise PodmanError(f"podman {did} with something unexpected: {error}", 0) from error
 
 
 def _unobserved(method: str, path: str, seconds: float, answered: bool) -> None:

@@ -71,9 +71,19 @@ class InspectedState(msgspec.Struct, frozen=True, rename="pascal"):
     finished_at: datetime | None = None
 
 
+class GivenSecret(msgspec.Struct, frozen=True, rename="pascal"):
+    """A secret that is a file in a container."""
+
+    name: str = ""
+    id: str = msgspec.field(name="ID", default="")
+
+
 class InspectedConfig(msgspec.Struct, frozen=True, rename="pascal"):
     labels: Mapping[str, str] | None = None
+    secrets: tuple[GivenSecret, ...] | None = None
     healthcheck: Probe | None = None
+    # podman-run(1), --timeout: in seconds; 0: none.
+    timeout: int = 0
 
 
 class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
@@ -84,6 +94,7 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
     image_name: str
     state: InspectedState
     config: InspectedConfig
+    created: datetime | None = None
 
     def labelled(self, labels: Mapping[str, str]) -> Inspected:
         """With these labels as well."""
@@ -94,9 +105,14 @@ class Inspected(msgspec.Struct, frozen=True, rename="pascal"):
     def observed(self) -> Observed:
         return _STATES.get(self.state.status, Observed.UNKNOWN)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a main process, or will have one again without anybody asking."""
+        return self.observed not in (Observed.CREATED, Observed.EXITED, Observed.REMOVED)
+
     def probe(self, component: Component) -> Health | None:
         """The probe of the container as this component: the declared one, or its image's health check; None: none."""
-        if component.health is None and not component.oneshot:
+        if component.health is None and not component.ends:
             return probe_of(self.config.healthcheck)
         return component.probe
 
@@ -138,20 +154,44 @@ class Event(msgspec.Struct, frozen=True):
     time_nano: int = msgspec.field(name="timeNano")
 
 
+class SecretDriver(msgspec.Struct, frozen=True, rename="pascal"):
+    name: str = ""
+    options: Mapping[str, str] | None = None
+
+
 class SecretSpec(msgspec.Struct, frozen=True, rename="pascal"):
     name: str
+    driver: SecretDriver = SecretDriver()
 
 
 class Secret(msgspec.Struct, frozen=True, rename="pascal"):
+    id: str = msgspec.field(name="ID")
     spec: SecretSpec
     created_at: datetime
     updated_at: datetime
 
 
+class MadeSecret(msgspec.Struct, frozen=True):
+    id: str = msgspec.field(name="ID")
+
+
+class ShownSecret(msgspec.Struct, frozen=True, rename="pascal"):
+    """A secret with its value, where podman tells it (4.7)."""
+
+    secret_data: str = ""
+
+    def __repr__(self) -> str:
+        return "ShownSecret()"
+
+
 class Session(msgspec.Struct, frozen=True, rename="pascal"):
-    """``exit_code`` says nothing as long as it is ``running``: podman's is 0 then. ``pid`` is the node's number."""
+    """``exit_code`` says nothing as long as it is ``running``: podman's is 0 then. ``pid`` is the node's number.
+
+    ``container`` is the id of the container that it is in.
+    """
 
     exit_code: int
+    container: str = msgspec.field(name="ContainerID", default="")
     running: bool = False
     pid: int = 0
 
@@ -286,19 +326,25 @@ class Frames:
 
     def __init__(self) -> None:
         self._header = b""
+        self._stream = 0
         self._left = 0
 
     def payloads(self, chunk: bytes) -> Iterator[bytes]:
         """The data in the next ``chunk``."""
+        return (data for _, data in self.chunks(chunk))
+
+    def chunks(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """The data in the next ``chunk``, each with its stream: 1 stdout, 2 stderr."""
         while chunk:
             if not self._left:
                 missing = _HEADER - len(self._header)
                 self._header, chunk = self._header + chunk[:missing], chunk[missing:]
                 if len(self._header) < _HEADER:
                     return
-                self._left, self._header = int.from_bytes(self._header[4:], "big"), b""
+                self._stream, self._left = self._header[0], int.from_bytes(self._header[4:], "big")
+                self._header = b""
                 continue
-            yield chunk[: self._left]
+            yield self._stream, chunk[: self._left]
             self._left, chunk = max(0, self._left - len(chunk)), chunk[self._left :]
 
 

@@ -23,7 +23,7 @@ LABEL_DECLARED = "mcp.declared"
 # What an inspection shows in full, or mcpd alone uses. Values of variables and labels may be long or confidential.
 SHOWN = frozenset(
     {"name", "image", "active", "oneshot", "depends_on", "settle", "heal", "health", "pull", "build"}
-    | {"update", "drain_timeout", "routes"}
+    | {"update", "drain_timeout", "routes", "schedule", "timezone", "timeout"}
     | {"env", "env_file", "labels", "annotations", "stop_timeout", "restart"}
 )
 # Also shown, unless they say something that they could not say at first.

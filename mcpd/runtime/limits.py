@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import timedelta
 from typing import Any
 
 from mcpd.runtime.healthcheck import probe_of
@@ -40,6 +41,17 @@ def read_cpus(it: Made, losses: list[str]) -> float:
         losses.append(f"--cpus {cpus}")
         return 0.0
     return cpus
+
+
+def send_timeout(component: Component, _: Context) -> Part:
+    """SpecGenerator's ``timeout``: seconds, after which conmon kills the container."""
+    return {"timeout": component.timeout // timedelta(seconds=1)} if component.timeout else {}
+
+
+def read_timeout(it: Made, losses: list[str]) -> None:
+    """Only what ends can say it, and no inspection tells whether a container was made to end."""
+    if it.config.timeout:
+        losses.append(f"--timeout {it.config.timeout}")
 
 
 def send_pids(component: Component, _: Context) -> Part:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
-import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
-import trio
 
-from mcpd.errors import McpdError
-from mcpd.model import LABEL_SERVICE, Container
+from mcpd.model import LABEL_RUN, LABEL_SERVICE, Container
 from mcpd.runtime import api_types, route_ports
-from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError
+from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError, decoded
 from mcpd.runtime.inspected import Details, ImageDefaults
+from mcpd.runtime.programs import Programs, printed
+from mcpd.runtime.secret_store import SecretStore
 from monitor.model import Observed, Sighting
 from monitor.ports import Happening, Ran
 from protos.parts import NetworkDeclaration, Volume
@@ -38,17 +36,8 @@ _SLOW_S = 60.0
 _PULL_SILENCE_S = 120.0
 # Added to a stop's own timeout: the kill, the clean-up and the answer.
 _STOP_MARGIN_S = 20.0
-# The end of what a program printed: nothing that helps an operator is longer, and one that prints without end must not
-# fill memory.
-_MAX_PRINTED_BYTES = 64 * 1024
 # The lines of a log requested at once.
 _MAX_LOG_BYTES = 4 * 1024 * 1024
-# The interval of polling for the exit of a program that closed its output: it has ended, but podman may lag.
-_ENDED_POLL_S = 0.02
-_ENDED_POLL_MAX_S = 0.5
-# The time to find and kill a process that hangs in a container, which podman may only be about to start: a busy node
-# takes seconds for that. More would delay the caller.
-_END_SESSION_S = 5.0
 
 
 class Podman:
@@ -56,8 +45,10 @@ class Podman:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self.programs = Programs(api)
         self._adopted: Mapping[str, Mapping[str, str]] = {}
         self._route_ports = route_ports.Memory()
+        self.secrets = SecretStore(api)
 
     @staticmethod
     @asynccontextmanager
@@ -77,6 +68,11 @@ class Podman:
     def is_adopted(self, container: str) -> bool:
         """Whether the container with this id was adopted: created by somebody else."""
         return container in self._adopted
+
+    @property
+    def api(self) -> Api:
+        """For the modules beside this one."""
+        return self._api
 
     async def version(self) -> str:
         """podman's version; also serves to find out whether podman answers.
@@ -110,6 +106,13 @@ class Podman:
         return tuple(
             sorted((api_types.container(each, self._labels(each)) for each in listed), key=lambda each: each.name)
         )
+
+    async def runs(self, service: str = "") -> tuple[Container, ...]:
+        """The containers that `mcpctl run` made, of one service or of all, by name."""
+        found = await self._list({"label": [LABEL_RUN]})
+        made = (api_types.container(each, each.labels or {}) for each in found)
+        ours = (each for each in made if not service or each.run_of.service == service)
+        return tuple(sorted(ours, key=lambda each: each.name))
 
     async def _list(self, filters: Mapping[str, list[str]]) -> Collection[api_types.Listed]:
         params = {"all": "true", "filters": msgspec.json.encode(filters).decode()}
@@ -153,7 +156,7 @@ class Podman:
         async with self._api.stream("GET", "/events", params=params, timeout=None) as response:
             async for line in response.aiter_lines():
                 if line.strip():
-                    yield api_types.happening(msgspec.json.decode(line, type=api_types.Event))
+                    yield api_types.happening(decoded(line, api_types.Event, "told of an event"))
 
     async def shares_namespaces(self, pod: str) -> bool:
         """Whether the containers of a pod (its id) share any. Raises NoSuchError."""
@@ -162,10 +165,12 @@ class Podman:
 
     async def create(self, spec: Mapping[str, Any]) -> str:
         """Creates a container from a SpecGenerator and returns its id."""
-        return (await self._api.ask("POST", "/containers/create", api_types.Id, json=spec, timeout=_SLOW_S)).id
+        create = partial(self._api.ask, "POST", "/containers/create", api_types.Id, json=spec, timeout=_SLOW_S)
+        return (await self.secrets.despite_replacement(create)).id
 
     async def start(self, name: str) -> None:
-        await self._api.do("POST", f"/containers/{name}/start", timeout=_SLOW_S)
+        start = partial(self._api.do, "POST", f"/containers/{name}/start", timeout=_SLOW_S)
+        await self.secrets.despite_replacement(start)
 
     async def stop(self, name: str, timeout: timedelta) -> None:
         """Sends SIGTERM, and SIGKILL after ``timeout``; does nothing when it is not running. What is paused goes on.
@@ -207,7 +212,7 @@ class Podman:
         """The last ``lines`` that a container printed, on stdout and stderr together."""
         params = {"stdout": "true", "stderr": "true", "tail": str(lines)}
         async with self._api.stream("GET", f"/containers/{name}/logs", params=params, timeout=QUICK_S) as response:
-            return await _printed(response)
+            return await printed(response.aiter_raw())
 
     async def logs(self, container: str, since: int | None, tail: int | None) -> list[tuple[int, bytes]]:
         """What a container printed after ``since`` (seconds since the epoch): the stream (1 stdout, 2 stderr), and
@@ -227,20 +232,8 @@ class Podman:
         return list(api_types.split(bytes(frames)))
 
     async def run_inside(self, container: str, argv: tuple[str, ...]) -> Ran:
-        """Runs ``argv`` in a running container; see `monitor.ports.Executor`."""
-        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-        session = await self._api.ask("POST", f"/containers/{container}/exec", api_types.Id, json=body)
-        how = {"Detach": False, "Tty": False}
-        try:
-            # Reads to the end, however much it prints: until then podman reports exit code 0.
-            async with self._api.stream("POST", f"/exec/{session.id}/start", json=how, timeout=None) as response:
-                output = await _printed(response)
-            return Ran(await self._exit_code(session.id), output)
-        except trio.Cancelled:
-            # Whoever ran it waits no longer; one that hangs, asked again and again, would fill the container.
-            with trio.move_on_after(_END_SESSION_S, shield=True), contextlib.suppress(McpdError, OSError):
-                await self._end_session(session.id)
-            raise
+        """See `monitor.ports.Executor`."""
+        return await self.programs.run_inside(container, argv)
 
     async def reached_at(self, container: str, port: int) -> int:
         """See `monitor.ports.Executor`."""
@@ -248,30 +241,6 @@ class Podman:
             found = await self.inspect(container)
             return self._route_ports.learn(found.id, found.config.labels or {}).get(port, port)
         return self._route_ports.known[container].get(port, port)
-
-    async def _end_session(self, session: str) -> None:
-        """Kills a session's process, which podman may only be about to start; what has ended is asked for in vain."""
-        while True:
-            left = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
-            if left.running and left.pid:
-                os.kill(left.pid, signal.SIGKILL)
-                return
-            await trio.sleep(_ENDED_POLL_S)
-
-    async def _exit_code(self, session: str) -> int:
-        """Waits until the process ends: it may have closed its output long before."""
-        pause = _ENDED_POLL_S
-        while True:
-            ended = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
-            if not ended.running:
-                return ended.exit_code
-            await trio.sleep(pause)
-            pause = min(2 * pause, _ENDED_POLL_MAX_S)
-
-    async def secrets(self) -> Mapping[str, datetime]:
-        """podman's secrets by name, each with the time when its value was last set. Values are never requested."""
-        listed = await self._api.ask("GET", "/secrets/json", tuple[api_types.Secret, ...], timeout=_LOOK_S)
-        return {each.spec.name: max(each.created_at, each.updated_at) for each in listed}
 
     # -- images and networks
 
@@ -317,7 +286,7 @@ class Podman:
             async for text in response.aiter_lines():
                 if not text.strip():
                     continue
-                line = msgspec.json.decode(text, type=api_types.PullLine)
+                line = decoded(text, api_types.PullLine, "answered a pull")
                 if line.error:
                     raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
                 if line.stream.strip():
@@ -383,13 +352,3 @@ class Podman:
         body = {"Name": name, "Label": dict(declared.labels), "Options": dict(declared.options)}
         body |= {"Driver": declared.driver} if declared.driver else {}
         await self._api.do("POST", "/volumes/create", json=body)
-
-
-async def _printed(response: httpx.Response) -> str:
-    """The last part of a process's output; returns when the output ends."""
-    frames, tail = api_types.Frames(), bytearray()
-    async for chunk in response.aiter_raw():
-        for payload in frames.payloads(chunk):
-            tail += payload
-            del tail[:-_MAX_PRINTED_BYTES]
-    return tail.decode(errors="replace")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mcpd.runtime.inspected import Details
 from mcpd.runtime.setting import Context, Made, Part, clipped
 from protos import naming
 from protos.parts import SECRET_MODE
 from protos.spec import Component
 
+# podman shows the ids of secrets that are files, and nothing of those that are variables.
+LABEL_SECRET_IDS = "mcp.secret-ids"  # noqa: S105 (a name)
 # podman sets these itself; they count only when they were requested.
 _PODMANS_OWN = {
     "PATH": ("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",),
@@ -115,7 +118,7 @@ def _is_asked(it: Made, name: str, value: str) -> bool:
     return bool(usual) and value not in usual
 
 
-def send_secrets(component: Component, _: Context) -> Part:
+def send_secrets(component: Component, context: Context) -> Part:
     files = [each for each in component.secret_list if not each.env]
     part: dict[str, Any] = {
         "secrets": [
@@ -131,7 +134,29 @@ def send_secrets(component: Component, _: Context) -> Part:
     }
     if variables := {each.env: each.name for each in component.secret_list if each.env}:
         part["secret_env"] = variables
+        ids = context.among.secret_ids
+        if given := ",".join(f"{name}={ids[name]}" for name in sorted({*variables.values()}) if name in ids):
+            part["labels"] = {LABEL_SECRET_IDS: given}
     return part
+
+
+def read_secret_ids(labels: Mapping[str, str]) -> dict[str, str]:
+    """The ids that secrets had when a container was made that has them as variables, by name."""
+    return dict(each.split("=", 1) for each in labels.get(LABEL_SECRET_IDS, "").split(",") if "=" in each)
+
+
+def secrets_of(details: Details) -> frozenset[str]:
+    """The names of the secrets that a container was made with, as far as podman tells."""
+    config = details.config
+    files = [each.name for each in config.secrets or ()]
+    asked = [_asked_name(each) for each in details.command.values("--secret")]
+    return frozenset([*files, *asked, *read_secret_ids(config.labels or {})])
+
+
+def _asked_name(word: str) -> str:
+    first, *others = word.split(",")
+    named = [each.removeprefix("source=") for each in (first, *others) if each.startswith("source=")]
+    return named[0] if "=" in first and named else first
 
 
 def read_secrets(it: Made, losses: list[str]) -> list[dict[str, Any]]:

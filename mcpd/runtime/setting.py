@@ -27,6 +27,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     ``host_gateway``: the node's address, for a podman that cannot find it (before 4.7); empty: podman can.
     ``route_ports``: the node's ports for those that routes go to, by their names. ``called``: what the container will
     be called, where it is started under another name; podman's DNS knows it by the name that it is started with.
+    ``secret_ids``: podman's, of the secrets that are variables, by name.
     """
 
     containers: Mapping[str, str] = {}
@@ -35,6 +36,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     host_gateway: str = ""
     route_ports: Mapping[str, int] = {}
     called: str = ""
+    secret_ids: Mapping[str, str] = {}
 
 
 class Context(NamedTuple):

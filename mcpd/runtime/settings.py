@@ -19,6 +19,7 @@ from protos.spec import Component
 # Keys that no container is made from: only mcpd or mcpctl uses them.
 NOT_OF_PODMAN = frozenset(
     {"name", "active", "oneshot", "settle", "heal", "pull", "build", "env_file", "update", "drain_timeout"}
+    | {"schedule", "timezone"}
 )
 
 # The labels by which a tool finds its containers: not settings of the container.
@@ -143,6 +144,7 @@ SETTINGS: tuple[Setting, ...] = (
     plain("interactive", "--interactive", "stdin", lambda it: it.config.open_stdin),
     plain("stop_signal", "--stop-signal", "stop_signal", _read_stop_signal, podman_notation.signal),
     Setting("stop_timeout", ("--stop-timeout",), limits.send_stop_timeout, _read_stop_timeout),
+    Setting("timeout", ("--timeout",), limits.send_timeout, limits.read_timeout),
     Setting("restart", ("--restart",), _send_restart, _read_restart),
     Setting("depends_on", ("--requires",), nothing, _read_depends_on),
     Setting("health", _OF_HEALTH, limits.send_health, limits.read_health),

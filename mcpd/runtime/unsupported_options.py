@@ -73,7 +73,6 @@ UNSUPPORTED: tuple[Unsupported, ...] = (
     Unsupported("--rm", lambda it: ["(it goes when it ends)"] if it.host.auto_remove else []),
     _asked("--init-path"),
     _asked("--init-ctr"),
-    Unsupported("--timeout", values.single(lambda it: it.config.timeout)),
     _asked("--systemd", *_YES),
     _asked("--sdnotify", "container"),
     Unsupported("--tz", values.single(lambda it: it.config.timezone), asks=True),

@@ -42,6 +42,7 @@ def wanted_of(recorded: RecordedComponent, heal: Heal = Heal.ALERT) -> Wanted:
         spec_hash=recorded.spec_hash,
         restart=grammar.restart(spec.restart).policy,
         heal=spec.heal or heal,
+        trouble=recorded.trouble,
     )
 
 

@@ -66,6 +66,8 @@ def judge(
 
     ``busy``: an operation of ours is at work on its service. ``silenced`` names a silence in force, or is empty.
     """
+    # Whoever runs a job tells of its runs.
+    wanted = msgspec.structs.replace(wanted, trouble="")
     # 1. An operation of ours is at work: what it does is no drift, and it says itself what failed.
     if busy:
         quiet = msgspec.structs.replace(memory, was_up=seen.state.is_up, drifting_since=None)

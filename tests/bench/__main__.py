@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, followers, logs, monitor, soak, storm, swap, thousand
+from tests.bench import changes, files, fleet, followers, logs, monitor, sessions, soak, storm, swap, thousand
 from tests.bench.client import Client, address
 from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -181,6 +181,7 @@ ON_A_NODE: dict[str, Callable[[Node], list[Row] | list[Figure]]] = {
     "unchanged": changes.unchanged,
     "idle": monitor.idle,
     "followers": followers.followers,
+    "sessions": sessions.programs,
     "soak": soak.soak,
 }
 BY_THEMSELVES: dict[str, Callable[[], list[Row] | list[Figure]]] = {

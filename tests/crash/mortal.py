@@ -19,10 +19,12 @@ from typing import Any
 from mcpd import __main__ as mcpd
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
+from mcpd.runtime.secret_store import SecretStore
 
 # All that an operation writes; what the monitor writes is not theirs, and comes when it comes.
 KEPT = {
     Journal: ("begin", "decide", "take", "conclude", "commit", "end"),
+    SecretStore: ("_create", "_remove"),
     Registry: ("put_service", "set_active", "forget", "add_event", "ignore_services_but", "set_maintenance"),
 }
 

@@ -21,6 +21,7 @@ from mcpd.registry.store import Registry
 from monitor.model import Observed
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
+from tests.support.forked_mcpctl import FORKS
 from tests.support.ledger import observe
 from tests.support.waiting import DEADLINE_S, free_port, until
 
@@ -130,13 +131,8 @@ class Daemon:
     def mcpctl(self, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs the command line against this daemon."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MCP_")}
-        return subprocess.run(
-            [sys.executable, "-m", "mcpctl", *args],
-            env={**inherited, "MCP_CONFIG": str(self.folder / "mcp.toml"), **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
+        return FORKS.run(
+            list(args), {**inherited, "MCP_CONFIG": str(self.folder / "mcp.toml"), **environment}, DEADLINE_S
         )
 
     def mcpd(self, *args: str) -> subprocess.CompletedProcess[str]:

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import trio
 
+from mcpd.registry.snapshots.take import default_folder, listed
 from mcpd.registry.store import Registry
-from mcpd.snapshots.take import default_folder, listed
 from protos.fingerprint import spec_hash
 from protos.spec import Component, Service
 from tests.support.waiting import until

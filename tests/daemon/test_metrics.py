@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -18,6 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mcpd import __version__
 from mcpd.identity.required_roles import REQUIRED_ROLE
+from mcpd.registry import jobs
+from mcpd.registry.store import Registry
+from protos.fingerprint import spec_hash
+from protos.spec import Component, Service
 from tests.support.waiting import DEADLINE_S, accepts, free_port, until
 
 from .conftest import HOST, NODE, Daemon, copy_daemon, fill_registry, serving
@@ -74,11 +79,22 @@ def text(template: Daemon, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a daemon says that has services, and was called."""
     node = copy_daemon(template, tmp_path_factory.mktemp("metrics") / "node")
     trio.run(fill_registry, node.folder)
+    trio.run(have_run_a_job, node.folder)
     port = with_metrics(node)
     with serving(node):
         assert node.mcpctl("list").returncode == 0
         until(lambda: accepts(port), "metrics are served")
         return scrape(port)
+
+
+async def have_run_a_job(folder: Path) -> None:
+    """Whose schedule counts, and that has succeeded."""
+    job = Component("report", "localhost/report:v1", schedule="0 2 * * *")
+    now = datetime.now(UTC)
+    async with Registry.open(folder / "mcp.db") as registry:
+        await registry.put_service(Service("nightly", NODE, (job,)), {"report": spec_hash(job)}, now)
+        await registry.transact(lambda db: jobs.count_from(db, "nightly", "report", "0 2 * * *", "UTC", now))
+        await registry.transact(lambda db: jobs.set_ended(db, "nightly", "report", now, 12.5))
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +200,7 @@ def test_it_says_which_mcpd_it_is_what_it_holds_and_what_it_was_asked(
 ) -> None:
     assert scraped["mcp_build_info"] == [{"version": __version__, "node": NODE}]
     assert {(each["service"], each["component"]) for each in scraped["mcp_component_up"]} == {
-        *(("web", "api"), ("web", "db"), ("board", "board"))
+        *(("web", "api"), ("web", "db"), ("board", "board"), ("nightly", "report"))
     }
     assert {"method": "ListServices", "status": "OK"} in scraped["mcp_rpc_requests_total"]
     assert {"call": "GET _ping"} in scraped["mcp_podman_request_duration_seconds_count"]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mcpctl.commands.app import ALONE
 from tests.documents.reference import Argument, Command, Program
 
 # Above a block, alone on its line: why no test runs it.
@@ -121,6 +122,8 @@ def problem(typed: Typed, programs: dict[str, Program]) -> str:
         return ""
     known = {each.words: each for each in program.commands}
     if rest[0] in program.groups:
+        if rest[0] in ALONE and (len(rest) == 1 or (rest[0], rest[1]) not in known):
+            rest.insert(1, ALONE[rest[0]])
         if len(rest) == 1:
             return "" if not typed.is_whole else f"{rest[0]} needs a command behind it"
         names = rest[1].split("|")
@@ -141,6 +144,8 @@ def _arguments(command: Command, words: list[str], typed: Typed) -> str:
             awaits = False
         elif word == "--help":
             return ""
+        elif word == "--":
+            break  # the rest is another program's
         elif word.startswith("-") and len(word) > 1 and not _PLACEHOLDER.fullmatch(word):
             name, has_value, _ = word.partition("=")
             if name not in options:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from mcpctl.commands.app import ALONE
 from tests.documents.reference import Argument, Command, Program
 
 _HEAD = '''\
@@ -26,8 +27,11 @@ _NODES = ("--node", "NODE")
 
 def text(program: Program) -> str:
     commands = {" ".join(each.words): _entry(each) for each in program.commands}
+    alone = {word: f"{word} {name}" for word, name in ALONE.items()}
     code = (
         f"{_HEAD}GROUPS: dict[str, str] = {program.groups!r}\n\n"
+        "# Those that do what one of their commands does, when nothing but its arguments is behind them.\n"
+        f"ALONE: dict[str, str] = {alone!r}\n\n"
         "# Each with its line in the list, its options (what each takes, and its help), and what its arguments are.\n"
         f"COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {commands!r}\n"
     )

@@ -10,6 +10,7 @@ from protos.wire import service_spec, service_values
 
 from .containers import Container
 from .expected import essence, essence_of
+from .secrets import outdated_of
 from .world import TEMPORARY, World
 
 
@@ -80,6 +81,7 @@ async def is_done(world: World, service: Service, component: str, selected: froz
             assert essence_of(found) == essence(key[0], world.expected.wants[key].spec), (
                 f"{key} is not made as declared"
             )
+        assert not outdated_of(world, found), f"{key} was deployed, and has other secrets than podman"
     left = [each.name for each in world.of_service(service.name).values() if each.name.endswith(TEMPORARY)]
     assert not left, f"left behind: {left}"
     if world.podman.is_down:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import trio
 
 from mcpd.model import LABEL_COMPONENT, LABEL_SERVICE
+from tests.support.pretended_secrets import Kept
 
 # No process has such a pid (proc_sys_kernel(5), pid_max), so nobody's is looked at.
 _FIRST_PID = 5_000_000
@@ -62,6 +63,9 @@ class Container:
     found_ill: bool = False
     was_ready: bool = False
     ended: trio.Event = field(default_factory=trio.Event)
+    # Secrets: files, copied when it was made; and variables, read when it began to run.
+    secret_files: Mapping[str, Kept] = field(default_factory=dict)
+    secret_env: Mapping[str, Kept] = field(default_factory=dict)
 
     @property
     def runs(self) -> bool:
@@ -95,6 +99,15 @@ class Container:
     def beyond(self) -> frozenset[str]:
         """What it has and no definition can say: the node's host name, as its own."""
         return frozenset({"uts"} if self.spec.get("utsns") else ())
+
+    @property
+    def secret_names(self) -> frozenset[str]:
+        return frozenset((*self.secret_files, *(self.spec.get("secret_env") or {}).values()))
+
+    @property
+    def secret_values(self) -> dict[str, Kept]:
+        """What it has in its present run, or its last one, by name."""
+        return {**self.secret_files, **{each.name: each for each in self.secret_env.values()}}
 
     @property
     def restart(self) -> str:
@@ -145,6 +158,7 @@ class Container:
             "Name": self.name,
             "Image": self.image_id,
             "ImageName": self.image,
+            "Created": self.created.isoformat(),
             "Path": "/app",
             "Args": [],
             "State": {
@@ -160,6 +174,7 @@ class Container:
                 "StopSignal": 15,
                 "StopTimeout": self.spec.get("stop_timeout", 10),
                 "CreateCommand": list(self.command) or None,
+                "Secrets": [{"Name": each.name, "ID": each.id} for each in self.secret_files.values()],
             },
             "HostConfig": {
                 "NetworkMode": "bridge",

@@ -50,6 +50,7 @@ class WallClock(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.offset = 0.0
+        self.was_set_back = False
         self._shown = -1.0
         self._traveller = time_machine.travel(START, tick=False)
 
@@ -133,11 +134,29 @@ class Daemon:
 
         Raises what the method raises; KilledError when the daemon is killed meanwhile.
         """
-        answer: list[Any] = []
         arrived = type(request).FromString(bytes(request))
+        return await self._until_answered(lambda: _all(self._methods[method](arrived, caller)))
+
+    async def converse(self, method: str, *requests: Any) -> list[Any]:
+        """Calls an RPC that streams both ways with all that the client says; returns all that it is told.
+
+        Raises as `call` does.
+        """
+        told: list[Any] = []
+
+        async def send(messages: list[Any]) -> None:
+            await trio.lowlevel.checkpoint()
+            told.extend(messages)
+
+        said = _Said([type(each).FromString(bytes(each)) for each in requests])
+        await self._until_answered(lambda: self._methods[method](said, OPERATOR, send))
+        return told
+
+    async def _until_answered(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        answer: list[Any] = []
 
         async def answered() -> None:
-            answer.append(await _all(self._methods[method](arrived, caller)))
+            answer.append(await ask())
             nursery.cancel_scope.cancel()
 
         async def killed() -> None:
@@ -244,6 +263,22 @@ class _Front:
         task_status.started(("127.0.0.1", 0))
         self._ready.set()
         await trio.sleep_forever()
+
+
+class _Said:
+    """Stands in for `mcpd.rpc.messages.Requests`."""
+
+    def __init__(self, messages: list[Any]) -> None:
+        self._messages = messages
+        self.is_over = False
+
+    async def batch(self) -> list[Any]:
+        await trio.lowlevel.checkpoint()
+        said, self._messages = self._messages, []
+        return said
+
+    def concerns(self, request: Any, program: str = "") -> None:
+        """For the audit log, of which the model knows nothing."""
 
 
 class _Kept(httpx.AsyncBaseTransport):

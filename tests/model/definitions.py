@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from protos.parts import Heal, Health, Route, Update
+from protos.parts import Heal, Health, Route, Secret, Update
 from protos.spec import Component, Service, examine_service
 from protos.validation import plain
 
@@ -39,6 +39,17 @@ ROUTES: tuple[tuple[Route, ...], ...] = (
     (Route(_A),),
     (),
 )
+# Due within a history, and by a clock that somebody sets, many times or hardly ever.
+SCHEDULES = ("*/7 * * * *", "20 * * * *", "0 */3 * * *")
+# Of two secrets, each as a file and as a variable.
+SECRETS: tuple[tuple[str | Secret, ...], ...] = (
+    ("key",),
+    (Secret("key", env="KEY"),),
+    ("token", Secret("key", env="KEY")),
+    ("key", Secret("token", env="TOKEN")),
+    (Secret("token", env="TOKEN"),),
+    (),
+)
 UPDATES = (None, Update.START_FIRST, Update.STOP_FIRST)
 
 UP, FLAKY, DOWN = probe("up"), probe("flaky"), probe("down")
@@ -64,12 +75,14 @@ class Edit(StrEnum):
     REMOVE = "remove"
     ORDER = "order"
     ONESHOT = "oneshot"
+    SCHEDULE = "schedule"
     HEAL = "heal"
     RESTART = "restart"
     STOP_TIMEOUT = "stop timeout"
     NODE = "node"
     ROUTES = "routes"
     UPDATE = "update"
+    SECRETS = "secrets"
 
 
 def edited(service: Service, edit: Edit, place: int, value: int) -> Service:
@@ -113,8 +126,11 @@ def _of_all(service: Service, edit: Edit, place: int, value: int) -> Service:
     return msgspec.structs.replace(service, components=tuple(kept))
 
 
+_OF_WHAT_ENDS: dict[str, object] = {"health": None, "restart": "no", "heal": None, "routes": (), "update": None}
+
+
 def _component(component: Component, edit: Edit, value: int) -> Component:
-    images = [name for name in IMAGES if ("/job" in name) == component.oneshot]
+    images = [name for name in IMAGES if ("/job" in name) == component.ends]
     changes: dict[Edit, Callable[[], dict[str, object]]] = {
         Edit.NONE: dict,
         Edit.IMAGE: lambda: {"image": images[value % len(images)]},
@@ -126,30 +142,36 @@ def _component(component: Component, edit: Edit, value: int) -> Component:
         Edit.ACTIVE: lambda: {"active": not component.active},
         Edit.ONESHOT: lambda: {
             "oneshot": not component.oneshot,
+            "schedule": None,
             "image": V1 if component.oneshot else JOB,
-            "health": None,
-            "restart": "no",
-            "heal": None,
-            "routes": (),
-            "update": None,
+            **_OF_WHAT_ENDS,
+        },
+        Edit.SCHEDULE: lambda: {
+            "schedule": None if component.is_job and value % 3 else SCHEDULES[value % len(SCHEDULES)],
+            "oneshot": False,
+            "image": V1 if component.is_job and value % 3 else component.image if component.ends else JOB,
+            **_OF_WHAT_ENDS,
         },
         Edit.HEAL: lambda: {"heal": None if _is_never_well(component) else (None, Heal.ALERT, Heal.RESTART)[value % 3]},
-        Edit.RESTART: lambda: {"restart": ("no", "on-failure" if component.oneshot else "always")[value % 2]},
+        Edit.RESTART: lambda: {
+            "restart": ("no", "no" if component.is_job else "on-failure" if component.oneshot else "always")[value % 2]
+        },
         Edit.STOP_TIMEOUT: lambda: {"stop_timeout": timedelta(seconds=1 + value % 3)},
         Edit.ROUTES: lambda: {
             "routes": ROUTES[value % len(ROUTES)],
             "drain_timeout": timedelta(seconds=value % 3),
         },
+        Edit.SECRETS: lambda: {"secrets": SECRETS[value % len(SECRETS)]},
         Edit.UPDATE: lambda: {"update": UPDATES[value % len(UPDATES)]},
     }
     return msgspec.structs.replace(component, **changes[edit]())
 
 
 def _is_never_well(component: Component) -> bool:
-    return component.oneshot or component.health == DOWN
+    return component.ends or component.health == DOWN
 
 
 def _probed(component: Component, health: Health | None) -> dict[str, object]:
-    if component.oneshot:
+    if component.ends:
         return {}
     return {"health": health} | ({"heal": None} if health == DOWN else {})

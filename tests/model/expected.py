@@ -55,10 +55,12 @@ class Expected:
             return Desired.IGNORE
         if not (self.active[key[0]] and want.spec.active):
             return Desired.STOPPED
+        if want.spec.is_job:
+            return Desired.SCHEDULED
         return Desired.COMPLETED if want.spec.oneshot else Desired.RUNNING
 
     def should_run(self, key: Key) -> bool:
-        return self.desired(key) in (Desired.RUNNING, Desired.COMPLETED)
+        return self.desired(key) in (Desired.RUNNING, Desired.COMPLETED, Desired.SCHEDULED)
 
     def of(self, service: str) -> list[Key]:
         return [key for key in self.wants if key[0] == service]
@@ -134,6 +136,7 @@ def essence(service: str, component: Component) -> Mapping[str, object]:
         "env": dict(component.env),
         "ports": {(each.host_ip, each.host, each.container) for each in ports},
         "capabilities": frozenset(component.cap_add),
+        "secrets": {(each.name, each.env or "") for each in component.secret_list},
         "restart": component.restart,
         "stop timeout": component.stop_timeout.total_seconds(),
         "networks": {each.name for each in component.joins(service)},
@@ -156,6 +159,8 @@ def essence_of(container: Container, *, is_adopted: bool = False) -> Mapping[str
         "routes": sorted((each, {name for name in said if said[name] == str(each)}) for each in inside),
         "ports": {(each.ip, each.host, each.inside) for each in container.ports if each.host not in given},
         "capabilities": container.capabilities,
+        "secrets": {(each["Source"], "") for each in container.spec.get("secrets") or ()}
+        | {(name, variable) for variable, name in (container.spec.get("secret_env") or {}).items()},
         "restart": container.restart,
         "stop timeout": float(container.spec.get("stop_timeout", 10)),
         # podman's default network, which `network = "private"` is as well.

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 
 from .definitions import NAMES, SERVICES, Edit
+from .runs import DetachedRun
+from .secrets import RemoveSecret, SetSecret
 from .steps import (
     BEFALLS,
     Act,
@@ -25,6 +27,7 @@ from .steps import (
     Recover,
     Rollback,
     RunByHand,
+    RunJob,
     Silence,
     Snapshot,
     Step,
@@ -35,7 +38,16 @@ from .steps import (
 LENGTH = 40
 # Longer than any history: one that ends is told of some time later.
 _DAY_S = 86_400
-_OFTEN = {Edit.PROBE: 5, Edit.PORT: 3, Edit.IMAGE: 3, Edit.NONE: 2, Edit.ROUTES: 8, Edit.ENV: 3}
+_OFTEN = {
+    Edit.PROBE: 5,
+    Edit.PORT: 3,
+    Edit.IMAGE: 3,
+    Edit.NONE: 2,
+    Edit.ROUTES: 8,
+    Edit.ENV: 3,
+    Edit.SCHEDULE: 5,
+    Edit.SECRETS: 5,
+}
 _METHODS = ("StartService", "StopService", "RestartService", "UndeployService")
 Make = Callable[[random.Random], Step]
 
@@ -87,6 +99,7 @@ _KINDS: tuple[tuple[int, Make], ...] = (
     (8, lambda draw: Befall(_service(draw), draw.choice((*BEFALLS, "ill")), place=draw.randrange(4))),
     (2, lambda draw: Write(_service(draw), _edit(draw), draw.randrange(4), draw.randrange(12))),
     (2, lambda _: Sync()),
+    (3, lambda draw: RunJob(_service(draw), draw.randrange(4), wait=_is(draw, 0.7), fuse=_fuse(draw))),
     (1, lambda draw: Forget(_service(draw), purge=_is(draw, 0.5))),
     (2, lambda draw: Recover(_service(draw))),
     (
@@ -109,6 +122,9 @@ _KINDS: tuple[tuple[int, Make], ...] = (
     (1, lambda draw: ProxyFails(draw.choice(("down", "hangs", "mute")))),
     (2, lambda _: ProxyStarts()),
     (1, lambda draw: ProxyChangedByHand(draw.randrange(12))),
+    (4, lambda draw: SetSecret(draw.choice(("key", "token")), fuse=_fuse(draw))),
+    (1, lambda draw: RemoveSecret(draw.choice(("key", "token")))),
+    (2, lambda draw: DetachedRun(_service(draw), draw.randrange(4), fuse=_fuse(draw))),
     (1, lambda draw: Snapshot(back=_is(draw, 0.5))),
 )
 

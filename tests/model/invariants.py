@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import trio
@@ -16,6 +17,8 @@ from .containers import Container
 from .definitions import DOWN, FLAKY
 from .expected import Key, essence, essence_of
 from .routes import routes_are_true
+from .runs import runs_are_true
+from .secrets import secrets_are_true
 from .steps import Step
 from .world import TEMPORARY, World, by_name
 
@@ -24,6 +27,8 @@ REST_S = 120.0
 
 _STATES = {"created": "CREATED", "paused": "PAUSED", "exited": "EXITED"}
 
+# How the drift of a job begins that has trouble with its runs.
+_OF_RUNS = ("job failed", "job overdue")
 # How the drift of a component begins whose routes the proxy does not have.
 _OF_ROUTES = "its routes may not lead to it"
 
@@ -54,6 +59,7 @@ def _named_after(container: Container) -> str:
 
 async def check(world: World, untouched: list[Bystander]) -> None:
     await trio.sleep(REST_S)
+    await _between_runs(world)
     _nothing_of_others_was_touched(world, untouched)
     _one_container_each(world)
     told = await world.status()
@@ -63,7 +69,11 @@ async def check(world: World, untouched: list[Bystander]) -> None:
     drifting = {key for key, each in told.items() if each.drift and not each.drift.startswith(_OF_ROUTES)}
     await _alerts_are_those_of_the_drifts(world, drifting)
     await _definitions_come_back(world)
+    await _jobs_are_as_told(world, told)
     await routes_are_true(world)
+    runs_are_true(world)
+    if not world.podman.is_down:
+        await secrets_are_true(world)
 
 
 def _nothing_of_others_was_touched(world: World, untouched: list[Bystander]) -> None:
@@ -100,6 +110,8 @@ def _status_is_true(world: World, key: Key, told: v1.ComponentInfo | None) -> No
     if told.drift.startswith(_OF_ROUTES):
         assert world.proxy.trouble, f"{key}: the proxy has its routes; told: {told.drift!r}"
         return
+    if told.drift.startswith(_OF_RUNS) and not drifts:
+        return
     assert bool(told.drift) == drifts, f"{key} {'drifts' if drifts else 'does not drift'}; told: {told.drift!r}"
 
 
@@ -132,6 +144,8 @@ def _drifts(world: World, key: Key, desired: Desired, container: Container | Non
         return container is not None and container.runs
     if container is None:
         return True
+    if desired is Desired.SCHEDULED and container.state == "paused":
+        return True
     if desired is Desired.RUNNING and (container.state != "running" or _is_sick(world, key, container)):
         return True
     has_completed = container.state == "exited" and container.exit_code == 0
@@ -161,6 +175,39 @@ async def _alerts_are_those_of_the_drifts(world: World, drifting: set[Key]) -> N
 
 def _is_closed(alert: v1.AlertInfo) -> bool:
     return alert.closed_at.timestamp() > 0 or alert.kind == "recovered"
+
+
+def _jobs(world: World) -> list[Key]:
+    return [key for key in world.expected.wants if world.expected.desired(key) is Desired.SCHEDULED]
+
+
+async def _between_runs(world: World) -> None:
+    """Until no job is about to begin or to end: what is told of it would be true a moment ago."""
+    for _ in range(240):
+        containers = [world.settled(key) for key in _jobs(world)]
+        begins = not 5 < datetime.now(UTC).second < 50
+        runs = any(it and it.state == "running" and "job" in it.image for it in containers)
+        if not containers or not (runs or begins):
+            return
+        await trio.sleep(1)
+
+
+async def _jobs_are_as_told(world: World, told: dict[Key, v1.ComponentInfo]) -> None:
+    answer: v1.ListJobsResponse = await world.daemon.call("ListJobs", v1.ListJobsRequest(runs=100))
+    listed = {(each.service, each.component): each for each in answer.jobs}
+    assert {key for key, each in listed.items() if each.active} == set(_jobs(world))
+    for key, job in listed.items():
+        assert (job.next_at.timestamp() > 0) is job.active
+        going = [each for each in job.runs if each.state == "running"]
+        assert len(going) <= 1, f"{key}: {going} go on"
+        container = world.settled(key)
+        assert not going or world.podman.is_down or (container and container.runs), f"{key} is told to run: {container}"
+        due = [each.due_at for each in job.runs if each.due_at.timestamp() > 0]
+        assert len(set(due)) == len(due) or world.wall.was_set_back, f"{key}: due twice at {due}"
+        counted = [each for each in job.runs if each.state != "stopped"]
+        if told[key].drift.startswith(_OF_RUNS):
+            assert counted, f"{key} has no run, and trouble with its runs: {told[key].drift}"
+            assert counted[0].state not in ("succeeded",), f"{key} succeeded; told: {told[key].drift}"
 
 
 async def _definitions_come_back(world: World) -> None:

@@ -17,6 +17,8 @@ import httpx
 import msgspec
 import trio
 
+from tests.support.pretended_secrets import Kept, NoSuchSecretError, PretendedSecrets, RefusedSecretError
+
 from .containers import Container
 from .images import IMAGES
 
@@ -45,6 +47,7 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         self.containers: dict[str, Container] = {}
         # Also those that are gone, by as much of their ids as the proxy is told.
         self.every: dict[str, Container] = {}
+        self.secrets = PretendedSecrets()
         self.images = {name: image.id for name, image in IMAGES.items() if image.present}
         self.networks: dict[str, dict[str, Any]] = {"podman": {}}
         # Host ports that a program which is no container's listens on.
@@ -75,11 +78,13 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         for network in spec.get("networks") or ():
             if network not in self.networks:
                 raise Refused(404, f"unable to find network with name or ID {network}: network not found")
+        files = {each["Source"]: self._secret(each["Source"]) for each in spec.get("secrets") or ()}
         self._made += 1
         labels = spec.get("labels") or {}
         made = Container(
             f"{self._made:012x}{0:052x}", name, image, self.images[image], labels, spec, datetime.now(UTC), command
         )
+        made.secret_files = files
         self.containers[made.id] = self.every[made.short] = made
         self.happens(made)
         return made
@@ -88,11 +93,22 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         """Raises Refused."""
         if container.runs:
             return
+        variables = container.spec.get("secret_env") or {}
+        for name in variables.values():
+            self._secret(name)
         if self._is_taken(container):
             raise Refused(500, f"cannot listen on the TCP port: listen tcp4 :{container.ports[0].host}: bind: {_TAKEN}")
+        container.secret_env = {name: self._secret(each) for name, each in variables.items()}
         container.begin()
         self._nursery.start_soon(self._life, container, container.ended)
         self.happens(container)
+
+    def _secret(self, name: str) -> Kept:
+        """Raises Refused."""
+        try:
+            return self.secrets.found(name)
+        except NoSuchSecretError as error:
+            raise Refused(500, str(error)) from None
 
     def _is_taken(self, container: Container) -> bool:
         """netavark takes down what it had set up, and with it the rules of the one that has the port."""
@@ -214,7 +230,10 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         values = {name: each[-1] for name, each in parse_qs(request.url.query.decode()).items()}
         body = await request.aread()
         try:
-            answer = await self._answer(request.method, path, values, msgspec.json.decode(body) if body else {})
+            told = body if path == "/secrets/create" else msgspec.json.decode(body) if body else {}
+            answer = await self._answer(request.method, path, values, told)
+        except NoSuchSecretError as error:
+            return _json({"message": str(error)}, 404)
         except Refused as error:
             return _json({"message": str(error)}, error.status)
         self.gate()
@@ -332,6 +351,19 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         del self.networks[name]
         return _json([])
 
+    def _show_secret(self, name: str, values: dict[str, str], _: Any) -> httpx.Response:
+        return _json(self.secrets.shown(name, value="showsecret" in values))
+
+    def _create_secret(self, values: dict[str, str], body: bytes) -> httpx.Response:
+        try:
+            return _json({"ID": self.secrets.create(values["name"], body)})
+        except RefusedSecretError as error:
+            raise Refused(500, str(error)) from None
+
+    def _remove_secret(self, name: str, *_: Any) -> httpx.Response:
+        self.secrets.remove(name)
+        return _raw(b"", 204)
+
     def _events(self, values: dict[str, str], _: Any) -> httpx.Response:
         send, receive = trio.open_memory_channel[bytes](10_000)
         since = datetime.fromisoformat(values["since"]) if "since" in values else None
@@ -381,7 +413,12 @@ def _routes(it: PretendedPodman) -> Iterator[tuple[tuple[str, re.Pattern[str]], 
         "GET /networks/([^/]+)/json": it._network,
         "POST /networks/create": it._create_network,
         "DELETE /networks/([^/]+)": it._remove_network,
-        "GET /secrets/json": lambda *_: _json([]),
+        "GET /secrets/json": lambda *_: _json(it.secrets.listed()),
+        "GET /secrets/([^/]+)/json": lambda name, values, _: _json(
+            it.secrets.shown(name, value="showsecret" in values)
+        ),
+        "POST /secrets/create": it._create_secret,
+        "DELETE /secrets/([^/]+)": it._remove_secret,
         "GET /events": it._events,
     }
     for route, act in table.items():
@@ -391,8 +428,9 @@ def _routes(it: PretendedPodman) -> Iterator[tuple[tuple[str, re.Pattern[str]], 
 
 def _matches(container: Container, filters: Mapping[str, list[str]]) -> bool:
     labels = [each.partition("=") for each in filters.get("label", ())]
-    if any(container.labels.get(name) != value for name, _, value in labels):
-        return False
+    for name, equals, value in labels:
+        if name not in container.labels or (equals and container.labels[name] != value):
+            return False
     if "id" in filters and container.id not in filters["id"]:
         return False
     return "name" not in filters or any(re.search(each, container.name) for each in filters["name"])

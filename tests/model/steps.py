@@ -11,8 +11,8 @@ import msgspec
 import trio
 
 from mcpd.errors import ConflictError, McpdError, NotFoundError
-from mcpd.snapshots.restore import restore
-from mcpd.snapshots.take import take as take_snapshot
+from mcpd.registry.snapshots.restore import restore
+from mcpd.registry.snapshots.take import take as take_snapshot
 from monitor.model import Desired
 from protos.mcp import v1
 from protos.spec import Service, examine_service
@@ -27,6 +27,7 @@ from .images import V1
 from .podman import PretendedPodman
 from .proxy import leads_to
 from .routes import CLAIMED, claimed, place
+from .runs import runs_of
 from .world import World
 
 _HOUR = 3600
@@ -263,6 +264,7 @@ class Act(_OfService):
         for key in before.of(self.service):
             if key not in world.expected.wants:
                 assert world.settled(key) is None, f"{key} is undeployed, and its container is still there"
+                assert not runs_of(world, *key), f"{key} is undeployed, and runs like it go on"
 
 
 _REQUESTS = {
@@ -271,6 +273,44 @@ _REQUESTS = {
     "RestartService": v1.RestartServiceRequest,
     "UndeployService": v1.UndeployServiceRequest,
 }
+
+
+@dataclass(frozen=True)
+class RunJob(_OfService):
+    """Somebody asks for a run of the component at ``place``."""
+
+    place: int = 0
+    wait: bool = True
+    fuse: int | None = None
+
+    async def take(self, world: World) -> None:
+        keys = sorted(world.expected.of(self.service))
+        if not keys:
+            return
+        key = keys[self.place % len(keys)]
+        container = world.settled(key)
+        is_job = world.expected.desired(key) is Desired.SCHEDULED
+        begun = container.runs_begun if container else 0
+        is_free = container is not None and not container.runs
+        request = v1.RunJobRequest(service=self.service, component=key[1], wait=self.wait and is_free)
+        try:
+            world.daemon.fuse = self.fuse
+            answers = await world.daemon.call("RunJob", request)
+            world.daemon.fuse = None
+        except KilledError:
+            await world.come_back()
+        except McpdError as error:
+            world.daemon.fuse = None
+            if is_job and is_free and not world.podman.is_down:
+                raise AssertionError(f"{key} was not run: {error}") from error
+        else:
+            assert is_job, f"{key} is no job, and was run"
+            state = answers[-1].run.state
+            now = world.settled(key)
+            if container is None or now is None:
+                assert state == "not-started"
+            elif state != "not-started":
+                assert now.runs_begun > begun, f"{key} is told to have run: {answers[-1]}"
 
 
 @dataclass(frozen=True)
@@ -576,6 +616,7 @@ class ClockStep(_OfNobody):
 
     async def take(self, world: World) -> None:
         world.wall.offset += self.hours * _HOUR
+        world.wall.was_set_back |= self.hours < 0
 
 
 @dataclass(frozen=True)

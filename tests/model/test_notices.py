@@ -11,16 +11,18 @@ from unittest import mock
 import pytest
 import trio
 
-from mcpd.changes import losses, ports
+from mcpd.changes import losses, ports, secret_use
 from mcpd.changes.rollback import _Restoration
 from mcpd.registry.store import Registry
 from mcpd.routing.router import Router
+from mcpd.runtime.secret_store import SecretStore
 from monitor import watch
 from monitor.sources.health import Patient
 from monitor.state import State
 
 from .definitions import Edit
 from .machine import play
+from .secrets import SetSecret
 from .steps import Act, Adopt, Befall, Daemonic, Deploy, ProxyFails, ProxyStarts, RunByHand, Step
 
 
@@ -105,6 +107,24 @@ def nobody_is_asked_first() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def changes_of_secrets_are_forgotten() -> Iterator[None]:
+    """A container kept the value that a secret had when it was made, and nobody heard of it."""
+    with mock.patch.object(secret_use, "changed", return_value=()):
+        yield
+
+
+@contextmanager
+def what_was_begun_with_a_secret_is_forgotten() -> Iterator[None]:
+    """A daemon that was killed while it replaced a secret left the node without it."""
+
+    async def nothing(*_: Any) -> None:
+        await trio.lowlevel.checkpoint()
+
+    with mock.patch.object(SecretStore, "_finish", nothing):
+        yield
+
+
 Fault = Callable[[], Any]
 HISTORIES: dict[Fault, tuple[Step, ...]] = {
     probe_changes_are_ignored: (
@@ -131,6 +151,9 @@ HISTORIES: dict[Fault, tuple[Step, ...]] = {
         Befall("web", "ill"),
         Daemonic("kill"),
     ),
+    changes_of_secrets_are_forgotten: (Deploy("web", Edit.SECRETS, value=1), SetSecret("key"), Deploy("web")),
+    # Its fuse burns until the old value has gone, and the new one is not there yet.
+    what_was_begun_with_a_secret_is_forgotten: (Deploy("web", Edit.SECRETS), SetSecret("key", fuse=12)),
     nobody_is_asked_first: (
         Deploy("web", Edit.PROBE, value=2),
         Deploy("web", Edit.ROUTES, value=1),

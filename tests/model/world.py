@@ -41,6 +41,7 @@ class World:
         self.place = folder
         self.wall = wall
         self.podman = PretendedPodman(nursery)
+        self.podman.secrets.create("key", b"first")
         self.proxy = PretendedProxy(self.podman)
         self.podman.ends = self.proxy.ends
         self.proxy.needs_probe, self.proxy.is_new = self._needs_probe, self._is_new
@@ -190,7 +191,7 @@ class World:
     def _of_itself(self, service: Service, component: Component) -> Iterator[str]:
         """Why one component may fail, whatever the others do."""
         current = self.settled((service.name, component.name))
-        runs = service.active and component.active
+        runs = service.active and component.active and not component.is_job
         if component.image not in self.podman.images and not works(component.image):
             yield "no image"
         if runs and not (completes if component.oneshot else works)(component.image):
@@ -199,6 +200,8 @@ class World:
             yield "its probe finds fault"
         if runs and component.health and component.health.cmd == FLAKY.cmd and current and current.ill:
             yield "its probe finds fault with what runs"
+        if any(not self.podman.secrets.named(each.name) for each in component.secret_list):
+            yield "a secret is missing"
         if current and (current.state != "running" or "late" in current.image):
             yield current.state
         if current and current.id in self.expected.adopted.values():

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked_mcpctl import FORKS
 from tests.support.waiting import until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -44,7 +45,7 @@ class Node:
 
     def mcpctl(self, *words: str, status: int | None = 0) -> subprocess.CompletedProcess[str]:
         """Runs mcpctl; fails the test when its exit status is not ``status`` (None: any)."""
-        return run(["mcpctl", *words], env=self.environment, status=status)
+        return _checked(FORKS.run(list(words), self.environment, COMMAND_DEADLINE_S), status)
 
     def json(self, *words: str) -> Any:
         return json.loads(self.mcpctl(*words, "--output", "json").stdout)
@@ -119,12 +120,17 @@ def run(
         timeout=COMMAND_DEADLINE_S,
         check=False,
     )
-    text = subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode(), done.stderr.decode())
-    if status is not None and text.returncode != status:
+    return _checked(
+        subprocess.CompletedProcess(argv, done.returncode, done.stdout.decode(), done.stderr.decode()), status
+    )
+
+
+def _checked(done: subprocess.CompletedProcess[str], status: int | None) -> subprocess.CompletedProcess[str]:
+    if status is not None and done.returncode != status:
         raise AssertionError(
-            f"{shlex.join(argv)} ended with {text.returncode}, not {status}\n{text.stdout}\n{text.stderr}"
+            f"{shlex.join(done.args)} ended with {done.returncode}, not {status}\n{done.stdout}\n{done.stderr}"
         )
-    return text
+    return done
 
 
 def is_alive(pid: int) -> bool:

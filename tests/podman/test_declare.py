@@ -31,7 +31,7 @@ def test_a_plan_changes_nothing_and_a_deploy_bound_to_it_does_just_that(node: No
     assert {row["component"]: row["version"] for row in node.json("ps")} == {"web": "v2", "worker": "v1"}
     # It was carried out: now it would be another one.
     stale = node.mcpctl("deploy", "demo", "--plan", plan["plan_id"], status=1)
-    assert "is out of date: the registry and the containers on the node changed since" in stale.stderr
+    assert "is out of date: the registry and the containers or secrets on the node changed since" in stale.stderr
 
 
 def test_one_component_can_be_deployed_from_another_image_than_its_file_says(node: Node) -> None:
@@ -121,4 +121,4 @@ def test_attach_follows_a_deploy_whose_client_has_gone(node: Node) -> None:
     until(lambda: node.pids().get("slow"))
     node.podman("exec", "slow", "touch", "/tmp/well")
     node.mcpctl("attach", str(operation["id"]))
-    assert states(node) == {"slow": "healthy"}
+    until(lambda: states(node) == {"slow": "healthy"})

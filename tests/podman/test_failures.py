@@ -83,11 +83,11 @@ def test_a_program_that_the_image_does_not_have_reverts(node: Node, program: str
 def test_a_secret_that_does_not_exist_is_refused(node: Node) -> None:
     port = demo(node)
     edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["no-such-secret"]')
-    assert "`podman secret create no-such-secret FILE` there creates it" in refused(node, "demo")
+    assert "`mcpctl secret set no-such-secret --node n1` sets it" in refused(node, "demo")
     assert answer(port) == "v1"
 
 
-def test_a_secret_that_was_set_again_after_a_container_was_made_is_told(node: Node) -> None:
+def test_a_secret_that_was_set_again_behind_mcpds_back_is_in_the_plan(node: Node) -> None:
     demo(node)
     edit(node, 'depends_on = ["worker"]', 'depends_on = ["worker"]\nsecrets = ["key"]')
     node.podman("secret", "create", "key", "-", stdin=b"old")
@@ -97,10 +97,9 @@ def test_a_secret_that_was_set_again_after_a_container_was_made_is_told(node: No
         node.podman("secret", "rm", "key")
         assert "needs the secret key, which this node does not have" in node.mcpctl("plan", "demo").stderr
         node.podman("secret", "create", "key", "-", stdin=b"new")
-        said = node.mcpctl("plan", "demo").stderr
-        assert "demo/web: the secret key was replaced after its container was created" in said
-        node.mcpctl("deploy", "demo/web", "--force")
-        assert "secret" not in node.mcpctl("plan", "demo").stderr
+        assert "demo/web: replace (secret key changed " in node.mcpctl("plan", "demo").stdout
+        node.mcpctl("deploy", "demo")
+        assert "secret" not in node.mcpctl("plan", "demo").stdout
         assert node.podman("exec", "demo-web", "cat", "/run/secrets/key") == "new"
     finally:
         node.podman("secret", "rm", "--all")

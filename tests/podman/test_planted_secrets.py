@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import fcntl
 import os
+import re
+import select
 import signal
+import socket
+import socketserver
 import sqlite3
+import struct
+import subprocess
+import termios
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import IO
+
+import pytest
 
 from tests.podman.node import Node, run, told, until
 
@@ -129,3 +144,170 @@ def kept(database: Path) -> dict[str, str]:
     """What the registry's tables hold, as text."""
     with closing(sqlite3.connect(database)) as db:
         return {f"the table {name}": repr(db.execute(f"SELECT * FROM {name}").fetchall()) for name in TABLES}
+
+
+BY_STDIN, BY_FILE, ROTATED, ENDED = "planted-by-stdin-7", "planted-by-file-8", "planted-rotated-9", "planted-ended-10"
+SET = """\
+name = "keeper"
+node = "NODE"
+[[components]]
+name = "keeper"
+image = "localhost/mcp-demo:v1"
+secrets = ["keeper-file", { name = "keeper-env", env = "KEEPER" }]
+"""
+
+
+class Tap(socketserver.ThreadingTCPServer):
+    """Stands between mcpctl and mcpd at ``to``, and keeps every byte that passes."""
+
+    daemon_threads = True
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.to = to
+        self.passed = bytearray()
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: Tap
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(self.server.to) as behind:
+            other = {self.request: behind, behind: self.request}
+            while True:
+                for each in select.select([*other], [], [])[0]:
+                    if not (data := each.recv(65536)):
+                        return
+                    self.server.passed += data
+                    other[each].sendall(data)
+
+
+@pytest.fixture
+def tap(node: Node) -> Iterator[Tap]:
+    """All that mcpctl says goes through it."""
+    config = node.folder / "mcp.toml"
+    text = config.read_text()
+    (address,) = re.findall(r'address = "([^"]+)"', text)
+    host, _, port = address.rpartition(":")
+    with Tap((host, int(port))) as tap:
+        threading.Thread(target=tap.serve_forever, daemon=True).start()
+        config.write_text(text.replace(address, tap.address))
+        try:
+            yield tap
+        finally:
+            config.write_text(text)
+            tap.shutdown()
+
+
+def test_a_value_that_is_set_is_nowhere_but_with_podman(node: Node, tap: Tap, tmp_path: Path) -> None:
+    said: list[str] = []
+    processes: dict[str, bytes] = {}
+    (node.folder / "alerts.jsonl").unlink(missing_ok=True)
+    file = tmp_path / "value"
+    file.write_text(BY_FILE)
+
+    def mcpctl(*words: str, status: int | None = 0) -> None:
+        for output in ("wide", "json"):
+            done = node.mcpctl(*words, "--output", output, status=status)
+            said.append(done.stdout + done.stderr)
+
+    said.append(from_stdin(node, "keeper-file", BY_STDIN, processes))
+    said.append(node.mcpctl("secret", "set", "keeper-env", "--file", str(file)).stdout)
+    node.define("keeper", SET)
+    node.mcpctl("deploy", "keeper")
+    assert node.podman("exec", "keeper", "sh", "-c", "cat /run/secrets/keeper-file; echo $KEEPER") == (
+        f"{BY_STDIN}{BY_FILE}\n"
+    )
+    os.kill(node.pids()["keeper"], signal.SIGKILL)
+    until(lambda: told(node, "keeper"))
+    said.append(from_stdin(node, "keeper-file", ROTATED, processes))
+    file.write_text(ENDED)
+    said.append(node.mcpctl("secret", "set", "keeper-env", "--file", str(file), "--output", "json").stdout)
+    file.unlink()
+    for words in (("plan", "keeper"), ("secret", "list"), ("service", "show", "keeper"), ("history", "keeper")):
+        mcpctl(*words)
+    mcpctl("secret", "remove", "keeper-file", status=1)
+    mcpctl("secret", "set", "keeper-file", BY_STDIN, status=2)
+    said.append(node.mcpctl("deploy", "keeper").stdout)
+    assert node.podman("exec", "keeper", "cat", "/run/secrets/keeper-file") == ROTATED
+    for words in (
+        ("status", "keeper"),
+        ("events",),
+        ("operations",),
+        ("alerts", "list"),
+        ("ps",),
+        ("list",),
+        ("audit",),
+    ):
+        mcpctl(*words)
+    node.mcpctl("node", "snapshot", node.name, str(tmp_path / "copy.db"))
+    texts = {
+        "what mcpctl printed": "".join(said).encode(),
+        "the wire": bytes(tap.passed),
+        "the alert command's input": (node.folder / "alerts.jsonl").read_bytes(),
+        "a snapshot": (tmp_path / "copy.db").read_bytes(),
+        **processes,
+        **{path: content for path, content in files(node.folder).items() if not is_podmans(path)},
+    }
+    assert any(path.endswith("mcp.db-wal") for path in texts)
+    assert b"secret keeper-file" in texts[str(node.folder / "mcpd.log")], "the log names the secret"
+    assert len(tap.passed) > 10_000
+    assert found_in(texts) == []
+    # It looks where they are, too.
+    with_podman = {path: content for path, content in files(node.folder).items() if is_podmans(path)}
+    assert {secret for _, secret in found_in(with_podman)} >= {ROTATED, ENDED}
+    node.mcpctl("undeploy", "keeper")
+    for name in ("keeper-file", "keeper-env"):
+        node.mcpctl("secret", "remove", name)
+    assert found_in(files(node.folder)) == [], "what is removed is gone"
+
+
+def from_stdin(node: Node, name: str, value: str, processes: dict[str, bytes]) -> str:
+    """Sets a secret, and looks at every process on the machine while mcpctl has its value and waits for the end."""
+    command = ["mcpctl", "secret", "set", name]
+    with subprocess.Popen(command, env=node.environment, stdin=subprocess.PIPE, stdout=-1, stderr=-1) as process:
+        assert process.stdin
+        process.stdin.write(value.encode())
+        process.stdin.flush()
+        until(lambda: not pending(process.stdin), "mcpctl has read it")
+        for pid in (process.pid, node.mcpd_pid):
+            for part in ("cmdline", "environ"):
+                processes[f"{part} of {pid} for {value[:9]} {name}"] = Path(f"/proc/{pid}/{part}").read_bytes()
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+    for part in ("cmdline", "environ"):
+        processes[f"{part} of mcpd after {name}"] = Path(f"/proc/{node.mcpd_pid}/{part}").read_bytes()
+    return (out + err).decode()
+
+
+def pending(pipe: IO[bytes]) -> int:
+    """The bytes in a pipe that nobody has read."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The content of every file below ``folder``, but for images and what containers see of them."""
+    found: dict[str, bytes] = {}
+    for path in folder.rglob("*"):
+        if "/graph/overlay/" in str(path) or not path.is_file() or path.is_symlink():
+            continue
+        with contextlib.suppress(OSError):  # it is gone by now
+            found[str(path)] = path.read_bytes()
+    return found
+
+
+def is_podmans(path: str) -> bool:
+    """Its secret store; and a container's own copies, which podman makes."""
+    return "/graph/secrets/filedriver/" in path or re.search(r"/overlay-containers/\w+/userdata/", path) is not None
+
+
+def found_in(texts: dict[str, bytes]) -> list[tuple[str, str]]:
+    """Where values are, as they are or as podman writes them."""
+    values = {each: (each.encode(), base64.b64encode(each.encode())) for each in (BY_STDIN, BY_FILE, ROTATED, ENDED)}
+    return [
+        (where, value)
+        for where, text in texts.items()
+        for value, forms in values.items()
+        if any(it in text for it in forms)
+    ]

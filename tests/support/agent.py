@@ -197,8 +197,38 @@ class Agent(v1.AgentServiceBase):
     async def list_routes(self, list_routes_request: v1.ListRoutesRequest) -> v1.ListRoutesResponse:
         return self._answer(list_routes_request) or v1.ListRoutesResponse(self.node)
 
+    async def list_processes(self, list_processes_request: v1.ListProcessesRequest) -> v1.ListProcessesResponse:
+        return self._answer(list_processes_request) or v1.ListProcessesResponse(self.node)
+
+    async def exec(self, exec_request_iterator: AsyncIterator[v1.ExecRequest]) -> AsyncIterator[v1.ExecResponse]:
+        async for each in self._stream((await anext(exec_request_iterator)).start):
+            yield each
+
+    async def run(self, run_request_iterator: AsyncIterator[v1.RunRequest]) -> AsyncIterator[v1.RunResponse]:
+        async for each in self._stream((await anext(run_request_iterator)).start):
+            yield each
+
+    async def stop_run(self, stop_run_request: v1.StopRunRequest) -> v1.StopRunResponse:
+        return self._answer(stop_run_request) or v1.StopRunResponse()
+
     async def set_maintenance(self, set_maintenance_request: v1.SetMaintenanceRequest) -> v1.SetMaintenanceResponse:
         return self._answer(set_maintenance_request) or v1.SetMaintenanceResponse()
+
+    async def list_jobs(self, list_jobs_request: v1.ListJobsRequest) -> v1.ListJobsResponse:
+        return self._answer(list_jobs_request) or v1.ListJobsResponse(self.node)
+
+    async def run_job(self, run_job_request: v1.RunJobRequest) -> AsyncIterator[v1.RunJobResponse]:
+        async for each in self._stream(run_job_request):
+            yield each
+
+    async def list_secrets(self, list_secrets_request: v1.ListSecretsRequest) -> v1.ListSecretsResponse:
+        return self._answer(list_secrets_request) or v1.ListSecretsResponse(self.node)
+
+    async def set_secret(self, set_secret_request: v1.SetSecretRequest) -> v1.SetSecretResponse:
+        return self._answer(set_secret_request) or v1.SetSecretResponse()
+
+    async def remove_secret(self, remove_secret_request: v1.RemoveSecretRequest) -> v1.RemoveSecretResponse:
+        return self._answer(remove_secret_request) or v1.RemoveSecretResponse()
 
     async def sync(self, sync_request: v1.SyncRequest) -> v1.SyncResponse:
         return self._answer(sync_request) or v1.SyncResponse()

@@ -37,3 +37,18 @@ def an_event(number: int, kind: str, at: datetime = AT, **values: Any) -> v1.Eve
 def ago(hours: float) -> datetime:
     """A third into a slice, so that a slow machine moves nothing into another and what follows is the longer part."""
     return now() - timedelta(hours=hours) + timedelta(minutes=10)
+
+
+def a_run(number: int = 12, **values: Any) -> v1.JobRun:
+    """One that has succeeded after a minute."""
+    defaults = {"id": number, "due_at": AT, "started_at": AT, "ended_at": AT + timedelta(minutes=1)}
+    return v1.JobRun(**{**defaults, "state": "succeeded", "exit_status": 0, "caller": "mcpd", **values})
+
+
+def a_job(*runs: v1.JobRun, **values: Any) -> v1.JobInfo:
+    defaults = {"service": "web", "component": "backup", "schedule": "0 2 * * *", "timezone": "UTC", "active": True}
+    return v1.JobInfo(**{**defaults, "next_at": AT + timedelta(days=1), "runs": list(runs), **values})
+
+
+def prepare_jobs(node: Node, *jobs: v1.JobInfo) -> None:
+    node.agent.prepared["ListJobsRequest"] = v1.ListJobsResponse(node.agent.node, list(jobs))

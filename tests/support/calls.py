@@ -24,6 +24,8 @@ def status_of(
             # One that never ends is let in when its deadline is what ends it.
             deadline = ENDLESS_S if path.endswith(("/WatchEvents", "/WatchAudit")) else CALL_S
             list(channel.unary_stream(path)(request, metadata=metadata, timeout=deadline))
+        elif cardinality is Cardinality.STREAM_STREAM:
+            list(channel.stream_stream(path)(iter([request]), metadata=metadata, timeout=CALL_S))
         else:
             channel.stream_unary(path)(iter([request]), metadata=metadata, timeout=CALL_S)
     except grpc.RpcError as error:

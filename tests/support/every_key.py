@@ -64,6 +64,9 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, tuple[Any, ...]]] = {
         "platform": ("linux/arm64",),
         "active": (False,),
         "oneshot": (True,),
+        "schedule": ("0 2 * * *", "*/5 8-18 * * mon-fri"),
+        "timezone": ("Europe/Berlin",),
+        "timeout": (timedelta(hours=1),),
         "entrypoint": ((), ("/bin/x", "a b")),
         "cmd": (("serve",),),
         "workdir": ("/a b",),
@@ -209,6 +212,10 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, tuple[Any, ...]]] = {
 }
 
 
+# What a key of a component says something about.
+_NEEDED: dict[str, dict[str, Any]] = {"timezone": {"schedule": "0 2 * * *"}, "timeout": {"oneshot": True}}
+
+
 class Variation(NamedTuple):
     """Two services that differ in one key, and the value that one of them has for it."""
 
@@ -225,6 +232,8 @@ def variations() -> Iterator[Variation]:
     for of, samples in SAMPLES.items():
         pairs = [(key, value) for key, values in samples.items() for value in values]
         for base, (key, value) in itertools.product(BASES[of], pairs):
+            if isinstance(base, Component):
+                base = msgspec.structs.replace(base, **_NEEDED.get(key, {}))
             said = _saying(base, key, value)
             if said != base:
                 yield Variation(f"{of.__name__}.{key}", value, _with(base), _with(said))

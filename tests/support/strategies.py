@@ -149,6 +149,9 @@ _OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "platform": st.just("linux/arm64"),
     "active": st.booleans(),
     "oneshot": st.booleans(),
+    "schedule": st.sampled_from(["0 2 * * *", "*/5 * * * *", "30 4 1,15 * mon-fri"]),
+    "timezone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    "timeout": st.integers(1, 100_000).map(lambda seconds: timedelta(seconds=seconds)),
     "entrypoint": st.lists(arguments, max_size=2).map(tuple),
     "cmd": st.lists(arguments, max_size=3).map(tuple),
     "workdir": _folders,
@@ -205,12 +208,22 @@ def components(draw: st.DrawFn, name: str = "api", first_port: int = 8000) -> Co
     values = {key: draw(_OPTIONAL[key]) for key in said}
     if values.get("networks"):
         values.pop("network", None)
-    if values.get("oneshot") or values.get("network") == "none":
+    if values.get("oneshot"):
+        values.pop("schedule", None)
+    if values.get("schedule"):
+        for key in ("oneshot", "heal", "settle"):
+            values.pop(key, None)
+    else:
+        values.pop("timezone", None)
+    ends = bool(values.get("oneshot") or values.get("schedule"))
+    if not ends:
+        values.pop("timeout", None)
+    if ends or values.get("network") == "none":
         values.pop("routes", None)
     said_by_routes = {each.variable for each in values.get("routes", ())}
     if "env" in values:
         values["env"] = {name: text for name, text in values["env"].items() if name not in said_by_routes}
-    if values.get("oneshot"):
+    if ends:
         values.pop("health", None)
         values.pop("restart", None)
     ports = draw(st.lists(st.tuples(_ips, st.integers(1, 65535), _protocols), max_size=2))

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,10 @@ class OnTerminal:
         self.shown = ""
 
     def until(self, part: str) -> None:
-        while part not in self.shown:
+        """``part``: a regular expression. Fails when it is not shown in time, whatever else is."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not re.search(part, self.shown):
+            assert time.monotonic() < deadline, f"it shows no {part!r}: {self.shown[-2000:]!r}"
             assert select.select([self._ours], [], [], DEADLINE_S)[0], f"it shows no {part!r}: {self.shown!r}"
             self.shown += os.read(self._ours, 65536).decode()
 

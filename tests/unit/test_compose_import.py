@@ -290,7 +290,7 @@ def test_what_is_only_written_otherwise_is_changed(body: str, field: str, expect
          "attach"]),
         ("isolation: default\nruntime: runc\ncpu_count: 2", ["isolation", "runtime", "cpu_count"]),
         ("deploy: {mode: global, labels: [a=b], update_config: {order: start-first}, placement: {}}",
-         ["deploy.mode", "deploy.labels", "deploy.update_config", "deploy.placement"]),
+         ["deploy.labels", "deploy.mode", "deploy.update_config", "deploy.placement"]),
         ("deploy: {restart_policy: {condition: any, delay: 5s, window: 1m}}",
          ["deploy.restart_policy.delay", "deploy.restart_policy.window"]),
         ("deploy: {resources: {reservations: {cpus: 1}}}", ["deploy.resources.reservations.cpus"]),
@@ -427,7 +427,7 @@ def test_a_password_in_the_definition_is_named_with_what_makes_it_a_secret_and_n
         "services.api.environment.DATABASE_URL",
     ]
     message = found.warnings[0].message
-    assert "on rift `podman secret create web-api-db-password FILE`" in message
+    assert "`mcpctl secret set web-api-db-password --node rift`" in message
     assert '`secrets = [{ name = "web-api-db-password", env = "DB_PASSWORD" }]`' in message
     assert "hunter2" not in str(found.warnings)
     assert Secret("web-api-db-password", env="DB_PASSWORD").name in message

@@ -204,8 +204,8 @@ def test_secrets_are_podmans_and_the_commands_make_them() -> None:
         Secret("p_file", target="other"),
     }
     lines = "\n".join(messages(found, Grade.CHANGED))
-    assert "`podman secret create p_file 'my secret.txt'`" in lines
-    assert '`printf %s "$DB_PASS" | podman secret create p_env -`' in lines
+    assert f"`mcpctl secret set p_file --node rift --file '{FOLDER}/my secret.txt'`" in lines
+    assert '`printf %s "$DB_PASS" | mcpctl secret set p_env --node rift`' in lines
     assert messages(found, Grade.LOST) == []
 
 

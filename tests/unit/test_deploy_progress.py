@@ -65,4 +65,4 @@ def test_ctrl_c_leaves_whole_lines_on_the_terminal(on_terminal: Open, deploying:
 
 def test_the_seconds_go_on_while_nothing_happens(on_terminal: Open, deploying: Node) -> None:
     deploying.agent.prepared["DeployRequest"] = reports(step(), ...)
-    on_terminal("deploy", "web").until(" 1s")
+    on_terminal("deploy", "web").until(r" [1-9]\d*s")

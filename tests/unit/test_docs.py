@@ -68,6 +68,9 @@ def test_every_command_that_a_document_types_exists(path: Path) -> None:
         ("runuser -u mcp -- mcpd snapshot --kep 3", "snapshot has no option --kep"),
         ("mcpctl alerts silence web --for 2h --reason x || mcpctl deploy web --image x", ""),
         ("mcpctl deploy --help", ""),
+        ("mcpctl jobs", ""),
+        ("mcpctl jobs shop/report --runs 10", ""),
+        ("mcpctl jobs --rnus 10", "jobs list has no option --rnus"),
         ("man mcpctl nonsense", ""),
     ],
 )

@@ -77,7 +77,7 @@ async def declare(registry: Registry, component: Component) -> None:
 
 
 @pytest.fixture(autouse=True)
-def connections(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> list[int]:  # noqa: ARG001
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many are connected to the old container, at one look after another; then nobody."""
     looks: list[int] = []
 
@@ -94,7 +94,11 @@ def connections(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> l
     return looks
 
 
-async def test_what_is_drained_gets_nothing_new_and_is_waited_for(registry: Registry, connections: list[int]) -> None:
+async def test_what_is_drained_gets_nothing_new_and_is_waited_for(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+    connections: list[int],
+) -> None:
     place = Place(registry)
     await place.node.router.settle()
     assert place.proxy.servers() == {"a" * 12: False}
@@ -108,7 +112,11 @@ async def test_what_is_drained_gets_nothing_new_and_is_waited_for(registry: Regi
     ]
 
 
-async def test_who_does_not_let_go_is_cut_off_and_that_is_told(registry: Registry, connections: list[int]) -> None:
+async def test_who_does_not_let_go_is_cut_off_and_that_is_told(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+    connections: list[int],
+) -> None:
     place = Place(registry)
     connections += [1] * 1000
     await place.drain()

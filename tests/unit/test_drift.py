@@ -122,7 +122,7 @@ def test_every_state_has_a_verdict() -> None:
         (146, "exited 146"),
         (147, "exited 147"),
         (255, "exited 255"),
-        (-1, "exited -1"),
+        (-1, "timed out, and was killed"),
     ],
 )
 def test_an_exit_code_is_told_when_it_is_known_with_what_it_means(code: int, words: str) -> None:

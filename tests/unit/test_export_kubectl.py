@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,16 @@ def amount(text: str) -> Decimal:
 
 
 def pods_of(exported: Iterable[Service]) -> list[str]:
-    """The documents of their Pods, as they are in the files."""
+    """The documents of their Pods and CronJobs, as they are in the files."""
     documents = [each for service in exported for each in kube.export(service).files[0].text.split("\n---\n")]
-    return [each for each in documents if yaml.safe_load(each)["kind"] == "Pod"]
+    return [each for each in documents if yaml.safe_load(each)["kind"] in ("Pod", "CronJob")]
+
+
+def spec_of(read: dict[str, Any]) -> dict[str, Any]:
+    """Of the Pod, or of the Pods that a CronJob makes."""
+    spec = read["spec"]["jobTemplate"]["spec"]["template"]["spec"] if read["kind"] == "CronJob" else read["spec"]
+    assert isinstance(spec, dict)
+    return spec
 
 
 def check(*exported: Service) -> None:
@@ -82,7 +90,7 @@ def check(*exported: Service) -> None:
     assert pods
     read = kubectl("set", "env", "--local", "--filename", "-", f"{ADDED}=x", stdin="\n---\n".join(pods))
     for pod in read:
-        for container in pod["spec"]["containers"]:
+        for container in spec_of(pod)["containers"]:
             assert container["env"].pop() == {"name": ADDED, "value": "x"}
     assert said(read) == said([yaml.safe_load(each) for each in pods])
 
@@ -104,6 +112,11 @@ def test_kubectl_reads_every_string_as_it_is() -> None:
 @given(services())
 def test_kubectl_reads_any_service(made: Service) -> None:
     check(made)
+
+
+def test_kubectl_reads_every_job() -> None:
+    often = component("often", schedule="*/5 * * * MON-FRI", timezone="Europe/Berlin", timeout=timedelta(minutes=2))
+    check(service(often, component(schedule="0 2 1,15 * 7", active=False, env={"A": "b"}, labels={"a": "b"})))
 
 
 def test_kubectl_makes_the_same_config_maps(tmp_path: Path) -> None:

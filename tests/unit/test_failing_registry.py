@@ -14,10 +14,10 @@ from mcpd.errors import DamagedRegistryError, RegistryError, UnwritableError
 from mcpd.node.restore_report import tell_of_missing
 from mcpd.registry import health
 from mcpd.registry.audit import AuditEntry, AuditLog
+from mcpd.registry.snapshots import take
 from mcpd.registry.store import Registry
 from mcpd.rpc.call import Call
 from mcpd.rpc.grpc_status import status_of
-from mcpd.snapshots import take
 from tests.support.builders import service
 from tests.support.failing_registry import NOW, full, note, read_only, until, until_so
 

@@ -67,7 +67,7 @@ def test_every_field_is_known_to_count_or_not() -> None:
     """A new field counts, unless it is listed as what mcpd itself uses; in the hash from the start are these alone."""
     neutral = {
         *("name", "active", "oneshot", "depends_on", "settle", "heal", "health"),
-        *("pull", "build", "env_file", "update", "drain_timeout"),
+        *("pull", "build", "env_file", "update", "drain_timeout", "schedule", "timezone"),
     }
     changed = {name: _other_than_default(name) for name in Component.__struct_fields__ if name not in ("name", "image")}
     assert {name for name, value in changed.items() if spec_hash(component(**{name: value})) == BASE} == neutral - {

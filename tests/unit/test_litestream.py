@@ -17,9 +17,9 @@ import pytest
 import trio
 import yaml
 
+from mcpd.registry.snapshots.restore import rehearse, restore
+from mcpd.registry.snapshots.take import examine
 from mcpd.registry.store import Registry
-from mcpd.snapshots.restore import rehearse, restore
-from mcpd.snapshots.take import examine
 from tests.documents import blocks
 from tests.documents.__main__ import REPOSITORY
 from tests.support.builders import NOW, service

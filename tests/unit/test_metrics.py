@@ -17,7 +17,9 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from mcpd import __version__
+from mcpd.changes.jobs.keeper import JobStatus
 from mcpd.changes.operations import Operation, Operations
+from mcpd.config.settings import Sessions
 from mcpd.errors import RegistryError
 from mcpd.metrics import endpoint
 from mcpd.metrics.counts import BUCKETS, Counts, Durations, kind_of
@@ -27,9 +29,11 @@ from mcpd.model import OURSELVES
 from mcpd.model import Target as What
 from mcpd.node.disk_space import Room
 from mcpd.registry.audit import AuditEntry
+from mcpd.registry.jobs import Account, RunState
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
+from mcpd.sessions.places import Places
 from monitor.alerts.dispatch import Dispatcher
 from monitor.model import AlertKind, Delivery, Execution, Known, Observed, SourceState
 from monitor.ports import NewAlert, Target
@@ -109,12 +113,16 @@ class Sight:
         ok = SourceState("podman", True, "", NOW)
         self.registry = registry
         self.counts = Counts()
+        self.places = Places(Sessions())
         self.ledger = MonitorLedger(registry, "rift")
         self.operations = Operations(nursery, Journal(registry))
         self.link = SimpleNamespace(state=ok)
         self.monitor = SimpleNamespace(
             known={}, transitions={}, queue_length=7, sources=(msgspec.structs.replace(ok, name="events"),)
         )
+        # What is known of jobs.
+        self.statuses: list[JobStatus] = []
+        self.jobs: Any = SimpleNamespace(statuses=self._statuses, runs=SimpleNamespace(ended={}))
         rooms = (Room("/var", ("the database",), 30, 100),)
 
         async def look() -> tuple[Room, ...]:
@@ -123,9 +131,14 @@ class Sight:
         stubs: list[Any] = [self.link, SimpleNamespace(look=look)]
         watching: Any = self.monitor
         self.scrape = Scrape(
-            *("rift", self.counts, registry, self.ledger, watching, self.operations),
-            *(*stubs, no_proxy(registry, None), database, lambda: NOW),
+            *("rift", self.counts, self.places, registry, self.ledger, watching, self.operations),
+            *(*stubs, no_proxy(registry, None), self.jobs, database, lambda: NOW),
         )
+
+    async def _statuses(self, *, runs: int) -> list[JobStatus]:
+        assert runs == 0
+        await trio.lowlevel.checkpoint()
+        return self.statuses
 
     async def samples(self) -> Samples:
         return parsed(await self.scrape.text())
@@ -141,6 +154,34 @@ async def sight(tmp_path: Path) -> AsyncIterator[Sight]:
     async with Registry.open(path) as registry, trio.open_nursery() as nursery:
         yield Sight(registry, nursery, path)
         nursery.cancel_scope.cancel()
+
+
+async def test_jobs_are_told_with_how_they_ended_and_are_due(sight: Sight) -> None:
+    job = component("job", schedule="0 2 * * *")
+    await sight.registry.put_service(service(job), {"job": spec_hash(job)}, NOW)
+    (declared,) = (await sight.registry.services())[0].components
+    account = Account("web", "job", "0 2 * * *", "UTC", NOW, "job failed: exited 1", NOW - timedelta(days=1), 2.5)
+    sight.statuses = [JobStatus(declared, account, NOW + timedelta(hours=1), None, ())]
+    sight.jobs.runs.ended = {(("web", "job"), RunState.FAILED): 3}
+    found = await sight.samples()
+    labels = 'component="job",service="web"'
+    for name, value in (
+        ("running", 0.0),
+        ("failing", 1.0),
+        ("last_success_timestamp_seconds", (NOW - timedelta(days=1)).timestamp()),
+        ("last_duration_seconds", 2.5),
+        ("next_run_timestamp_seconds", (NOW + timedelta(hours=1)).timestamp()),
+    ):
+        assert found[f"mcp_job_{name}{{{labels}}}"] == value, name
+    ended = {name: value for name, value in found.items() if name.startswith("mcp_job_runs_total")}
+    assert len(ended) == len(RunState) - 1
+    assert {name for name, value in ended.items() if value} == {
+        'mcp_job_runs_total{component="job",result="failed",service="web"}'
+    }
+    # One that never ran, and is stopped, has no such times.
+    sight.statuses = [JobStatus(declared, None, None, None, ())]
+    names = {name.partition("{")[0] for name in await sight.samples() if name.startswith("mcp_job_")}
+    assert names == {"mcp_job_running", "mcp_job_failing", "mcp_job_runs_total"}
 
 
 def known(name: str = "api", state: Observed = Observed.RUNNING, **changes: Any) -> Known:

@@ -22,10 +22,11 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, JOB_COMMANDS, NODE_COMMANDS, SECRET_COMMANDS, SERVICE_COMMANDS
 from mcpctl.ui import render
 from protos.mcp import v1
 from tests.support.agent import AT, WEB, Agent, Node, Run, of_a_shell
+from tests.support.answers import a_job, a_run
 from tests.support.waiting import DEADLINE_S
 
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
@@ -88,6 +89,10 @@ def a_component(name: str = "api", **values: Any) -> v1.ComponentInfo:
     return v1.ComponentInfo(**(known | values))
 
 
+def a_process() -> v1.ProcessInfo:
+    return v1.ProcessInfo(1, "root", 0.5, 12 << 20, timedelta(minutes=3), "/bin/api --listen :80", 4711)
+
+
 def a_status(node: str) -> v1.NodeStatusResponse:
     links = [v1.LinkState("podman", True, "answers", AT), v1.LinkState("mcias", False, "it is away", AT)]
     status = v1.NodeStatusResponse(node, "0.1.0", "5.4.2", AT, links, services=1, components=2, cpus=4)
@@ -139,6 +144,15 @@ def full(alone: Node) -> Node:
                 )
             ],
         ),
+        "ListProcessesRequest": v1.ListProcessesResponse(
+            "rift", [v1.ComponentProcesses("web", "api", "web-api", "", [a_process()], "")]
+        ),
+        "ListJobsRequest": v1.ListJobsResponse("rift", [a_job(a_run())]),
+        "RunJobRequest": [v1.RunJobResponse(a_run())],
+        "ListSecretsRequest": v1.ListSecretsResponse(
+            "rift", [v1.SecretInfo("db-password", AT, AT, "file", ["web/api", "web/db"], ["web/db"])]
+        ),
+        "SetSecretRequest": v1.SetSecretResponse(replaced=True, used_by=["web/db"]),
         "SetMaintenanceRequest": v1.SetMaintenanceResponse([STARTED]),
         "GetServiceSpecRequest": v1.GetServiceSpecResponse(
             v1.ServiceSpec(name="web", node="rift", active=True, components=[v1.ComponentSpec("api", "x:v0")]), 1
@@ -212,6 +226,8 @@ SUCCESSES = {
     "diff-file": "diff-file app.ini web",
     "events": "events --since 9999d",
     "history": "history web",
+    "jobs-list": "jobs list",
+    "jobs-run": "jobs run web/api --node rift",
     "list": "list",
     "logs": "logs web",
     "ls": "ls web",
@@ -229,6 +245,9 @@ SUCCESSES = {
     "rollback": "rollback web",
     "restart": "restart web",
     "service-edit": "service edit web",
+    "secret-list": "secret list",
+    "secret-remove": "secret remove db-password --node rift",
+    "secret-set": "secret set db-password --node rift --file ca.pem",
     "service-export": "service export web --format compose",
     "service-import": "service import compose.yaml --dry-run",
     "service-list": "service list",
@@ -238,10 +257,12 @@ SUCCESSES = {
     "stop": "stop web",
     "sync": "sync",
     "timeline": "timeline",
+    "top": "top web",
     "undeploy": "undeploy web",
     "whoami": "whoami",
 }
-WITHOUT_JSON = {"node-add", "node-remove", "node-set-state"}
+# exec and run print what a program prints.
+WITHOUT_JSON = {"exec", "run", "node-add", "node-remove", "node-set-state"}
 # Their documents are looked at where MCIAS is: login/test_login_command.py.
 WITH_MCIAS = {"login", "logout"}
 
@@ -276,9 +297,16 @@ def test_what_a_command_prints_as_json_is_what_its_schema_says(run: Run, command
 
 
 def test_every_command_that_prints_json_has_a_schema() -> None:
-    tables = {"": COMMANDS, "alerts-": ALERT_COMMANDS, "node-": NODE_COMMANDS, "service-": SERVICE_COMMANDS}
+    tables = {
+        "": COMMANDS,
+        "alerts-": ALERT_COMMANDS,
+        "jobs-": JOB_COMMANDS,
+        "node-": NODE_COMMANDS,
+        "service-": SERVICE_COMMANDS,
+        "secret-": SECRET_COMMANDS,
+    }
     commands = {f"{group}{name}" for group, table in tables.items() for name in table}
-    live = {"dash", "top", "watch"}
+    live = {"dash", "watch"}
     assert {path.stem for path in SCHEMAS.glob("*.json")} == commands - WITHOUT_JSON - live
     assert set(SUCCESSES) == commands - WITHOUT_JSON - WITH_MCIAS - live
 
@@ -349,6 +377,7 @@ def test_wide_has_the_columns_of_the_table_and_more(run: Run) -> None:
 NAMES = {
     "ps": ["web-api", "web-db"],
     "list": ["web"],
+    "jobs": ["web/backup"],
     "status": ["web/api", "web/db"],
     "events --since 9999d": ["1", "2"],
     "alerts list": ["7"],

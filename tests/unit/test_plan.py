@@ -311,9 +311,9 @@ def test_a_plan_of_other_components_is_another() -> None:
     [
         (plan(service(component(image="app:v9")), container()), "the definition or the options"),
         (plan(service(), container(), force=True), "the definition or the options"),
-        (plan(service(), container(state=Observed.EXITED)), "the containers on the node"),
-        (plan(service(), container(id="another")), "the containers on the node"),
-        (plan(service()), "the containers on the node"),
+        (plan(service(), container(state=Observed.EXITED)), "the containers or secrets on the node"),
+        (plan(service(), container(id="another")), "the containers or secrets on the node"),
+        (plan(service()), "the containers or secrets on the node"),
         (
             plan_deploy(service(), {"api"}, [container()], recorded=recorded_service(revision=7)),
             "the registry",
@@ -330,7 +330,7 @@ def test_a_plan_that_no_longer_holds_says_what_changed(now: DeployPlan, what: st
 def test_a_plan_of_which_everything_changed_says_all_of_it() -> None:
     then = plan(service(), container())
     now = plan_deploy(service(), {"api"}, (), recorded=recorded_service(), force=True)
-    words = "the definition or the options and the registry and the containers on the node changed since"
+    words = "the definition or the options and the registry and the containers or secrets on the node changed since"
     with pytest.raises(BusyError, match=words):
         check_holds(then.id, now)
 

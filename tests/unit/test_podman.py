@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -239,3 +240,15 @@ async def test_a_command_that_begins_after_its_caller_has_gone_is_ended_as_well(
     finally:
         process.kill()
         process.wait()
+
+
+# httpx leaves generators of its own to the collector, when lines are not read to their end.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("line", ['"a string"', "{}", "not JSON", '{"Type": "container", "Actor": {"ID": 7}}'])
+async def test_an_event_that_makes_no_sense_is_podmans_failure_and_not_the_daemons(line: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=line + "\n"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://podman") as client:
+        podman = Podman(Api(client, Path("podman.sock")))
+        with pytest.raises(PodmanError, match="told of an event"):
+            async with aclosing(podman.events(None)) as events:
+                await anext(events)

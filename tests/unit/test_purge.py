@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mcpd.changes.purge import purgeable
-from mcpd.model import Container, RecordedComponent, Result
+from mcpd.model import LABEL_RUN, LABEL_RUN_OF, Container, RecordedComponent, Result
 from monitor.model import Desired, Observed
 from tests.support.builders import component, container, recorded, recorded_service
 
@@ -30,6 +30,15 @@ def test_what_runs_or_may_is_refused(state: Observed) -> None:
     result, words = verdict(recorded(desired=Desired.IGNORE), container(state=state))
     assert result is Result.SKIPPED
     assert "it is not stopped; `mcpctl undeploy web/api --node rift`" in words
+
+
+@pytest.mark.parametrize(("state", "result"), [(Observed.RUNNING, Result.SKIPPED), (Observed.EXITED, Result.REMOVED)])
+def test_what_has_a_run_that_goes_on_stays_known_so_that_it_can_be_stopped(state: Observed, result: Result) -> None:
+    labels = {LABEL_RUN: "abc234", LABEL_RUN_OF: "web/api"}
+    run = container(name="web-api.run-abc234", labels=labels, state=state)
+    found, words = verdict(recorded(desired=Desired.IGNORE), run)
+    assert found is result
+    assert ("`mcpctl run web/api --stop abc234 --node rift` stops it" in words) is (result is Result.SKIPPED)
 
 
 def test_what_a_definition_names_is_never_touched() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mcpd.errors import NotFoundError, RegistryError
 from mcpd.model import Target
+from mcpd.registry.adoptions import Adopted, Adoptions
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from monitor.model import Observed
@@ -111,3 +112,24 @@ async def test_a_commit_that_fails_leaves_no_revision(journal: Journal, registry
         await journal.commit(1, web("v2"), {"api": "h", "db": "h"}, [("api", object())], "ops", NOW)  # type: ignore[list-item]
     assert await numbers(journal) == [1]
     assert (await registry.service("web")) is not None
+
+
+async def test_what_a_deploy_finds_done_is_a_revision_if_no_deploy_made_it_so(
+    journal: Journal, registry: Registry
+) -> None:
+    """Adopted after an earlier deploy, or recovered."""
+    whole = web("v1")
+    await deploy(journal, whole, "api")
+    hashes = {each.name: spec_hash(each) for each in whole.components}
+    db = Adopted("c-db", "web", component("db", image="y:v1"), hashes["db"])
+    await Adoptions(registry).add(whole, hashes, [db], ["c-db"], "kyle", NOW)
+    for _ in range(2):
+        await journal.found_done("web", "rift", "ops", NOW)
+    assert await numbers(journal) == [2, 1]
+    assert (await journal.revision("web", 2)).definition.component_names == ("api", "db")
+
+
+async def test_a_service_without_revisions_gets_none_by_being_looked_at(journal: Journal, registry: Registry) -> None:
+    await registry.put_service(web("v1"), {each.name: spec_hash(each) for each in web("v1").components}, NOW)
+    await journal.found_done("web", "rift", "ops", NOW)
+    assert await numbers(journal) == []

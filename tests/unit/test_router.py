@@ -105,8 +105,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
 
 
 @pytest.fixture(autouse=True)
-def no_threads(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:  # noqa: ARG001
-    """The clock jumps to whatever is next, and waits for no thread."""
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps to whatever is next waits for no thread."""
 
     async def run_sync(work: Callable[..., Any], *arguments: Any, **_: Any) -> Any:
         await trio.lowlevel.checkpoint()
@@ -115,7 +115,10 @@ def no_threads(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> No
     monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
 
 
-async def test_what_runs_answers(registry: Registry) -> None:
+async def test_what_runs_answers(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     place = Place(registry, container())
     await place.keep(1)
     assert place.proxy.servers() == {"a" * 12: False}
@@ -123,7 +126,10 @@ async def test_what_runs_answers(registry: Registry) -> None:
     assert place.router.state.problem == ""
 
 
-async def test_a_probe_has_to_find_it_healthy_first(registry: Registry) -> None:
+async def test_a_probe_has_to_find_it_healthy_first(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     await declare(registry, msgspec.structs.replace(WEB, health=Health(tcp="127.0.0.1:1")))
     place = Place(registry, container())
     await place.keep(1)
@@ -137,7 +143,10 @@ async def test_a_probe_has_to_find_it_healthy_first(registry: Registry) -> None:
     assert place.proxy.servers() == {}
 
 
-async def test_nobody_is_admitted_while_an_operation_is_at_work(registry: Registry) -> None:
+async def test_nobody_is_admitted_while_an_operation_is_at_work(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     place = Place(registry, container())
     place.router.is_busy = lambda service: service == "shop"
     await place.keep(1)
@@ -160,7 +169,10 @@ async def test_a_swap_has_somebody_answer_at_every_moment(registry: Registry) ->
     assert place.proxy.servers() == {"b" * 12: False}
 
 
-async def test_a_proxy_that_stays_away_is_told_once_and_again_when_it_is_back(registry: Registry) -> None:
+async def test_a_proxy_that_stays_away_is_told_once_and_again_when_it_is_back(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     place = Place(registry, container())
     place.proxy.is_down = True
     await place.keep(4)
@@ -179,7 +191,10 @@ async def test_a_proxy_that_stays_away_is_told_once_and_again_when_it_is_back(re
     assert place.proxy.servers() == {"a" * 12: False}
 
 
-async def test_a_hand_in_the_table_is_mended_and_told_once_in_a_while(registry: Registry) -> None:
+async def test_a_hand_in_the_table_is_mended_and_told_once_in_a_while(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     place = Place(registry, container())
     await place.keep(1)
     for _ in range(3):
@@ -191,14 +206,20 @@ async def test_a_hand_in_the_table_is_mended_and_told_once_in_a_while(registry: 
     assert place.told()[0][1].startswith(words)
 
 
-async def test_the_first_look_of_a_daemon_mends_and_tells_nobody(registry: Registry) -> None:
+async def test_the_first_look_of_a_daemon_mends_and_tells_nobody(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     place = Place(registry, container())
     place.proxy.changed_by_hand = ("it has something else",)
     await place.keep(10)
     assert (place.proxy.servers(), place.told()) == ({"a" * 12: False}, [])
 
 
-async def test_a_certificate_that_ends_soon_is_told_once(registry: Registry) -> None:
+async def test_a_certificate_that_ends_soon_is_told_once(
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+) -> None:
     soon = datetime.now(UTC) + timedelta(days=29)
     ending = Certificate(Path("/certs/shop.pem"), ("shop.example.net",), soon, "f1")
     place = Place(registry, container(), shelf=Shelf(ending, Certificate(Path("/x"), ("other.net",), soon, "f2")))
@@ -213,7 +234,9 @@ async def test_a_certificate_that_ends_soon_is_told_once(registry: Registry) -> 
 
 
 async def test_a_drain_ends_with_the_last_connection_or_after_its_time(
-    registry: Registry, served: list[int | None]
+    registry: Registry,
+    autojump_clock: MockClock,  # noqa: ARG001 -- it is what makes time jump
+    served: list[int | None],
 ) -> None:
     place = Place(registry, container())
     reported: list[int] = []

@@ -20,13 +20,15 @@ from mcpd.errors import RegistryError
 from mcpd.node.restore_report import compared
 from mcpd.registry import lock, schema
 from mcpd.registry.monitoring import MonitorLedger
+from mcpd.registry.snapshots.restore import rehearse, restore
+from mcpd.registry.snapshots.take import Snapshot, examine, listed, prune, take
 from mcpd.registry.store import Registry
-from mcpd.snapshots.restore import rehearse, restore
-from mcpd.snapshots.take import Snapshot, examine, listed, prune, take
 from tests.support.builders import NOW, component, container, recorded, recorded_service, service
 from tests.support.waiting import until
 
 SNAPSHOTS = int(os.environ.get("MCP_SNAPSHOTS", "100"))
+# Events in a registry that is written to meanwhile, and what each of them says: a hundred pages.
+KEPT, PADDING = 400, "x" * 1000
 
 
 def put(database: Path, *names: str) -> None:
@@ -54,7 +56,11 @@ def database(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def writing(database: Path) -> Iterator[list[int]]:
-    """Writes as fast as it goes: with every event the revision grows by one, in one transaction; yields the last."""
+    """Writes as fast as it goes; yields the last revision.
+
+    Every transaction counts it up, adds the event of that number, and removes the one that is KEPT older: what is
+    copied in a snapshot stays of one size, however long the snapshots take.
+    """
     over, last = threading.Event(), [0]
 
     def write() -> None:
@@ -62,12 +68,14 @@ def writing(database: Path) -> Iterator[list[int]]:
             db.execute("DELETE FROM events")
             db.execute("UPDATE services SET revision = 0")
             db.commit()
-            row = "INSERT INTO events (at, service, component, kind, message, caller) VALUES (0,'','','','','')"
+            row = "INSERT INTO events (at, service, component, kind, message, caller) VALUES (?,'','','',?,'')"
             while not over.is_set():
+                number = last[0] + 1
                 with db:
-                    db.execute("UPDATE services SET revision = revision + 1")
-                    db.execute(row)
-                last[0] += 1
+                    db.execute("UPDATE services SET revision = ?", (number,))
+                    db.execute(row, (number, PADDING))
+                    db.execute("DELETE FROM events WHERE at = ?", (number - KEPT,))
+                last[0] = number
 
     thread = threading.Thread(target=write)
     thread.start()
@@ -87,7 +95,8 @@ def test_every_snapshot_is_some_committed_moment(database: Path, tmp_path: Path)
             with contextlib.closing(sqlite3.connect(made.path)) as db:
                 assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
                 (revision,) = db.execute("SELECT revision FROM services").fetchone()
-                assert db.execute("SELECT count(*) FROM events").fetchone() == (revision,)
+                numbers = [number for (number,) in db.execute("SELECT at FROM events ORDER BY at")]
+                assert numbers == list(range(max(0, revision - KEPT) + 1, revision + 1))
                 moments.append(revision)
     assert moments == sorted(set(moments))
 

@@ -140,3 +140,7 @@ def test_a_later_row_fits_as_well(rows: list[tuple[str, ...]], later: tuple[str,
         line = table_layout.padded(wider, texts, lambda _, text: text)
         if room and not any(map(table_layout.is_number, later)):
             assert text_width.columns(line) <= room
+
+
+def test_lines_that_become_one_are_a_space_apart_however_they_are_indented() -> None:
+    assert text_width.one_line("it printed last:\n    cannot\n\treach") == "it printed last: cannot reach"

@@ -24,6 +24,8 @@ from mcpd.model import RecordedService
 from mcpd.registry import schema
 from mcpd.registry.adoptions import Adoptions
 from mcpd.registry.audit import AuditLog
+from mcpd.registry.job_ledger import JobLedger
+from mcpd.registry.jobs import RunState
 from mcpd.registry.journal import Journal
 from mcpd.registry.monitoring import MonitorLedger
 from mcpd.registry.store import Registry
@@ -74,7 +76,7 @@ def test_every_version_of_the_schema_has_a_registry_here_that_its_own_code_wrote
 
 async def test_everything_in_it_is_still_there(database: Path, version: int) -> None:
     async with Registry.open(database) as registry:
-        found = [each for each in await registry.services() if each.name != "shop"]
+        found = [each for each in await registry.services() if each.name not in ("shop", "nightly")]
         assert found == [await as_recorded(registry, "board"), await as_recorded(registry, "web")]
         await has_its_events(registry, version)
         await has_its_operations(registry, version)
@@ -92,6 +94,22 @@ async def test_everything_in_it_is_still_there(database: Path, version: int) -> 
             assert shop
             assert shop.as_declared("rift") == make.shop()
             assert [each.desired for each in shop.components] == [Desired.COMPLETED, Desired.RUNNING]
+        if version >= 8:
+            await has_its_jobs(registry)
+
+
+async def has_its_jobs(registry: Registry) -> None:
+    found = await registry.service("nightly")
+    assert found
+    assert found.as_declared("rift") == make.nightly()
+    assert [(each.desired, each.trouble) for each in found.components] == [
+        (Desired.SCHEDULED, "job failed at 2026-03-02 01:35 UTC: exited 3")
+    ]
+    (account,), left = await JobLedger(registry, MonitorLedger(registry, "rift"), "rift").read()
+    assert (account.schedule, account.timezone) == ("30 2 * * *", "Europe/Berlin")
+    (run,) = left
+    assert account.accounted_until == run.due_at == datetime(2026, 3, 3, 1, 30, tzinfo=UTC)
+    assert (run.missed, run.container, run.state) == (1, "c3", RunState.RUNNING)
 
 
 async def as_recorded(registry: Registry, name: str) -> RecordedService:
@@ -137,7 +155,7 @@ async def has_its_operations(registry: Registry, version: int) -> None:
 
 async def has_its_alerts(registry: Registry) -> None:
     ledger = MonitorLedger(registry, "rift")
-    (record,) = await ledger.alerts(open_only=True)
+    (record,) = await ledger.alerts("web", open_only=True)
     assert (record.alert.service, record.alert.reason, str(record.delivery)) == ("web", "exited 137", "sent")
     assert (record.acked_by, record.ack_note, record.output) == ("kyle", "on it", "exited 0\nmail sent")
     (silence,) = await ledger.silences(make.THEN)

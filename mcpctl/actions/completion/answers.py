@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mcpctl.actions.completion.command_table import COMMANDS, GROUPS
+from mcpctl.actions.completion.command_table import ALONE, COMMANDS, GROUPS
 from protos import naming
 
 # Stands for the names of files: the shell knows how its user likes those completed.
@@ -83,7 +83,10 @@ def _read(line: _Line, word: str) -> _Line:
     if line.command in COMMANDS:
         return line._replace(arguments=line.arguments + 1)
     command = f"{line.command} {word}".lstrip()
-    return line._replace(command=command, is_known=command in COMMANDS or command in GROUPS)
+    is_known = command in COMMANDS or command in GROUPS
+    if not is_known and line.command in ALONE:
+        return line._replace(command=ALONE[line.command], arguments=1)
+    return line._replace(command=command, is_known=is_known)
 
 
 def _possible(line: _Line, begun: str) -> Iterable[Candidate]:
@@ -97,11 +100,17 @@ def _possible(line: _Line, begun: str) -> Iterable[Candidate]:
     if begun.startswith("-"):
         return _unused(options, line)
     if line.command not in COMMANDS:
-        return _commands(line.command)
+        return [*_commands(line.command), *_of_group(line, begun)]
     arguments = COMMANDS[line.command][2]
     if kind := _awaited(arguments, line.arguments):
         return _values(kind, line, begun)
     return _unused(options, line)
+
+
+def _of_group(line: _Line, begun: str) -> Iterable[Candidate]:
+    """The first argument of what the group's word does alone."""
+    kind = _awaited(COMMANDS[ALONE[line.command]][2], 0) if line.command in ALONE else ""
+    return _values(kind, line, begun) if kind else ()
 
 
 def _awaited(arguments: Sequence[str], given: int) -> str:
@@ -114,6 +123,7 @@ def _options(command: str) -> dict[str, tuple[str, str]]:
     """The command's options: what each takes, and its help."""
     if not command:
         return _HELP | _VERSION
+    command = ALONE.get(command, command)
     return (COMMANDS[command][1] if command in COMMANDS else {}) | _HELP
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mcpctl.definitions.exporting import compose_resources as resources
-from mcpctl.definitions.exporting import routes, yamltext
+from mcpctl.definitions.exporting import routes, schedules, yamltext
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -29,6 +29,7 @@ FILE_NAME = "compose.yaml"
 _FOR_DOCKER_ONLY = "podman-compose ignores it; docker compose does not, and --format quadlet can say it"
 # podman-compose makes a pod, in which podman allows no user namespace of a container's own.
 _WITHOUT_POD = {"x-podman": {"in_pod": False}}
+_JOBS = "jobs"
 # Docker's word for podman's own format; podman knows both.
 _DRIVERS = {LogDriver.K8S_FILE: LogDriver.JSON_FILE}
 
@@ -53,6 +54,8 @@ def _service(service: Service, component: Component, networks: dict[str, str], l
     made: dict[str, Any] = {
         "container_name": service.container(component.name),
         "image": component.image,
+        # Only what is named is started of it.
+        "profiles": [_JOBS] if component.schedule else None,
         "build": resources.build(component, lost),
         "pull_policy": _pull(component, lost),
         **resources.joins(service, component, networks),
@@ -78,8 +81,17 @@ def _service(service: Service, component: Component, networks: dict[str, str], l
 
 
 def _tell_what_is_missing(service: Service, component: Component, lost: Losses) -> None:
-    if not service.wants_running(component):
+    if not service.wants_running(component) and not component.schedule:
         lost.add("active", f"compose starts it; name the others with `up`, or run `stop {component.name}` afterwards")
+    if component.schedule:
+        run = f"run --rm {component.name}"
+        lost.add(
+            "schedule", f"compose has none, and `up` leaves it out: have cron or a timer `{run}`; {schedules.NO_ALERT}"
+        )
+    if component.timezone:
+        lost.add("timezone", f"{component.timezone}: say it where you say the schedule")
+    if limit := schedules.limit(component):
+        lost.add("timeout", f"it may run longer: put `timeout {limit}` before the command that runs it")
     if component.oneshot:
         lost.add("oneshot", "others wait for its end, but it runs again with every `up`")
     if component.settle is not None:

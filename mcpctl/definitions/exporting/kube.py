@@ -1,13 +1,22 @@
 """A service as Kubernetes YAML, for `podman kube play` of 4.3 and 5, and for Kubernetes as far as it can say the same.
 
-One Pod for each component: restart policy, published ports and network belong to a Pod, and ours belong to a component.
+One Pod for each component, or a CronJob for each job: restart policy, published ports and network belong to a Pod, and
+ours belong to a component.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from mcpctl.definitions.exporting import commands, kube_container, kube_security, kube_volumes, routes, yamltext
+from mcpctl.definitions.exporting import (
+    commands,
+    kube_container,
+    kube_security,
+    kube_volumes,
+    routes,
+    schedules,
+    yamltext,
+)
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -20,9 +29,12 @@ from mcpctl.definitions.exporting.formats import (
 from mcpctl.definitions.loss import Loss
 from protos import grammar, podman_notation
 from protos.parts import Network
+from protos.scheduling import DEFAULT_TIMEZONE
 from protos.spec import DEFAULT_STOP_TIMEOUT, Component, Service
 
 _POLICIES = {"no": "Never", "on-failure": "OnFailure", "unless-stopped": "Always", "always": "Always"}
+# kubernetes.io/docs/concepts/workloads/controllers/cron-jobs: 11 of the 63 are the Job's.
+_LONGEST_NAME = 52
 _HOST_GATEWAY = "host-gateway"
 _CAPITALS = {"network": "Network", "pid": "PID", "ipc": "IPC"}
 _ONE_POD = "put both containers into one Pod"
@@ -36,6 +48,7 @@ def export(service: Service) -> Exported:
         pod, container = pod_name(service, component.name)
         documents += [yamltext.document(each) for each in kube_volumes.config_maps(component, pod)]
         made = _pod(service, component, pod, container, lost)
+        made = _cron_job(service, component, made, lost) if component.schedule else made
         documents.append(yamltext.document(made, comment=kube_volumes.claims(component)))
         losses += lost.found
     losses += _of_declarations(service)
@@ -63,6 +76,7 @@ def _pod(service: Service, component: Component, pod: str, container: str, lost:
         **_names(component, lost),
         "nodeSelector": _node(component, lost),
         "securityContext": kube_security.of_pod(component, lost),
+        "activeDeadlineSeconds": _limit(component, lost),
         "containers": [kube_container.container(component, container, mounts, lost)],
         "volumes": volumes,
     }
@@ -80,8 +94,36 @@ def _pod(service: Service, component: Component, pod: str, container: str, lost:
     }
 
 
+def _cron_job(service: Service, component: Component, pod: dict[str, Any], lost: Losses) -> dict[str, Any]:
+    """What makes a Pod like this one whenever it is due; a time that was missed is made up for, however late."""
+    name = pod["metadata"]["name"]
+    if len(name) > _LONGEST_NAME:
+        lost.add("name", f"{name}: Kubernetes takes {_LONGEST_NAME} characters at most for a CronJob")
+    lost.add("schedule", f"podman plays no CronJob, only Kubernetes does; {schedules.NO_ALERT}")
+    schedule, is_said = schedules.of_kubernetes(component, lost)
+    schedules.tell_of_summer_time(component, lost, repeats_hours=True)
+    metadata = {key: value for key, value in pod["metadata"].items() if key != "name"}
+    # Whoever starts it again is the schedule.
+    job: dict[str, Any] = {"backoffLimit": 0} if pod["spec"]["restartPolicy"] == "Never" else {}
+    limit = schedules.limit(component)
+    job |= {"activeDeadlineSeconds": limit} if limit else {}
+    spec: dict[str, Any] = {
+        "schedule": schedule,
+        "timeZone": component.timezone or DEFAULT_TIMEZONE,
+        "concurrencyPolicy": "Forbid",
+        **({} if is_said and service.wants_running(component) else {"suspend": True}),
+        "jobTemplate": {"spec": {**job, "template": {"metadata": metadata, "spec": pod["spec"]}}},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name, "labels": pod["metadata"]["labels"]},
+        "spec": spec,
+    }
+
+
 def _tell_what_is_missing(service: Service, component: Component, lost: Losses) -> None:
-    if not service.wants_running(component):
+    if not service.wants_running(component) and not component.schedule:
         lost.add("active", "it will be started; `podman kube play --start=false` prevents that")
     if component.network and not component.network_mode:
         lost.add("network", f"pass it to podman: `podman kube play --network {component.network}`")
@@ -115,6 +157,15 @@ def _grace(component: Component, lost: Losses) -> int:
     if component.stop_timeout != DEFAULT_STOP_TIMEOUT:
         lost.add("stop_timeout", f"podman 4.3 ignores it, and waits {seconds(DEFAULT_STOP_TIMEOUT)} s")
     return seconds(component.stop_timeout)
+
+
+def _limit(component: Component, lost: Losses) -> int | None:
+    """Of a Pod; a CronJob says it itself."""
+    limit = schedules.limit(component)
+    if limit is None or component.schedule:
+        return None
+    lost.add("timeout", "podman ignores activeDeadlineSeconds, and lets it run")
+    return limit
 
 
 def _restart(component: Component, lost: Losses) -> str:

@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from mcpctl.definitions.exporting import commands, quadlet_places, routes
+from mcpctl.definitions.exporting import commands, quadlet_places, routes, schedules
 from mcpctl.definitions.exporting.formats import (
     Exported,
     File,
@@ -33,6 +33,8 @@ _START_TIMEOUT_S = 900
 _DEFAULT_STOP_S = 90
 _PODMAN_STOPS_WITHIN_S = 20
 _BY_HAND = "write a HealthCmd= that runs inside the container"
+# Of a timer: by default it may be a minute late (systemd.timer(5)).
+_ACCURACY = "1s"
 # Keys of which Quadlet splits the value into words, and unquotes them.
 _WORDS = frozenset({"AddCapability", "AddDevice", "Annotation", "DropCapability", "Label", "Sysctl"})
 
@@ -45,6 +47,7 @@ def export(service: Service) -> Exported:
         lost = of_component(component)
         files.append(File(f"{service.container(component.name)}.container", _container(service, component, lost)))
         files += quadlet_places.config_files(service, component)
+        files += _timer(service, component, lost)
         losses += lost.found
     files += quadlet_places.units(service, losses)
     return Exported(tuple(files), tuple(losses))
@@ -58,8 +61,11 @@ def _container(service: Service, component: Component, lost: Losses) -> str:
     if before:
         described += [f"After={' '.join(before)}", f"Requires={' '.join(before)}"]
     stop = seconds(component.stop_timeout)
-    # A service that is done when it has ended may take its time (systemd.service(5), TimeoutStartSec=).
-    run = ["Type=oneshot", "RemainAfterExit=yes"] if component.oneshot else [f"TimeoutStartSec={_START_TIMEOUT_S}"]
+    # A service that is done when it has ended may take its time (systemd.service(5), TimeoutStartSec=). A timer starts
+    # none that counts as running still.
+    run = [f"TimeoutStartSec={_START_TIMEOUT_S}"]
+    if component.oneshot or component.schedule:
+        run = ["Type=oneshot", *([] if component.schedule else ["RemainAfterExit=yes"])]
     if stop + _PODMAN_STOPS_WITHIN_S > _DEFAULT_STOP_S:
         run.append(f"TimeoutStopSec={stop + _PODMAN_STOPS_WITHIN_S}")
     sections = [
@@ -67,9 +73,30 @@ def _container(service: Service, component: Component, lost: Losses) -> str:
         ("Container", list(_keys(service, component, lost))),
         ("Service", [f"Restart={restart}", *run, *quadlet_places.folders(component)]),
     ]
-    if service.wants_running(component):
+    if service.wants_running(component) and not component.schedule:
         sections.append(("Install", ["WantedBy=default.target"]))
     return unit(sections)
+
+
+def _timer(service: Service, component: Component, lost: Losses) -> list[File]:
+    """What starts the service of a job; systemd never starts it while it runs."""
+    if not component.schedule:
+        return []
+    name = f"{service.container(component.name)}.timer"
+    times = schedules.on_calendar(component)
+    if not times:
+        lost.add("schedule", f"{component.schedule}: systemd.time(7) cannot say it; write a {name}")
+        return []
+    start = f"put {name} where systemd looks for units, and start it: `systemctl enable --now {name}`"
+    lost.add("schedule", f"{start}; {schedules.NO_ALERT}: OnFailure= can start a unit that sends one")
+    schedules.tell_of_summer_time(component, lost, repeats_hours=False)
+    sections = [
+        ("Unit", [f"Description={service.name}/{component.name}"]),
+        ("Timer", [*(f"OnCalendar={each}" for each in times), f"AccuracySec={_ACCURACY}", "Persistent=true"]),
+    ]
+    if service.wants_running(component):
+        sections.append(("Install", ["WantedBy=timers.target"]))
+    return [File(name, unit(sections))]
 
 
 def _tell_what_is_missing(component: Component, lost: Losses) -> None:
@@ -109,6 +136,9 @@ def _keys(service: Service, component: Component, lost: Losses) -> Iterator[str]
     yield from _log(component.log)
     yield from _plain(service, component)
     yield f"StopTimeout={seconds(component.stop_timeout)}"
+    # RuntimeMaxSec= is nothing to a service that is done when it has ended.
+    if limit := schedules.limit(component):
+        yield argument("--timeout", str(limit))
 
 
 def _command(component: Component, lost: Losses) -> Iterator[str]:

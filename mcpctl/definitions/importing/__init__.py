@@ -48,7 +48,7 @@ def import_compose(
     """
     report = Diagnostics()
     found = project.load(files, source, active, report)
-    values, keys = _values(found, name, report)
+    values, keys = _values(found, name, node, report)
     _raise(report, report.problems)
     service, problems = examine_service(values | {"node": node})
     if service is None:
@@ -61,7 +61,7 @@ def import_compose(
     return Imported(service, report.losses, (*report.warnings, *secrets))
 
 
-def _values(found: Project, name: str, report: Diagnostics) -> tuple[dict[str, Any], list[str]]:
+def _values(found: Project, name: str, node: str, report: Diagnostics) -> tuple[dict[str, Any], list[str]]:
     """The service as plain values, and the file's keys of its components."""
     document = found.document
     for key in document:
@@ -74,7 +74,7 @@ def _values(found: Project, name: str, report: Diagnostics) -> tuple[dict[str, A
     wanted = profiles.wanted(report.mapping(document.get("services"), "services"), found.profiles, report)
     services = _services(wanted, report)
     service = name or names.service_name(found.name, report)
-    known = names.Names(found.name, service, names.components(services, report))
+    known = names.Names(found.name, service, names.components(services, report), node)
     if not services or len(services) > MAX_COMPONENTS:
         return {"name": service, "components": []}, []
     between = relations(services, known, report)

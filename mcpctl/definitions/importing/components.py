@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mcpctl.definitions.importing import environment, limits
+from mcpctl.definitions.importing import environment, jobs, limits
 from mcpctl.definitions.importing.build import build
 from mcpctl.definitions.importing.declared import Declared
 from mcpctl.definitions.importing.devices import devices
@@ -90,12 +90,14 @@ class Components:
         self._networks = Networks(document, names, self._declared, containers, report)
         self._volumes = Volumes(source, places, self._declared, report)
         self._options = Options(self._networks, places, report)
-        self._granted = Granted(source, places, self._declared, names.service, report)
+        self._granted = Granted(source, places, self._declared, names, report)
         self._env_files = environment.EnvFiles(source, names.service, report)
+        self._jobs = jobs.jobs(self._services, relations.oneshots, names, report)
 
     def build(self) -> Built:
         mounted = {key: self._mounted(key, each) for key, each in self._services.items()}
         made = {key: self._component(key, each, mounted) for key, each in self._services.items()}
+        jobs.let_nobody_wait(self._jobs, made, self._names, self._report)
         self._move_ports(made)
         return Built(made, self._declared.volumes(), self._networks.declarations())
 
@@ -110,7 +112,7 @@ class Components:
             **self._commands(service, path),
             **self._environment(service, path),
             **self._networks.of(key, service, self._relations.aliases.get(key, [])),
-            "active": None if limits.is_wanted(service, path, report) else False,
+            "active": None if limits.is_wanted(service, path, report, is_job=key in self._jobs.found) else False,
             "ports": ports(service.get("ports"), f"{path}.ports", report),
             "volumes": list(mounts.volumes.values()),
             "tmpfs": list(mounts.tmpfs.values()),
@@ -126,7 +128,9 @@ class Components:
             "log": log(service.get("logging"), f"{path}.logging", report),
         }
         self._domain(service, made, path)
-        self._labels(service, made, path)
+        self._labels(key, service, made, path)
+        if job := self._jobs.found.get(key):
+            jobs.make(job, made, self._words(job.command, job.path), path, report)
         if key in self._relations.oneshots:
             self._oneshot(made, path)
         self._without_network(made, path)
@@ -152,7 +156,8 @@ class Components:
             alias = "" if service.get("network_mode") else f"; others still reach it as {said}, an alias"
             report.changed(f"{path}.container_name", f"the container is called {ours}{alias}")
         policy = service.get("restart")
-        if (policy == "no" or service.get("exclude_from_hc") == "true") and key not in self._relations.oneshots:
+        ends = key in self._relations.oneshots or key in self._jobs.found
+        if (policy == "no" or service.get("exclude_from_hc") == "true") and not ends:
             report.warn(
                 path, "if it does its work and ends, say `oneshot = true`, or a deploy takes its end for a failure"
             )
@@ -240,12 +245,14 @@ class Components:
             else:
                 self._report.lost(f"{path}.domainname", "has no meaning without hostname; say the whole name there")
 
-    def _labels(self, service: dict[str, Any], made: dict[str, Any], path: str) -> None:
+    def _labels(self, key: str, service: dict[str, Any], made: dict[str, Any], path: str) -> None:
+        taken = self._jobs.labels.get(key, set())
+        made["labels"] = {name: text for name, text in made.get("labels", {}).items() if name not in taken}
         found, missing = self._env_files.read(service.get("label_file"), f"{path}.label_file")
         if missing:
             self._report.wrong(f"{path}.label_file", "cannot be read: put the file beside the compose file")
         if found:
-            made["labels"] = {**found, **made.get("labels", {})}
+            made["labels"] = {**found, **made["labels"]}
 
     def _oneshot(self, made: dict[str, Any], path: str) -> None:
         made["oneshot"] = True

@@ -7,7 +7,8 @@ from typing import Any
 from mcpctl.definitions.importing.diagnostics import Diagnostics
 
 _SWARM_POLICIES = {"none": "no", "no": "no", "any": "always", "": "always"}
-_DEPLOY = ("replicas", "restart_policy", "resources")
+# The labels are read elsewhere: they may say when it runs.
+_DEPLOY = ("replicas", "restart_policy", "resources", "labels")
 # Compose's default of `cpu_period`, in microseconds, as of `cpu_quota` (05-services.md).
 _CPU_PERIOD = 100_000
 _UNLIMITED = ("-1", "0")
@@ -41,8 +42,8 @@ def restart(service: dict[str, Any], path: str, report: Diagnostics) -> str | No
     return made
 
 
-def is_wanted(service: dict[str, Any], path: str, report: Diagnostics) -> bool:
-    """Whether there is one at all; and tells where there are more."""
+def is_wanted(service: dict[str, Any], path: str, report: Diagnostics, *, is_job: bool = False) -> bool:
+    """Whether there is one at all; and tells where there are more. Of a job there is none between its runs."""
     wanted = True
     deploy = report.mapping(service.get("deploy"), f"{path}.deploy")
     for value, here in ((service.get("scale"), f"{path}.scale"), (deploy.get("replicas"), f"{path}.deploy.replicas")):
@@ -51,7 +52,7 @@ def is_wanted(service: dict[str, Any], path: str, report: Diagnostics) -> bool:
         count = report.number(value, here)
         if count > 1:
             report.lost(here, f"{count}: a component is one container; write a component for each of the others")
-        elif count == 0:
+        elif count == 0 and not is_job:
             report.changed(here, "0: the component is there, with active = false")
             wanted = False
     return wanted

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mcpctl.definitions.loss import Warned
+from protos import grammar
 
 _SECRET = re.compile(
     r"(^|[_.-])(PASSWORD|PASSWD|PASSPHRASE|PASS|PWD|SECRET|TOKEN|APIKEY|(API|ACCESS|PRIVATE|SECRET|ENCRYPTION|MASTER|SIGNING"
@@ -15,7 +16,6 @@ _SECRET = re.compile(
 )
 _WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@")
 _SWITCHES = frozenset({"true", "false", "yes", "no", "on", "off", "0", "1", "none", "null", ""})
-_LONGEST = 200
 
 
 def is_secret(name: str) -> bool:
@@ -33,13 +33,13 @@ def warnings(components: Mapping[str, dict[str, Any]], service: str, node: str) 
             entry = f'{{ name = "{secret}", env = "{name}" }}'
             yield Warned(
                 f"services.{key}.environment.{name}",
-                f"is a password that stands in the definition. To keep it in podman: on {node} "
-                f"`podman secret create {secret} FILE`, with the value in FILE; then `secrets = [{entry}]` in place of "
-                "the variable",
+                "is a password that stands in the definition. To keep it in podman: "
+                f"`mcpctl secret set {secret} --node {node}`, which asks for the value; then `secrets = [{entry}]` in "
+                "place of the variable",
             )
 
 
 def _name(service: str, component: str, variable: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", variable.lower()).strip("-")
     own = service if component == service else f"{service}-{component}"
-    return f"{own}-{words}"[:_LONGEST]
+    return f"{own}-{words}"[: grammar.MAX_SECRET_NAME].rstrip("-")

@@ -29,6 +29,7 @@ class Names(msgspec.Struct, frozen=True):
     project: str
     service: str
     components: Mapping[str, str]
+    node: str
 
     def container(self, key: str) -> str:
         return naming.container_name(self.service, self.components[key], self.components.values())

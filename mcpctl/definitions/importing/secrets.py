@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mcpctl.definitions.beside import reason
 from mcpctl.definitions.importing.declared import Declared, Entry
 from mcpctl.definitions.importing.diagnostics import Diagnostics
+from mcpctl.definitions.importing.names import Names
 from mcpctl.definitions.importing.places import Places
 from mcpctl.definitions.importing.source import Kind, Source
 from mcpctl.definitions.importing.volumes import Mounted
@@ -24,11 +24,11 @@ _PERMISSIONS = 0o777
 class Granted:
     """Those of one file."""
 
-    def __init__(self, source: Source, places: Places, declared: Declared, service: str, report: Diagnostics) -> None:
+    def __init__(self, source: Source, places: Places, declared: Declared, names: Names, report: Diagnostics) -> None:
         self._source = source
         self._places = places
         self._declared = declared
-        self._service = service
+        self._service, self._node = names.service, names.node
         self._report = report
 
     # -- secrets
@@ -50,20 +50,13 @@ class Granted:
         if entry.is_external:
             return
         report.ignore_others(dict(said), _DECLARED, path)
-        name = shlex.quote(entry.name)
+        command = f"mcpctl secret set {shlex.quote(entry.name)} --node {self._node}"
         if variable := said.get("environment"):
             value = f'"${report.text(variable, f"{path}.environment")}"'
-            report.changed(
-                path,
-                f"is podman's secret {entry.name}; on the node: `printf %s {value} | podman secret create {name} -`",
-            )
+            report.changed(path, f"is podman's secret {entry.name}: `printf %s {value} | {command}`")
             return
-        file = Path(report.text(said["file"], f"{path}.file")).name if said.get("file") else ""
-        report.changed(
-            path,
-            f"is podman's secret {entry.name}; bring {file or 'a file with it'} to the node, and there: "
-            f"`podman secret create {name} {shlex.quote(file or 'FILE')}`",
-        )
+        file = str(self._source.path(report.text(said["file"], f"{path}.file"))) if said.get("file") else "FILE"
+        report.changed(path, f"is podman's secret {entry.name}: `{command} --file {shlex.quote(file)}`")
 
     # -- configs
 

@@ -32,10 +32,15 @@ class ComponentRow(msgspec.Struct, frozen=True):
     spec_hash: str
 
     @property
+    def is_job(self) -> bool:
+        """Whether its schedule runs it."""
+        return self.desired == "scheduled"
+
+    @property
     def has_completed(self) -> bool:
         """Whether it was to run to its end, and has, with status 0; that of a container of the past is not known."""
         ended_well = self.exit_code == 0 or (self.exit_code is None and not self.drift)
-        return self.desired == "completed" and self.observed == "exited" and ended_well
+        return (self.desired == "completed" or self.is_job) and self.observed == "exited" and ended_well
 
 
 class ServiceRow(msgspec.Struct, frozen=True):

@@ -43,6 +43,9 @@ class DesiredState(betterproto.Enum):
     COMPLETED = 4
     """A oneshot component: to have run, and to have exited with status 0."""
 
+    SCHEDULED = 5
+    """A job: its schedule runs it."""
+
 
 class ObservedState(betterproto.Enum):
     UNSPECIFIED = 0
@@ -235,6 +238,16 @@ class ComponentSpec(betterproto.Message):
     """
 
     routes: List["Route"] = betterproto.message_field(56)
+    schedule: str = betterproto.string_field(57)
+    """
+    Five fields as crontab(5) has them: it is a job, and mcpd runs it then.
+    """
+
+    timezone: str = betterproto.string_field(58)
+    """A name of the IANA time zone database. Empty: UTC."""
+
+    timeout: Optional[timedelta] = betterproto.message_field(59, optional=True)
+    """How long it may run. Unset: without limit."""
 
 
 @dataclass(eq=False, repr=False)
@@ -1046,6 +1059,10 @@ class LogsRequest(betterproto.Message):
     """The last N lines of each component; unset: all."""
 
     since: datetime = betterproto.message_field(5)
+    run: str = betterproto.string_field(6)
+    """
+    What Run called a container that it made like the component; empty: the component's own.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -1064,7 +1081,9 @@ class AlertInfo(betterproto.Message):
     service: str = betterproto.string_field(2)
     component: str = betterproto.string_field(3)
     kind: str = betterproto.string_field(4)
-    """drift, flap, recovered, reboot or expiry."""
+    """
+    drift, flap, recovered, reboot, expiry, registry, disk, route or job.
+    """
 
     reason: str = betterproto.string_field(5)
     opened_at: datetime = betterproto.message_field(6)
@@ -1414,6 +1433,309 @@ class LinkState(betterproto.Message):
     ok: bool = betterproto.bool_field(2)
     detail: str = betterproto.string_field(3)
     since: datetime = betterproto.message_field(4)
+
+
+@dataclass(eq=False, repr=False)
+class ExecRequest(betterproto.Message):
+    start: "ExecStart" = betterproto.message_field(1, group="part")
+    """The first message, and no later one."""
+
+    stdin: bytes = betterproto.bytes_field(2, group="part")
+    end_of_input: "EndOfInput" = betterproto.message_field(3, group="part")
+    """Nothing more follows on standard input; signals and sizes may."""
+
+    size: "TerminalSize" = betterproto.message_field(4, group="part")
+    signal: str = betterproto.string_field(5, group="part")
+    """The name of a signal for the program, SIGINT."""
+
+
+@dataclass(eq=False, repr=False)
+class ExecResponse(betterproto.Message):
+    started: "SessionStarted" = betterproto.message_field(1, group="part")
+    """The first message: it runs."""
+
+    stdout: bytes = betterproto.bytes_field(2, group="part")
+    stderr: bytes = betterproto.bytes_field(3, group="part")
+    ended: "SessionEnded" = betterproto.message_field(4, group="part")
+    """The last message."""
+
+
+@dataclass(eq=False, repr=False)
+class ExecStart(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    command: List[str] = betterproto.string_field(3)
+    """
+    The program and its arguments; empty: the best shell that the container has.
+    """
+
+    terminal: Optional["TerminalSize"] = betterproto.message_field(4, optional=True)
+    """It gets a terminal of this size. What it prints is all stdout then."""
+
+    has_input: bool = betterproto.bool_field(5)
+    """False: its standard input is empty."""
+
+    env: Dict[str, str] = betterproto.map_field(
+        6, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    user: str = betterproto.string_field(7)
+    """Empty: as the component's."""
+
+    workdir: str = betterproto.string_field(8)
+
+
+@dataclass(eq=False, repr=False)
+class RunRequest(betterproto.Message):
+    start: "RunStart" = betterproto.message_field(1, group="part")
+    stdin: bytes = betterproto.bytes_field(2, group="part")
+    end_of_input: "EndOfInput" = betterproto.message_field(3, group="part")
+    size: "TerminalSize" = betterproto.message_field(4, group="part")
+    signal: str = betterproto.string_field(5, group="part")
+
+
+@dataclass(eq=False, repr=False)
+class RunResponse(betterproto.Message):
+    started: "SessionStarted" = betterproto.message_field(1, group="part")
+    stdout: bytes = betterproto.bytes_field(2, group="part")
+    stderr: bytes = betterproto.bytes_field(3, group="part")
+    ended: "SessionEnded" = betterproto.message_field(4, group="part")
+
+
+@dataclass(eq=False, repr=False)
+class RunStart(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    command: List[str] = betterproto.string_field(3)
+    """
+    The arguments of the component's entrypoint; empty: the component's own.
+    """
+
+    terminal: Optional["TerminalSize"] = betterproto.message_field(4, optional=True)
+    has_input: bool = betterproto.bool_field(5)
+    env: Dict[str, str] = betterproto.map_field(
+        6, betterproto.TYPE_STRING, betterproto.TYPE_STRING
+    )
+    user: str = betterproto.string_field(7)
+    workdir: str = betterproto.string_field(8)
+    entrypoint: Optional[str] = betterproto.string_field(9, optional=True)
+    """
+    The program that is run instead of the component's; unset: the component's.
+    """
+
+    detach: bool = betterproto.bool_field(10)
+    """It goes on without the caller: the answer ends when it has started."""
+
+
+@dataclass(eq=False, repr=False)
+class EndOfInput(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class TerminalSize(betterproto.Message):
+    rows: int = betterproto.uint32_field(1)
+    columns: int = betterproto.uint32_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class SessionStarted(betterproto.Message):
+    program: str = betterproto.string_field(1)
+    """The program, without its arguments."""
+
+    container: str = betterproto.string_field(2)
+    """The container that it runs in, by name."""
+
+    run: str = betterproto.string_field(3)
+    """
+    What a container that Run made is called in StopRun and ListProcesses; empty for Exec.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class SessionEnded(betterproto.Message):
+    exit_status: int = betterproto.uint32_field(1)
+    """As a shell has it: 128 and the number of the signal that ended it."""
+
+    message: str = betterproto.string_field(2)
+    """Why it ended, if not by itself: a limit, say."""
+
+
+@dataclass(eq=False, repr=False)
+class StopRunRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    run: str = betterproto.string_field(3)
+
+
+@dataclass(eq=False, repr=False)
+class StopRunResponse(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class ListProcessesRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class ListProcessesResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    components: List["ComponentProcesses"] = betterproto.message_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class ComponentProcesses(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    container: str = betterproto.string_field(3)
+    run: str = betterproto.string_field(4)
+    """What Run called it; empty: it is the component's own container."""
+
+    processes: List["ProcessInfo"] = betterproto.message_field(5)
+    message: str = betterproto.string_field(6)
+    """Why there are none, or not all of them."""
+
+
+@dataclass(eq=False, repr=False)
+class ProcessInfo(betterproto.Message):
+    pid: int = betterproto.uint32_field(1)
+    """In the container."""
+
+    user: str = betterproto.string_field(2)
+    cpu_percent: float = betterproto.double_field(3)
+    """Of one core, since the process started."""
+
+    resident_bytes: int = betterproto.uint64_field(4)
+    elapsed: timedelta = betterproto.message_field(5)
+    command: str = betterproto.string_field(6)
+    """The program and its arguments."""
+
+    host_pid: int = betterproto.uint32_field(7)
+    """On the node."""
+
+
+@dataclass(eq=False, repr=False)
+class ListSecretsRequest(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    """Only this one; empty: all."""
+
+
+@dataclass(eq=False, repr=False)
+class ListSecretsResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    secrets: List["SecretInfo"] = betterproto.message_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class SecretInfo(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    created_at: datetime = betterproto.message_field(2)
+    updated_at: datetime = betterproto.message_field(3)
+    """When its value was last set."""
+
+    driver: str = betterproto.string_field(4)
+    used_by: List[str] = betterproto.string_field(5)
+    """SERVICE/COMPONENT of each component that declares it."""
+
+    outdated: List[str] = betterproto.string_field(6)
+    """Of those, the ones whose container was made with another value."""
+
+
+@dataclass(eq=False, repr=False)
+class SetSecretRequest(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    value: bytes = betterproto.bytes_field(2)
+    must_be_new: bool = betterproto.bool_field(3)
+    """Refuse if there is one already."""
+
+
+@dataclass(eq=False, repr=False)
+class SetSecretResponse(betterproto.Message):
+    replaced: bool = betterproto.bool_field(1)
+    used_by: List[str] = betterproto.string_field(2)
+    """
+    SERVICE/COMPONENT of each component that runs with another value until it is deployed.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class RemoveSecretRequest(betterproto.Message):
+    name: str = betterproto.string_field(1)
+
+
+@dataclass(eq=False, repr=False)
+class RemoveSecretResponse(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class ListJobsRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    runs: int = betterproto.uint32_field(3)
+    """So many runs of each, at most; 0: the last one, and what goes on."""
+
+
+@dataclass(eq=False, repr=False)
+class ListJobsResponse(betterproto.Message):
+    node: str = betterproto.string_field(1)
+    jobs: List["JobInfo"] = betterproto.message_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class JobInfo(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    schedule: str = betterproto.string_field(3)
+    """Five fields, as crontab(5) has them."""
+
+    timezone: str = betterproto.string_field(4)
+    """A name of the IANA time zone database."""
+
+    active: bool = betterproto.bool_field(5)
+    """False: nothing runs it until it is started."""
+
+    next_at: datetime = betterproto.message_field(6)
+    runs: List["JobRun"] = betterproto.message_field(7)
+    """Newest first."""
+
+    timeout: timedelta = betterproto.message_field(8)
+    """How long a run may take; unset: without limit."""
+
+
+@dataclass(eq=False, repr=False)
+class JobRun(betterproto.Message):
+    id: int = betterproto.uint64_field(1)
+    due_at: datetime = betterproto.message_field(2)
+    """When it was due; unset: somebody asked for it."""
+
+    started_at: datetime = betterproto.message_field(3)
+    ended_at: datetime = betterproto.message_field(4)
+    state: str = betterproto.string_field(5)
+    """running, succeeded, failed, timed-out, stopped, or not-started."""
+
+    exit_status: Optional[int] = betterproto.int32_field(6, optional=True)
+    caller: str = betterproto.string_field(7)
+    """Who asked for it; mcpd: its schedule."""
+
+    missed: int = betterproto.uint32_field(8)
+    """The due times before `due_at` that it makes up for."""
+
+    message: str = betterproto.string_field(9)
+
+
+@dataclass(eq=False, repr=False)
+class RunJobRequest(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    component: str = betterproto.string_field(2)
+    wait: bool = betterproto.bool_field(3)
+    """Answer a second time, when it has ended."""
+
+
+@dataclass(eq=False, repr=False)
+class RunJobResponse(betterproto.Message):
+    run: "JobRun" = betterproto.message_field(1)
 
 
 class AgentServiceStub(betterproto.ServiceStub):
@@ -2057,6 +2379,164 @@ class AgentServiceStub(betterproto.ServiceStub):
             metadata=metadata,
         )
 
+    async def exec(
+        self,
+        exec_request_iterator: Union[AsyncIterable[ExecRequest], Iterable[ExecRequest]],
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[ExecResponse]:
+        async for response in self._stream_stream(
+            "/mcp.v1.AgentService/Exec",
+            exec_request_iterator,
+            ExecRequest,
+            ExecResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def run(
+        self,
+        run_request_iterator: Union[AsyncIterable[RunRequest], Iterable[RunRequest]],
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[RunResponse]:
+        async for response in self._stream_stream(
+            "/mcp.v1.AgentService/Run",
+            run_request_iterator,
+            RunRequest,
+            RunResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
+    async def stop_run(
+        self,
+        stop_run_request: "StopRunRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "StopRunResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/StopRun",
+            stop_run_request,
+            StopRunResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_processes(
+        self,
+        list_processes_request: "ListProcessesRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListProcessesResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListProcesses",
+            list_processes_request,
+            ListProcessesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_secrets(
+        self,
+        list_secrets_request: "ListSecretsRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListSecretsResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListSecrets",
+            list_secrets_request,
+            ListSecretsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def set_secret(
+        self,
+        set_secret_request: "SetSecretRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "SetSecretResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/SetSecret",
+            set_secret_request,
+            SetSecretResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def remove_secret(
+        self,
+        remove_secret_request: "RemoveSecretRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "RemoveSecretResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/RemoveSecret",
+            remove_secret_request,
+            RemoveSecretResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def list_jobs(
+        self,
+        list_jobs_request: "ListJobsRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListJobsResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListJobs",
+            list_jobs_request,
+            ListJobsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
+    async def run_job(
+        self,
+        run_job_request: "RunJobRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[RunJobResponse]:
+        async for response in self._unary_stream(
+            "/mcp.v1.AgentService/RunJob",
+            run_job_request,
+            RunJobResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
+
 
 class AgentServiceBase(ServiceBase):
 
@@ -2240,6 +2720,52 @@ class AgentServiceBase(ServiceBase):
         self, prune_images_request: "PruneImagesRequest"
     ) -> "PruneImagesResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def exec(
+        self, exec_request_iterator: AsyncIterator[ExecRequest]
+    ) -> AsyncIterator[ExecResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield ExecResponse()
+
+    async def run(
+        self, run_request_iterator: AsyncIterator[RunRequest]
+    ) -> AsyncIterator[RunResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield RunResponse()
+
+    async def stop_run(self, stop_run_request: "StopRunRequest") -> "StopRunResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_processes(
+        self, list_processes_request: "ListProcessesRequest"
+    ) -> "ListProcessesResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_secrets(
+        self, list_secrets_request: "ListSecretsRequest"
+    ) -> "ListSecretsResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def set_secret(
+        self, set_secret_request: "SetSecretRequest"
+    ) -> "SetSecretResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def remove_secret(
+        self, remove_secret_request: "RemoveSecretRequest"
+    ) -> "RemoveSecretResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def list_jobs(
+        self, list_jobs_request: "ListJobsRequest"
+    ) -> "ListJobsResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def run_job(
+        self, run_job_request: "RunJobRequest"
+    ) -> AsyncIterator[RunJobResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield RunJobResponse()
 
     async def __rpc_plan(
         self, stream: "grpclib.server.Stream[PlanRequest, PlanResponse]"
@@ -2533,6 +3059,79 @@ class AgentServiceBase(ServiceBase):
         response = await self.prune_images(request)
         await stream.send_message(response)
 
+    async def __rpc_exec(
+        self, stream: "grpclib.server.Stream[ExecRequest, ExecResponse]"
+    ) -> None:
+        request = stream.__aiter__()
+        await self._call_rpc_handler_server_stream(
+            self.exec,
+            stream,
+            request,
+        )
+
+    async def __rpc_run(
+        self, stream: "grpclib.server.Stream[RunRequest, RunResponse]"
+    ) -> None:
+        request = stream.__aiter__()
+        await self._call_rpc_handler_server_stream(
+            self.run,
+            stream,
+            request,
+        )
+
+    async def __rpc_stop_run(
+        self, stream: "grpclib.server.Stream[StopRunRequest, StopRunResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.stop_run(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_processes(
+        self,
+        stream: "grpclib.server.Stream[ListProcessesRequest, ListProcessesResponse]",
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_processes(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_secrets(
+        self, stream: "grpclib.server.Stream[ListSecretsRequest, ListSecretsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_secrets(request)
+        await stream.send_message(response)
+
+    async def __rpc_set_secret(
+        self, stream: "grpclib.server.Stream[SetSecretRequest, SetSecretResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.set_secret(request)
+        await stream.send_message(response)
+
+    async def __rpc_remove_secret(
+        self, stream: "grpclib.server.Stream[RemoveSecretRequest, RemoveSecretResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.remove_secret(request)
+        await stream.send_message(response)
+
+    async def __rpc_list_jobs(
+        self, stream: "grpclib.server.Stream[ListJobsRequest, ListJobsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_jobs(request)
+        await stream.send_message(response)
+
+    async def __rpc_run_job(
+        self, stream: "grpclib.server.Stream[RunJobRequest, RunJobResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        await self._call_rpc_handler_server_stream(
+            self.run_job,
+            stream,
+            request,
+        )
+
     def __mapping__(self) -> Dict[str, grpclib.const.Handler]:
         return {
             "/mcp.v1.AgentService/Plan": grpclib.const.Handler(
@@ -2756,5 +3355,59 @@ class AgentServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 PruneImagesRequest,
                 PruneImagesResponse,
+            ),
+            "/mcp.v1.AgentService/Exec": grpclib.const.Handler(
+                self.__rpc_exec,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                ExecRequest,
+                ExecResponse,
+            ),
+            "/mcp.v1.AgentService/Run": grpclib.const.Handler(
+                self.__rpc_run,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                RunRequest,
+                RunResponse,
+            ),
+            "/mcp.v1.AgentService/StopRun": grpclib.const.Handler(
+                self.__rpc_stop_run,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                StopRunRequest,
+                StopRunResponse,
+            ),
+            "/mcp.v1.AgentService/ListProcesses": grpclib.const.Handler(
+                self.__rpc_list_processes,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListProcessesRequest,
+                ListProcessesResponse,
+            ),
+            "/mcp.v1.AgentService/ListSecrets": grpclib.const.Handler(
+                self.__rpc_list_secrets,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListSecretsRequest,
+                ListSecretsResponse,
+            ),
+            "/mcp.v1.AgentService/SetSecret": grpclib.const.Handler(
+                self.__rpc_set_secret,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                SetSecretRequest,
+                SetSecretResponse,
+            ),
+            "/mcp.v1.AgentService/RemoveSecret": grpclib.const.Handler(
+                self.__rpc_remove_secret,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                RemoveSecretRequest,
+                RemoveSecretResponse,
+            ),
+            "/mcp.v1.AgentService/ListJobs": grpclib.const.Handler(
+                self.__rpc_list_jobs,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListJobsRequest,
+                ListJobsResponse,
+            ),
+            "/mcp.v1.AgentService/RunJob": grpclib.const.Handler(
+                self.__rpc_run_job,
+                grpclib.const.Cardinality.UNARY_STREAM,
+                RunJobRequest,
+                RunJobResponse,
             ),
         }

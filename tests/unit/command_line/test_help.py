@@ -8,14 +8,25 @@ from pathlib import Path
 import pytest
 
 from mcpctl import __version__
-from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, COMPLETION_COMMANDS, NODE_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import (
+    ALERT_COMMANDS,
+    COMMANDS,
+    COMPLETION_COMMANDS,
+    JOB_COMMANDS,
+    NODE_COMMANDS,
+    SECRET_COMMANDS,
+    SERVICE_COMMANDS,
+)
 from tests.support.agent import Run
 from tests.support.offline import CONFIG
 
 ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
 ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
+ALL |= {("jobs", name): entry for name, entry in JOB_COMMANDS.items()}
 ALL |= {("service", name): entry for name, entry in SERVICE_COMMANDS.items()}
+ALL |= {("secret", name): entry for name, entry in SECRET_COMMANDS.items()}
+GROUPS = ("node", "alerts", "jobs", "service", "secret")
 COMPLETION = [("completion", name) for name in COMPLETION_COMMANDS]
 
 
@@ -27,7 +38,9 @@ def test_a_summary_is_the_first_line_of_the_commands_docstring(words: tuple[str,
     assert summary == (inspect.getdoc(found) or "").splitlines()[0]
 
 
-@pytest.mark.parametrize("words", [(), ("node",), ("alerts",), ("service",), *ALL], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [(), ("node",), ("alerts",), ("jobs",), ("service",), ("secret",), *ALL], ids=" ".join
+)
 def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
     status, out, err = run(*words, "--help")
     assert (status, err) == (0, "")
@@ -46,7 +59,9 @@ def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
         ((), COMMANDS),
         (("node",), NODE_COMMANDS),
         (("alerts",), ALERT_COMMANDS),
+        (("jobs",), JOB_COMMANDS),
         (("service",), SERVICE_COMMANDS),
+        (("secret",), SECRET_COMMANDS),
     ],
 )
 def test_help_lists_every_command_with_its_summary(

@@ -20,8 +20,8 @@ import trio
 
 from mcpd.errors import RegistryError
 from mcpd.registry import health, lock, schema
+from mcpd.registry.snapshots.take import Snapshot, examine
 from mcpd.registry.store import Registry
-from mcpd.snapshots.take import Snapshot, examine
 from protos import atomic
 
 # Ids that a daemon has given since the snapshot was taken must not be given again: whoever was told of an alert would

@@ -1,0 +1,1 @@
+"""Jobs: components that mcpd runs when their schedules say so."""
