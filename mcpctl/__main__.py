@@ -12,7 +12,7 @@ import sys
 from mcpctl.errors import DONE, FAILED, INTERRUPTED, OWN_FAILURE, CliError
 
 # What is typed twenty times a day. With at most a service's name behind it there is nothing to parse, and without
-# cyclopts it starts in three quarters of the time (`nox -s bench`).
+# cyclopts it starts in three quarters of the time (`nox -s bench`). So does `exec` with nothing but its program.
 _PLAIN = {
     "list": ("status", "list_services"),
     "ps": ("status", "ps"),
@@ -80,9 +80,19 @@ def _run(words: list[str]) -> int:
         status: int = action(Query(target=words[1] if words[1:] else ""))
         sys.stdout.flush()
         return status
+    if words and words[0] == "exec" and _is_plain(words[1:]):
+        from mcpctl.actions import sessions
+        from mcpctl.actions.query import Query
+
+        return sessions.exec_(Query(target=words[1]), sessions.Wanted(tuple(words[3:])))
     from mcpctl.commands import app
 
     return app.run(words)
+
+
+def _is_plain(words: list[str]) -> bool:
+    """Whether it is a target, and nothing of ours behind it: TARGET, or TARGET -- PROGRAM ARGUMENT..."""
+    return bool(words) and not words[0].startswith("-") and words[1:2] in ([], ["--"])
 
 
 def _debugging(words: list[str]) -> tuple[list[str], bool]:

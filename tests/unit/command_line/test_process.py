@@ -83,6 +83,16 @@ def test_what_is_typed_most_imports_nothing_that_it_does_not_need(folder: Path, 
     assert imported & {f"mcpctl.{name}" for name in others} == set()
 
 
+@pytest.mark.parametrize(
+    "words", [("web/api",), ("web/api", "--", "ls", "--color"), ("web/api", "ls", "-l")], ids=" ".join
+)
+def test_nor_does_a_program_that_is_to_start_at_once(folder: Path, words: tuple[str, ...]) -> None:
+    status, out, _ = run_process(folder, "-c", IMPORTED, "exec", *words)
+    assert status != 0, "there is no such node"
+    imported = set(out.splitlines()[-1].split())
+    assert imported & {"cyclopts", "rich", "trio", "trio_asyncio", "mcpd", "monitor"} == set()
+
+
 def test_a_command_with_options_imports_neither_the_daemon_nor_trio(folder: Path) -> None:
     _, out, _ = run_process(folder, "-c", IMPORTED, "ps", "--node", "rift")
     assert set(out.splitlines()[-1].split()) & {"tomlkit", "trio", "trio_asyncio", "mcpd", "monitor"} == set()
