@@ -58,7 +58,7 @@ def _starts(node: Node, local: dict[str, str]) -> list[Row]:
     whole = compare(
         "mcpctl exec, whole process",
         "podman exec",
-        None,
+        1.3,
         lambda: timed(lambda: node.mcpctl("exec", "talk/api", "--", "true")),
         lambda: timed(lambda: run(theirs, env=local)),
         pairs=15,
