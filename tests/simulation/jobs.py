@@ -10,7 +10,7 @@ import random
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
@@ -489,8 +489,9 @@ class Pretended:
         self.logs = world.logs
 
 
-def play(seed: int, **how: bool) -> World:
-    """Plays a month; the same every time."""
+@contextmanager
+def played(seed: int, **how: bool) -> Iterator[World]:
+    """A month, the same every time, and what is known of it afterwards."""
     world = World(seed, **how)
     spinning = Spinning(_MAX_STEPS)
     done: list[bool] = []
@@ -510,7 +511,8 @@ def play(seed: int, **how: bool) -> World:
         schedule_by(seed)
         trio.run(live, clock=MockClock(autojump_threshold=0), instruments=[spinning])
     assert done, f"it spins: {_MAX_STEPS} steps of tasks"
-    return world
+    with closing(world.registry):
+        yield world
 
 
 def kept(world: World) -> dict[Key, list[rows.Run]]:

@@ -18,7 +18,7 @@ from mcpd.registry.job_ledger import Key
 from mcpd.registry.jobs import Run, RunState
 from monitor.model import AlertKind
 
-from .jobs import World, kept, play
+from .jobs import World, kept, played
 
 HISTORIES = int(os.environ.get("MCP_JOB_HISTORIES", "12"))
 SEED = os.environ.get("MCP_JOB_SEED")
@@ -120,15 +120,14 @@ def chosen(share: float) -> range | list[int]:
     return [int(SEED)] if SEED else range(max(1, int(HISTORIES * share)))
 
 
-def check(seed: int, invariants: tuple[Callable[[World], None], ...] = INVARIANTS, **how: bool) -> World:
+def check(seed: int, invariants: tuple[Callable[[World], None], ...] = INVARIANTS, **how: bool) -> None:
     try:
-        world = play(seed, **how)
-        for holds in invariants:
-            holds(world)
+        with played(seed, **how) as world:
+            for holds in invariants:
+                holds(world)
     except BaseException:
         print(f"MCP_JOB_SEED={seed} {how}")
         raise
-    return world
 
 
 def test_whatever_happens_each_due_time_is_accounted_for_once() -> None:
@@ -158,14 +157,15 @@ def test_a_clock_that_is_set_by_days_runs_nothing_at_a_time_and_loses_no_end() -
 
 def test_in_a_calm_month_every_due_time_has_its_run_and_at_once() -> None:
     for seed in chosen(0.1):
-        world = check(seed, calm=True)
-        for runs in kept(world).values():
-            for before, run in zip([None, *runs], runs, strict=False):
-                is_free = (
-                    before is None or before.ended_at is None or run.due_at is None or before.ended_at < run.due_at
-                )
-                assert not is_free or _lateness(run) < _AT_ONCE
-        assert not [each for each in world.told if each.kind is AlertKind.JOB and "missed" in each.reason]
+        check(seed, (*INVARIANTS, each_begins_at_once), calm=True)
+
+
+def each_begins_at_once(world: World) -> None:
+    for runs in kept(world).values():
+        for before, run in zip([None, *runs], runs, strict=False):
+            is_free = before is None or before.ended_at is None or run.due_at is None or before.ended_at < run.due_at
+            assert not is_free or _lateness(run) < _AT_ONCE
+    assert not [each for each in world.told if each.kind is AlertKind.JOB and "missed" in each.reason]
 
 
 def _lateness(run: Run) -> timedelta:
@@ -174,8 +174,8 @@ def _lateness(run: Run) -> timedelta:
 
 
 def test_a_history_is_the_same_when_it_is_played_again() -> None:
-    first, second = play(1), play(1)
-    assert kept(first) == kept(second)
+    with played(1) as first, played(1) as second:
+        assert kept(first) == kept(second)
 
 
 if __name__ == "__main__":
