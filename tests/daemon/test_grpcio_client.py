@@ -414,6 +414,8 @@ def hanging(generated: Generated, node: Daemon) -> Iterator[Hanging]:
 
 def test_a_deadline_that_passes_ends_the_call_and_harms_nobody(hanging: Hanging) -> None:
     client = hanging.client
+    # It is connected: else the time may be over before mcpd has heard of the call.
+    client.call("ListServices", client.pb.ListServicesRequest())
     refused = refusal(lambda: client.call("LiveCheck", client.pb.LiveCheckRequest(), timeout=SHORT_S))
     assert refused.status is grpc.StatusCode.DEADLINE_EXCEEDED
     hanging.check_unharmed(cancelled=1)
