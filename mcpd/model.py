@@ -97,9 +97,9 @@ class Container(msgspec.Struct, frozen=True):
         return self.labels.get(LABEL_SPEC_HASH, "")
 
     @property
-    def is_run(self) -> bool:
-        """Whether `mcpctl run` made it."""
-        return LABEL_RUN in self.labels
+    def run(self) -> str:
+        """What `mcpctl run` called it; empty: nothing of that made it."""
+        return self.labels.get(LABEL_RUN, "")
 
     @property
     def run_of(self) -> Target:

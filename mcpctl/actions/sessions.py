@@ -62,16 +62,7 @@ def exec_(query: Query, wanted: Wanted) -> int:
         )
     settings = query.settings()
     place = _place(settings, query, "exec")
-    start = v1.ExecStart(
-        service=place.service,
-        component=place.component,
-        command=[_text(each, "an argument") for each in wanted.command],
-        has_input=local.has_input,
-        env=_environment(wanted.env, has_terminal=local.has_terminal),
-        user=_text(wanted.user, "--user"),
-        workdir=_text(wanted.workdir, "--workdir"),
-    )
-    return _status(place, _held(settings, place, start, local))
+    return _status(place, _held(settings, place, v1.ExecStart(**_said(place, wanted, local)), local))
 
 
 def run(query: Query, wanted: Wanted, entrypoint: str | None, *, detach: bool) -> int:
@@ -82,13 +73,7 @@ def run(query: Query, wanted: Wanted, entrypoint: str | None, *, detach: bool) -
     settings = query.settings()
     place = _place(settings, query, "run")
     start = v1.RunStart(
-        service=place.service,
-        component=place.component,
-        command=[_text(each, "an argument") for each in wanted.command],
-        has_input=local.has_input,
-        env=_environment(wanted.env, has_terminal=local.has_terminal),
-        user=_text(wanted.user, "--user"),
-        workdir=_text(wanted.workdir, "--workdir"),
+        **_said(place, wanted, local),
         entrypoint=None if entrypoint is None else _text(entrypoint, "--entrypoint"),
         detach=detach,
     )
@@ -119,6 +104,19 @@ def stop(query: Query, number: str) -> int:
 async def _stop(settings: Settings, place: Place, request: v1.StopRunRequest) -> None:
     async with agent(settings, place.node, deadline=CHANGE_DEADLINE_S) as stub:
         await stub.stop_run(request)
+
+
+def _said(place: Place, wanted: Wanted, local: Local) -> dict[str, Any]:
+    """What exec and run both begin with. Raises UsageError."""
+    return {
+        "service": place.service,
+        "component": place.component,
+        "command": [_text(each, "an argument") for each in wanted.command],
+        "has_input": local.has_input,
+        "env": _environment(wanted.env, has_terminal=local.has_terminal),
+        "user": _text(wanted.user, "--user"),
+        "workdir": _text(wanted.workdir, "--workdir"),
+    }
 
 
 # -- the session

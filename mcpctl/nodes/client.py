@@ -7,10 +7,10 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from grpclib.config import Configuration
 from grpclib.const import Status
@@ -178,24 +178,14 @@ class _Agent(AgentServiceStub):
         deadline: Deadline | None = None,
         metadata: MetadataLike | None = None,
     ) -> AsyncIterator[A]:
-        token = await _token(self._settings, self._node)
         call = super()._unary_stream
-        begun = False
-        try:
-            async for each in call(
-                route, request, response_type, timeout=timeout, deadline=deadline, metadata=_bearer(token)
-            ):
-                begun = True
+
+        def begin(token: str) -> AsyncIterator[A]:
+            return call(route, request, response_type, timeout=timeout, deadline=deadline, metadata=_bearer(token))
+
+        async with aclosing(self._streamed(begin)) as responses:
+            async for each in responses:
                 yield each
-            return
-        except GRPCError as error:
-            if begun:
-                raise
-            token = await self._another(token, error)
-        async for each in call(
-            route, request, response_type, timeout=timeout, deadline=deadline, metadata=_bearer(token)
-        ):
-            yield each
 
     async def _stream_unary(
         self,
@@ -249,14 +239,20 @@ class _Agent(AgentServiceStub):
         """Without a deadline. Of the requests only the first is sent until the node has answered."""
         assert isinstance(request_iterator, AsyncIterator)
         first = await anext(request_iterator)
-        token = await _token(self._settings, self._node)
-        begun = False
 
         def begin(token: str) -> AsyncGenerator[A, None]:
             return converse(self.channel, route, first, request_iterator, request_type, response_type, _bearer(token))
 
+        async with aclosing(self._streamed(begin)) as responses:
+            async for each in responses:
+                yield each
+
+    async def _streamed(self, begin: Callable[[str], AsyncIterator[A]]) -> AsyncGenerator[A, None]:
+        """The answers of the call that ``begin`` makes with a token; with another one, if the first was refused."""
+        token = await _token(self._settings, self._node)
+        begun = False
         try:
-            async with aclosing(begin(token)) as responses:
+            async with aclosing(cast("AsyncGenerator[A, None]", begin(token))) as responses:
                 async for each in responses:
                     begun = True
                     yield each
@@ -265,7 +261,7 @@ class _Agent(AgentServiceStub):
             if begun:
                 raise
             token = await self._another(token, error)
-        async with aclosing(begin(token)) as responses:
+        async with aclosing(cast("AsyncGenerator[A, None]", begin(token))) as responses:
             async for each in responses:
                 yield each
 

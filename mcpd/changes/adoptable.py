@@ -49,7 +49,7 @@ def candidates_of(
     spelled_otherwise: dict[str, list[Container]] = {}
     for each in sorted(containers, key=lambda container: (not container.is_active, container.name)):
         name = each.component if each.service == service else _component(each, service)
-        if name is None or each.is_run:
+        if name is None or each.run:
             continue
         # 1. It is somebody's already, or nothing in its name can be a component's.
         if why := _not_free(each, name, known):

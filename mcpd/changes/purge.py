@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation
 from mcpd.changes.surroundings import tidy_configs
-from mcpd.model import LABEL_RUN, Container, Outcome, RecordedComponent, RecordedService, Result, Step, Target
+from mcpd.model import Container, Outcome, RecordedComponent, RecordedService, Result, Step, Target
 
 
 def purgeable(
@@ -19,7 +19,7 @@ def purgeable(
     ``containers`` are all that there are, those that Run has made as well.
     """
     ours = service.found_in(containers)
-    runs = {each.run_of: each.labels[LABEL_RUN] for each in containers if each.is_run and each.is_active}
+    runs = {each.run_of: each.run for each in containers if each.run and each.is_active}
     found = []
     for each in service.components:
         name = each.spec.name

@@ -11,7 +11,7 @@ import structlog
 from mcpd.changes.node import Node
 from mcpd.changes.secret_use import changed_in
 from mcpd.errors import McpdError, NotFoundError, RefusedError
-from mcpd.model import LABEL_RUN, Container, RecordedComponent, Target
+from mcpd.model import Container, RecordedComponent, Target
 from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.program import secrets_of
 from mcpd.runtime.secret_store import StoredSecret
@@ -112,7 +112,7 @@ async def _other_users(node: Node, name: str) -> list[str]:
     """
     users: list[str] = []
     for container in await node.podman.containers():
-        if LABEL_RUN in container.labels and container.state is Observed.EXITED:
+        if container.run and container.state is Observed.EXITED:
             continue
         try:
             details = await node.podman.details(container.id)
@@ -124,7 +124,7 @@ async def _other_users(node: Node, name: str) -> list[str]:
 
 
 def _called(container: Container) -> str:
-    if run := container.labels.get(LABEL_RUN):
-        return f"the run {run} of {container.run_of}"
+    if container.run:
+        return f"the run {container.run} of {container.run_of}"
     is_component = container.service and container.is_settled
     return str(Target(container.service, container.component)) if is_component else f"the container {container.name}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import trio
 
 from mcpd.errors import NotFoundError
-from mcpd.model import LABEL_RUN, Caller, Container, RecordedService, Target
+from mcpd.model import Caller, Container, RecordedService, Target
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.methods import Method
@@ -76,7 +76,7 @@ class LogMethods:
     async def _run(self, target: Target, run: str) -> Container:
         """Raises NotFoundError."""
         for each in await self._podman.runs(target.service):
-            if each.labels[LABEL_RUN] == run and target.covers(each.run_of.component):
+            if each.run == run and target.covers(each.run_of.component):
                 return each
         raise NotFoundError(
             f"{target} has no run {run} of its own; `mcpctl top {target}` shows those that there are, and "

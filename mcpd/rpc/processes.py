@@ -8,7 +8,7 @@ import msgspec
 import trio
 
 from mcpd.errors import McpdError, NotFoundError
-from mcpd.model import LABEL_RUN, Caller, Container, RecordedService, Target
+from mcpd.model import Caller, Container, RecordedService, Target
 from mcpd.registry.store import Registry
 from mcpd.rpc import convert
 from mcpd.rpc.methods import Method
@@ -113,7 +113,7 @@ def places_of(service: RecordedService, containers: Sequence[Container], made: S
         elif not each.spec.schedule or container.state.has_process:
             places.append(_place(service.name, name, container))
         of_it = [one for one in made if one.run_of == Target(service.name, name)]
-        places += [_place(service.name, name, one, one.labels.get(LABEL_RUN, "")) for one in of_it]
+        places += [_place(service.name, name, one, one.run) for one in of_it]
     return places
 
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,13 +129,12 @@ class Programs:
 
     async def exit_code(self, session: str) -> int:
         """Waits until the process ends: it may have closed its output long before."""
-        pause = _ENDED_POLL_S
-        while True:
-            ended = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
-            if not ended.running:
-                return ended.exit_code
-            await trio.sleep(pause)
-            pause = min(2 * pause, _ENDED_POLL_MAX_S)
+
+        async def look() -> int | None:
+            found = await self._api.ask("GET", f"/exec/{session}/json", api_types.Session)
+            return None if found.running else found.exit_code
+
+        return await until_ended(look)
 
     async def hang_up(self, session: str) -> None:
         """Ends a session's program and all that it started, but for what made a session of its own (setsid(2)).
@@ -189,6 +188,15 @@ class Programs:
                 os.kill(leader, signal.SIGKILL)
                 return
             await trio.sleep(_ENDED_POLL_S)
+
+
+async def until_ended(look: Callable[[], Awaitable[int | None]]) -> int:
+    """Asks ever less often until there is an exit code."""
+    pause = _ENDED_POLL_S
+    while (code := await look()) is None:
+        await trio.sleep(pause)
+        pause = min(2 * pause, _ENDED_POLL_MAX_S)
+    return code
 
 
 async def printed(chunks: AsyncIterator[bytes]) -> str:

@@ -109,6 +109,12 @@ async def converse(program: Running, client: Client, limits: Limits) -> Ended | 
     return None
 
 
+async def talk(program: Running, client: Client, limits: Limits) -> Ended:
+    """As `converse`; says which limit ended it, if one did."""
+    began = trio.current_time()
+    return await converse(program, client, limits) or why_ended(limits, began)
+
+
 def why_ended(limits: Limits, began: float) -> Ended:
     """For a program that a limit ended; ``began`` by Trio's clock."""
     if trio.current_time() - began >= limits.total:

@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
+import msgspec
 import structlog
 import trio
 
 from mcpd.changes.node import Node
 from mcpd.errors import InvalidRequestError, McpdError, NotFoundError, RefusedError, RegistryError
-from mcpd.model import Container, RecordedComponent, Target
+from mcpd.model import Container, RecordedComponent, Target, by_component
 from mcpd.registry import sessions as table
 from mcpd.runtime.programs import Program
-from mcpd.sessions.conversation import Client, Ended, Running, converse, why_ended
+from mcpd.sessions.conversation import Client, Ended, Running, talk
 from mcpd.sessions.places import Places
 from monitor.model import Observed
 
@@ -53,7 +54,7 @@ class Executions:
         component, container = await self._container(target)
         if not program.command:
             shell = await self._shell(component, container)
-            program = Program((shell,), program.size, program.has_input, program.env, program.user, program.workdir)
+            program = msgspec.structs.replace(program, command=(shell,))
         return Execution(self._node, self._places, container, program, self._open)
 
     async def keep(self) -> NoReturn:
@@ -82,9 +83,9 @@ class Executions:
     async def _container(self, target: Target) -> tuple[RecordedComponent, Container]:
         component = await self.component(target)
         name = f"{component.service}/{component.spec.name}"
-        service = await self._node.registry.service(component.service)
         containers = await self._node.podman.containers(service=component.service)
-        found = service.found_in(containers).get(component.spec.name) if service else None
+        names = {component.spec.name: component.container}
+        found = by_component(containers, component.service, names).get(component.spec.name)
         run = f"`mcpctl run {name}` starts a container of its own for a program"
         if found is None:
             raise RefusedError(f"{name} has no container; {run}")
@@ -166,8 +167,7 @@ class Execution:
 
     async def talk(self, running: Running, client: Client) -> Ended:
         """Carries what both say to the end. Raises InvalidRequestError, UnavailableError."""
-        began = trio.current_time()
-        return await converse(running, client, self._places.limits) or why_ended(self._places.limits, began)
+        return await talk(running, client, self._places.limits)
 
     async def _note(self, session: str) -> None:
         """For an mcpd that finds it after a crash. Somebody who mends a full disk is not kept from it."""

@@ -34,7 +34,8 @@ from mcpd.runtime.api import NoSuchError, PodmanError
 from mcpd.runtime.api_types import Inspected, ever
 from mcpd.runtime.attached import Attached
 from mcpd.runtime.create import container_spec
-from mcpd.sessions.conversation import Client, Ended, Running, converse, why_ended
+from mcpd.runtime.programs import until_ended
+from mcpd.sessions.conversation import Client, Ended, Running, talk
 from mcpd.sessions.places import Places
 from mcpd.sessions.program_name import check_program
 from mcpd.sessions.run_spec import CLEAN_UP_S, Asked, longest, of_a_run, unstarted
@@ -49,8 +50,6 @@ _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 _LETTERS_OF_A_NAME = 6
 # Whoever is gone does not wait for a program that takes its time to end.
 _MAX_STOP = timedelta(seconds=10)
-_POLL_S = 0.01
-_POLL_MAX_S = 0.5
 # Detached runs end when they like. How long one is kept after that, for its log.
 _WATCH_POLL_S = 2.0
 _KEPT = timedelta(hours=1)
@@ -137,7 +136,7 @@ class Runs:
     async def stop(self, target: Target, run: str, caller: str) -> None:
         """Raises NotFoundError, RefusedError, PodmanError, UnavailableError."""
         for each in await self._node.podman.runs():
-            if each.labels[LABEL_RUN] == run and each.run_of == target:
+            if each.run == run and each.run_of == target:
                 if not each.is_active:
                     raise RefusedError(f"run {run} has ended; `mcpctl logs {target} --run {run}` shows what it printed")
                 words = f"stopping run {run}"
@@ -273,7 +272,7 @@ class Runs:
 
     async def _has_ended(self, container: Container, seen: Inspected) -> None:
         """Tells of it, once: its name says then that it was told."""
-        run = container.labels[LABEL_RUN]
+        run = container.run
         if seen.name.endswith(_ENDED + run):
             return
         await self._ended(container, _how_it_ended(seen))
@@ -281,7 +280,7 @@ class Runs:
 
     async def _ended(self, container: Container, words: str) -> None:
         of, by = container.run_of, container.labels.get(LABEL_RUN_BY, "")
-        words = f"run {container.labels[LABEL_RUN]} ended: {words}"
+        words = f"run {container.run} ended: {words}"
         await self._node.tell(of.service, of.component, "run", words, by)
 
     async def _tell(self, component: RecordedComponent, words: str, caller: str) -> None:
@@ -316,7 +315,7 @@ class _Run:
     async def talk(self, client: Client) -> Ended:
         """Carries what both say to the end. Raises InvalidRequestError, UnavailableError."""
         assert self._attached, "nobody talks with what is detached"
-        programs, began = self._node.podman.programs, trio.current_time()
+        programs = self._node.podman.programs
         size = self._asked.program.size
         if size:
             await programs.resize(f"containers/{self._container}", size)
@@ -327,17 +326,14 @@ class _Run:
             exit_code=self._exit_code,
             has_terminal=size is not None,
         )
-        ended = await converse(running, client, self._places.limits)
-        return ended or why_ended(self._places.limits, began)
+        return await talk(running, client, self._places.limits)
 
     async def _exit_code(self) -> int:
-        pause = _POLL_S
-        while True:
+        async def look() -> int | None:
             seen = await self._node.podman.inspect(self._container)
-            if seen.observed is Observed.EXITED:
-                return seen.state.exit_code
-            await trio.sleep(pause)
-            pause = min(2 * pause, _POLL_MAX_S)
+            return seen.state.exit_code if seen.observed is Observed.EXITED else None
+
+        return await until_ended(look)
 
 
 def _how_it_ended(seen: Inspected) -> str:
