@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -67,7 +67,7 @@ class _Asked:
             return []
         self._asked_at = trio.current_time()
         # podman returns only strictly later lines.
-        since = int(self._since.timestamp()) - 1 if self._since else None
+        since = self._since.replace(microsecond=0) - timedelta(seconds=1) if self._since else None
         try:
             frames = await self._podman.logs(self._container, since, self._tail)
         except NoSuchError:

@@ -214,13 +214,13 @@ class Podman:
         async with self._api.stream("GET", f"/containers/{name}/logs", params=params, timeout=QUICK_S) as response:
             return await printed(response.aiter_raw())
 
-    async def logs(self, container: str, since: int | None, tail: int | None) -> list[tuple[int, bytes]]:
-        """What a container printed after ``since`` (seconds since the epoch): the stream (1 stdout, 2 stderr), and
-        podman's time and a line. At most some `_MAX_LOG_BYTES` of it, whole lines, the oldest.
+    async def logs(self, container: str, since: datetime | None, tail: int | None) -> list[tuple[int, bytes]]:
+        """What a container printed after ``since``: the stream (1 stdout, 2 stderr), and podman's time, in whole
+        seconds, and a line. At most some `_MAX_LOG_BYTES` of it, whole lines, the oldest.
         """
         params = {"stdout": "true", "stderr": "true", "timestamps": "true"}
         if since is not None:
-            params["since"] = str(since)
+            params["since"] = since.isoformat()
         if tail is not None:
             params["tail"] = str(tail)
         frames = bytearray()

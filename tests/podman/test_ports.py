@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from tests.podman.node import Node
-from tests.support.demo_service import answer
+from tests.support.demo_service import answer, answers
 from tests.support.waiting import free_port, until
 
 HOLDER = """
@@ -36,7 +36,7 @@ def holder(node: Node) -> int:
     port = free_port()
     node.define("big", HOLDER.replace("PORT", str(port)))
     node.mcpctl("deploy", "big")
-    until(lambda: answer(port) == "v1")
+    until(lambda: answers(port, "v1"))
     return port
 
 
@@ -119,7 +119,7 @@ health = {{ tcp = "127.0.0.1:{free_port()}", interval = "100ms", timeout = "100m
     deploying.start()
     until(lambda: "bad-first" in node.pids())
     node.podman("run", "--detach", "--name", "wins", "-p", f"127.0.0.1:{port}:8080", "localhost/mcp-demo:v1")
-    until(lambda: answer(port) == "v1")
+    until(lambda: answers(port, "v1"))
     with socket.create_server(("127.0.0.1", probed)):
         deploying.join()
     (said,) = ended

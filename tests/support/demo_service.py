@@ -40,6 +40,14 @@ def answer(port: int) -> str:
         return text
 
 
+def answers(port: int, expected: str) -> bool:
+    """Whether what is behind ``port`` is up, and answers so."""
+    try:
+        return answer(port) == expected
+    except OSError:
+        return False
+
+
 def edit(node: Node, old: str, new: str) -> None:
     path = node.folder / "services/demo.toml"
     text = path.read_text()

@@ -302,8 +302,12 @@ class Runs:
         return run
 
     async def _last_words(self, run: Run) -> str:
-        """What it printed last: its container's log has earlier runs as well."""
-        since = int(run.started_at.timestamp()) if run.started_at else None
+        """What it printed last; its container's log has earlier runs as well.
+
+        podman notes a start when it has heard of it, and an end with the coarse time of a file: what is printed at once
+        may have been printed before the one, and after the other. A run that somebody began is kept after its start.
+        """
+        since = min(run.at, run.started_at or run.at)
         try:
             lines = await self._node.podman.logs(run.container, since, _LAST_LINES)
         except McpdError as error:
