@@ -63,7 +63,7 @@ PODMAN5_TESTS = [
     f"tests/podman/test_{name}.py"
     for name in (
         *("demo", "lifecycle", "inspect", "check", "export", "export_keys", "adopt", "every_key", "names", "pull"),
-        *("monitor", "failures", "secrets"),
+        *("monitor", "failures", "secrets", "image_push"),
     )
 ]
 GENERATED = ("__init__.py", "agent.binpb")

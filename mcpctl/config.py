@@ -167,8 +167,8 @@ class Settings(msgspec.Struct, frozen=True):
     def no_active_node(self) -> UsageError:
         return UsageError(f"{self.path} has no active node; `mcpctl node add NAME ADDRESS` adds one")
 
-    def one_node(self, name: str, ledger: str) -> Node:
-        """The node called ``name``, else the only active one. ``ledger``: what each node counts for itself.
+    def one_node(self, name: str, why: str) -> Node:
+        """The node called ``name``, else the only active one. ``why`` it must be one: "each node has its own images".
 
         Raises UsageError; CliError when it is not active.
         """
@@ -179,9 +179,7 @@ class Settings(msgspec.Struct, frozen=True):
             raise self.no_active_node()
         if len(active) > 1:
             names = ", ".join(each.name for each in active)
-            raise UsageError(
-                f"each node numbers its own {ledger}, and {len(active)} nodes are active ({names}); give --node NAME"
-            )
+            raise UsageError(f"{why}, and {len(active)} nodes are active ({names}); give --node NAME")
         return active[0]
 
     def known_nodes(self, near: str) -> str:

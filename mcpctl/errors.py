@@ -43,6 +43,14 @@ class MciasUnreachableError(UnreachableError):
     """MCIAS did not answer, or not in time; no node was asked."""
 
 
+class RegistryError(CliError):
+    """An image registry did not say what it was asked; why, and what helps, is in words."""
+
+
+class RegistryAccessError(RegistryError):
+    """For want of a login, or of a CA that its certificate can be checked with: a push would not do better."""
+
+
 class InterruptedByUserError(CliError):
     """Ctrl-C, while a node was doing something."""
 

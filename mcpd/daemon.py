@@ -62,6 +62,7 @@ async def serve(settings: Config, path: Path) -> None:
                 await take_up_what_was_left(node, operations)
                 links.start_soon(parts.executions.keep)
                 links.start_soon(parts.runs.keep)
+                await links.start(parts.pushes.keep)
                 intent = parts.intent(operations)
                 intent.is_booting = is_another_boot
                 node.router.is_busy = intent.is_busy

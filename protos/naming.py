@@ -27,6 +27,8 @@ _REFERENCE = re.compile(
 # A longer name is refused by registries; 255 is the reference package's own limit.
 _MAX_REFERENCE_NAME = 255
 
+# What references begin with of images that were built or loaded where they are, and that no registry has.
+LOCAL = "localhost/"
 # As many hexadecimal digits as `podman images` shows.
 _SHORT_DIGEST = 12
 
@@ -55,6 +57,18 @@ def is_image_reference(text: str) -> bool:
     """Whether ``text`` is ``[REGISTRY[:PORT]/]NAME[:TAG][@DIGEST]``."""
     match = _REFERENCE.fullmatch(text)
     return match is not None and len(match["name"]) <= _MAX_REFERENCE_NAME
+
+
+def repository_of(name: str) -> str:
+    """A reference without its tag and digest; a registry's port stays."""
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    return folder + slash + last.partition(":")[0]
+
+
+def without_tag(reference: str) -> str:
+    """The repository with its digest, if there is one."""
+    _, at, digest = reference.partition("@")
+    return repository_of(reference) + at + digest
 
 
 def version(reference: str) -> str:

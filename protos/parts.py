@@ -299,14 +299,14 @@ class Log(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Build(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How the image is built. It is kept with the definition; mcp builds nothing by itself.
+    """How the image is built: by `mcpctl build` and `mcpctl deploy --build`, on the machine where mcpctl runs.
 
-    ``context``: the folder with what is built, or a URL.
-    ``dockerfile``: the Dockerfile in it.
+    ``context``: the folder with what is built, relative to the definition, or a URL.
+    ``dockerfile``: the Dockerfile, relative to the context. Default: Containerfile, else Dockerfile.
     ``target``: the stage that is built.
-    ``args``: build arguments.
-    ``secrets``: secrets of the build, as ``podman build --secret`` takes them.
-    ``ssh``: SSH agents or keys, as ``podman build --ssh`` takes them.
+    ``args``: build arguments. Never secrets: they are in the command line, and in the image's history.
+    ``secrets``: secrets of the build, as ``podman build --secret`` takes them; files are relative to the definition.
+    ``ssh``: SSH agents or keys, as ``podman build --ssh`` takes them; files are relative to the definition.
     """
 
     context: Word

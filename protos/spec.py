@@ -213,6 +213,11 @@ class Component(msgspec.Struct, frozen=True, omit_defaults=True):
         return naming.version(self.image)
 
     @property
+    def is_pulled(self) -> bool:
+        """Whether a registry is ever asked for its image; otherwise somebody builds, loads or brings it."""
+        return self.pull is not Pull.NEVER and not self.image.startswith(naming.LOCAL)
+
+    @property
     def probe(self) -> Health | None:
         """The probe that it declares; an image's own is not known here."""
         return None if self.health is None or self.health.disable or self.ends else self.health

@@ -18,11 +18,14 @@ from mcpctl.actions.timeline import Timeline
 from mcpctl.definitions.exporting.formats import Exported
 from mcpctl.ui.rows.access import AuditRow, GrantRow, LogoutRow, WhoRow
 from mcpctl.ui.rows.alerts import AlertRow, SilenceRow
+from mcpctl.ui.rows.builds import BuildRow
 from mcpctl.ui.rows.changes import OperationRow, OutcomeRow, PlanRow, ReportRow, RevisionRow, ServiceOutcomeRow
 from mcpctl.ui.rows.definitions import DefinitionRow, EditRow, EffectiveRow
 from mcpctl.ui.rows.files import ComparisonRow, FileRow, TransferRow
+from mcpctl.ui.rows.images import ImagePushRow, ImageRow, PruneRow
 from mcpctl.ui.rows.jobs import JobRow, StartedRunRow
-from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, PruneRow, SnapshotRow
+from mcpctl.ui.rows.nodes import ListedNodeRow, NodeRow, SnapshotRow
+from mcpctl.ui.rows.outdated import NewImageRow
 from mcpctl.ui.rows.processes import ComponentProcessesRow
 from mcpctl.ui.rows.routes import RouteRow
 from mcpctl.ui.rows.secrets import SecretRemovedRow, SecretRow, SecretSetRow
@@ -36,10 +39,14 @@ DOCUMENTS: dict[str, Any] = {
     "alerts-silence": SilenceRow,
     "alerts-unsilence": list[SilenceRow],
     "audit": list[AuditRow],
+    "build": list[BuildRow],
     "cancel": OperationRow,
     "diff-file": ComparisonRow,
     "events": list[EventRow],
     "history": list[RevisionRow],
+    "image-list": list[ImageRow],
+    "image-prune": PruneRow,
+    "image-push": list[ImagePushRow],
     "jobs-list": list[JobRow],
     "jobs-run": StartedRunRow,
     "list": list[ServiceRow],
@@ -48,10 +55,10 @@ DOCUMENTS: dict[str, Any] = {
     "ls": list[FileRow],
     "maintenance": list[OutcomeRow],
     "node-list": list[ListedNodeRow],
-    "node-prune": PruneRow,
     "node-show": list[NodeRow],
     "node-snapshot": SnapshotRow,
     "operations": list[OperationRow],
+    "outdated": list[NewImageRow],
     "plan": list[PlanRow],
     "ps": list[ComponentRow],
     "pull": TransferRow,

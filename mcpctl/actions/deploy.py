@@ -36,7 +36,10 @@ from protos.wire import service_spec
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is asked of a deploy. ``image``: for the component, whatever its definition says; ``plan``: its id."""
+    """What is asked of a deploy. ``image``: for the component, whatever its definition says; ``plan``: its id.
+
+    ``build``: images are built first; ``engine``: with which, None for whichever is here.
+    """
 
     image: str = ""
     dry_run: bool = False
@@ -46,6 +49,8 @@ class Request(msgspec.Struct, frozen=True):
     wait: bool = False
     yes: bool = False
     and_undeploy_old: bool = False
+    build: bool = False
+    engine: str | None = None
 
 
 def deploy(settings: Settings, names: Sequence[str], asked: Request, how: How) -> int:
@@ -57,6 +62,11 @@ def deploy(settings: Settings, names: Sequence[str], asked: Request, how: How) -
     wanted = [Wanted(found, component, asked.force) for found, component in definition.find_several(settings, names)]
     for each in wanted:
         definition.check_ports(settings, each.service)
+    if asked.build:
+        # It brings httpx along, which every other deploy does without.
+        from mcpctl.actions.deploy_build import build_first
+
+        wanted = build_first(settings, wanted, asked.engine, how)
     if len(wanted) > 1:
         if asked.dry_run:
             return plans.plan_several(settings, wanted, how=how)
@@ -102,6 +112,7 @@ def _request(wanted: Wanted, *, plan: str = "", wait: bool, accept_loss: bool) -
         plan_id=plan,
         wait=wait,
         accept_losses=accept_loss,
+        built=list(wanted.built),
     )
 
 

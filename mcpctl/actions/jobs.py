@@ -204,7 +204,7 @@ def _tell(row: StartedRunRow, how: How, *, is_drawn: bool) -> int:
     run, is_good = row.run, row.run.state in _GOOD
     if how.structured:
         output.put(how, row)
-    elif not is_good or not (how.quiet or (is_drawn and is_seen(how))):
+    elif not (is_drawn and is_seen(how)) and not (is_good and how.quiet):
         where = f"node {row.node}: {_name(row)}: "
         if run.is_over:
             how_it_ended = (run.result, render.state_colour(run.result))

@@ -41,13 +41,17 @@ _VERBS = ("is ", "should ", "has ", "must ", "does ")
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What to deploy; ``component`` "" is all of them. ``verb`` and ``options`` are the words that made it so."""
+    """What to deploy; ``component`` "" is all of them. ``verb`` and ``options`` are the words that made it so.
+
+    ``built``: those of its components whose images were just built.
+    """
 
     service: Definition
     component: str = ""
     force: bool = False
     options: str = ""
     verb: str = "deploy"
+    built: tuple[str, ...] = ()
 
     @property
     def node(self) -> str:
@@ -149,6 +153,12 @@ def _plan(settings: Settings, several: Sequence[Wanted], status: int, *, how: Ho
     if status == DONE and failed:
         return PARTIAL if all(map(_could_not_be_asked, failed.values())) else FAILED
     return status
+
+
+def check(settings: Settings, several: Sequence[Wanted]) -> None:
+    """Raises the CliError of the first of which there is no plan, which a deploy would end with as well."""
+    for error in asyncio.run(_ask(settings, several)).failed.values():
+        raise error
 
 
 def differences(settings: Settings, wanted: Wanted) -> list[str]:

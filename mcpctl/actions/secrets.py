@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mcpctl.actions.query import Query
-from mcpctl.config import Node, Settings
+from mcpctl.config import Settings
 from mcpctl.errors import DONE, UsageError
 from mcpctl.nodes.client import agent
 from mcpctl.nodes.fanout import ask
@@ -27,6 +27,7 @@ _WIDE_HEADERS = ("SET AT", "DRIVER")
 _FIT = Fit(spare=("USED BY",))
 # podman does four small things at most, each of which may wait for its locks.
 _DEADLINE_S = 60.0
+_ONE_NODE = "each node has its own secrets"
 
 
 def check_not_typed(name: str, value: Collection[str]) -> None:
@@ -41,7 +42,7 @@ def check_not_typed(name: str, value: Collection[str]) -> None:
 def assign(settings: Settings, name: str, node_name: str, file: Path | None, how: How, *, new: bool) -> int:
     """Raises CliError."""
     _check(grammar.settable_secret, name)
-    node = _one_node(settings, node_name)
+    node = settings.one_node(node_name, _ONE_NODE)
     request = v1.SetSecretRequest(name=name, value=_value(name, file), must_be_new=new)
 
     async def command() -> SecretSetRow:
@@ -77,7 +78,7 @@ def list_secrets(query: Query, name: str) -> int:
 def remove(settings: Settings, name: str, node_name: str, how: How) -> int:
     """Raises CliError."""
     _check(grammar.secret, name)
-    node = _one_node(settings, node_name)
+    node = settings.one_node(node_name, _ONE_NODE)
 
     async def command() -> None:
         async with agent(settings, node, deadline=_DEADLINE_S) as stub:
@@ -102,19 +103,6 @@ def _check(rule: Callable[[str], str], name: str) -> None:
         rule(name)
     except ValueError as error:
         raise UsageError(str(error)) from None
-
-
-def _one_node(settings: Settings, name: str) -> Node:
-    """The node called ``name``, else the only active one. Raises UsageError; CliError when it is not active."""
-    if name:
-        return settings.usable_node(name)
-    active = settings.active_nodes
-    if not active:
-        raise settings.no_active_node()
-    if len(active) > 1:
-        names = ", ".join(each.name for each in active)
-        raise UsageError(f"each node has its own secrets, and {len(active)} are active ({names}); give --node NAME")
-    return active[0]
 
 
 # -- the value

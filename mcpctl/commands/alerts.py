@@ -51,7 +51,7 @@ def ack(
     For example: `mcpctl alerts ack 17 --node rift --note "disk is being replaced"`
     """
     ledger_id(alert, "alert")
-    where = common.settings().one_node(node, "alerts")
+    where = common.settings().one_node(node, "each node numbers its own alerts")
     return alerts.ack(Query(config=common.config, how=common.how), where, alert, note)
 
 
@@ -105,7 +105,7 @@ def unsilence(
     """
     settings = common.settings()
     if what.isdecimal():
-        where = settings.one_node(node, "silences")
+        where = settings.one_node(node, "each node numbers its own silences")
         return alerts.unsilence(Query("", (), common.config, common.how), where, ledger_id(int(what), "silence"))
     name, component = target(what)
     where = settings.usable_node(node or _defined_node(settings, name, component))

@@ -27,6 +27,10 @@ COMMANDS = {
     "logout": ("login:logout", "Revoke the token and delete it."),
     "whoami": ("login:whoami", "Show who you are to the nodes, and when your token expires."),
     "deploy": ("deploy:deploy", "Deploy services or components as their definitions say."),
+    "build": (
+        "build:build",
+        "Build the images of services or components on this machine, and push them.",
+    ),
     "plan": ("plan:plan", "Show what a deploy would change, without changing anything."),
     "start": ("lifecycle:start", "Start services or components, and keep them running."),
     "stop": ("lifecycle:stop", "Stop services or components, and keep them stopped."),
@@ -46,6 +50,7 @@ COMMANDS = {
     "list": ("status:list_services", "List deployed services."),
     "ps": ("status:ps", "List containers and their current state in podman."),
     "status": ("status:status", "Show what should run, what runs, and where the two differ."),
+    "outdated": ("outdated:outdated", "Show for which components the image registries have something newer."),
     "dash": ("dash:dash", "Open a dashboard of the fleet: services, drift, alerts, history and logs."),
     "exec": ("sessions:exec_", "Run a command in the running container of a component: a shell, a dump, a restore."),
     "run": ("sessions:run", "Run a one-off container made as a component's: a migration, a console, a repair."),
@@ -76,7 +81,11 @@ NODE_COMMANDS = {
     "remove": ("node:remove", "Remove a node from the configuration."),
     "snapshot": ("node_snapshot:snapshot", "Download a snapshot of a node's registry."),
     "set-state": ("node:set_state", "Mark a node as active, inactive or down in the configuration."),
-    "prune": ("node_prune:prune", "Remove unused images from a node, except the newest ones."),
+}
+IMAGE_COMMANDS = {
+    "push": ("image:push", "Bring the images of a service to its node, without a registry."),
+    "list": ("image:list_images", "List the images on the nodes, and the components and containers that use them."),
+    "prune": ("image:prune", "Remove unused images from a node, except the newest ones."),
 }
 SERVICE_COMMANDS = {
     "list": ("service:list_definitions", "List the definitions on this machine."),
@@ -102,6 +111,7 @@ _GROUPS = {
     "alerts": ALERT_COMMANDS,
     "jobs": JOB_COMMANDS,
     "node": NODE_COMMANDS,
+    "image": IMAGE_COMMANDS,
     "service": SERVICE_COMMANDS,
     "secret": SECRET_COMMANDS,
     "completion": COMPLETION_COMMANDS,
@@ -123,10 +133,12 @@ def build(words: list[str]) -> App:
         suppress_keyboard_interrupt=False,
     )
     node = App(name="node", help="Manage the nodes in the configuration.")
+    image = App(name="image", help="Push images to nodes without a registry; list and prune those that are there.")
     alerts = App(name="alerts", help="List, acknowledge and silence alerts.")
     jobs = App(name="jobs", help="List jobs, as jobs list does, or run one now.")
     service = App(name="service", help="List, show, edit, import and export service definitions.")
     app.command(node)
+    app.command(image)
     app.command(alerts)
     app.command(jobs)
     app.command(service)
@@ -141,6 +153,7 @@ def build(words: list[str]) -> App:
         "alerts": alerts,
         "jobs": jobs,
         "node": node,
+        "image": image,
         "service": service,
         "secret": secret,
         "completion": completion,

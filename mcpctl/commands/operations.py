@@ -45,7 +45,7 @@ def attach(
     """
     ledger_id(operation, "operation")
     settings = common.settings()
-    where = settings.one_node(node, "operations")
+    where = settings.one_node(node, "each node numbers its own operations")
     return action.attach(settings, where, operation, common.how)
 
 
@@ -65,5 +65,5 @@ def cancel(
     """
     ledger_id(operation, "operation")
     settings = common.settings()
-    where = settings.one_node(node, "operations")
+    where = settings.one_node(node, "each node numbers its own operations")
     return action.cancel(settings, where, operation, common.how)

@@ -13,6 +13,7 @@ from mcpctl.actions.query import Query
 from mcpctl.config import Settings, load
 from mcpctl.definitions import targets
 from mcpctl.errors import UsageError
+from mcpctl.images.engine import Kind
 from mcpctl.ui.output import How, Output
 from protos import grammar
 
@@ -66,6 +67,10 @@ Whats = Annotated[str, Parameter(name="TARGET", help="SERVICE, SERVICE/COMPONENT
 Force = Annotated[bool, Parameter(negative="", help="Also recreate containers that have not changed.")]
 DryRun = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
 Wait = Annotated[bool, Parameter(negative="", help="Wait for a running operation on the service, instead of failing.")]
+Engine = Annotated[
+    Kind | None,
+    Parameter(name="--with", help="The program that builds. [default: the first of them that is installed]"),
+]
 OneNode = Annotated[str, Parameter(name="--node", help="The node. [default: the only active node]")]
 Nodes = Annotated[
     tuple[str, ...], Parameter(name="--node", negative="", help="Only this node; can be given more than once.")

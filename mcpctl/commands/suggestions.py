@@ -54,7 +54,9 @@ _OURS = {
         "silence": "alerts silence",
         "nodes": "node list",
         "services": "service list",
-        "prune": "node prune",
+        "images": "image list",
+        "get images": "image list",
+        "prune": "image prune --node",
         "snapshot": "node snapshot",
         "refresh": "sync",
         "wait": "attach",
@@ -63,21 +65,31 @@ _OURS = {
         "upload": "push",
         "download": "pull",
     },
-    "node": {"rm": "node remove", "delete": "node remove", "ls": "node list", "describe": "node show"},
+    "node": {
+        "rm": "node remove",
+        "delete": "node remove",
+        "ls": "node list",
+        "describe": "node show",
+        "prune": "image prune --node",
+    },
+    "image": {"ls": "image list"},
     "alerts": {"ls": "alerts list", "show": "alerts list", "mute": "alerts silence"},
     "jobs": {"start": "jobs run", "trigger": "jobs run", "exec": "jobs run", "ls": "jobs list", "show": "jobs list"},
     "service": {"ls": "service list", "get": "service show", "describe": "service show", "inspect": "service show"},
 }
+_PRUNE = "`mcpctl image prune` removes the images of a node that nothing uses"
 # Where no command of ours is the same.
 _NOTHING_LIKE_IT = {
     "init": "`mcpd init DIR`, on the node, creates what both programs need",
-    "build": "build and push an image with podman and name it in a definition; `mcpctl deploy NAME` runs it",
     "scale": "a component is one container; for more, add `[[components]]` to the definition",
-    "image": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
-    "images": "a deploy pulls the images it needs, and `mcpctl node prune NODE` removes unused ones",
+    "image rm": _PRUNE,
+    "image remove": _PRUNE,
+    "image delete": _PRUNE,
+    "image pull": "a deploy pulls the images it needs",
 }
 # `mcpctl pull` copies files; who says this wants an image.
 _IMAGE = "image"
+_OF_IMAGES = "a deploy pulls the images it needs, and `mcpctl image prune` removes unused ones"
 
 
 def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | None:
@@ -91,16 +103,16 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
         return None
     if rest[0] in known[group]:
         asks_for_image = not group and rest[0] == "pull" and rest[1:2] == [_IMAGE]
-        return f"`mcpctl pull SERVICE PATH` copies files; {_NOTHING_LIKE_IT[_IMAGE]}" if asks_for_image else None
+        return f"`mcpctl pull SERVICE PATH` copies files; {_OF_IMAGES}" if asks_for_image else None
     said = f"{group} {rest[0]}".lstrip()
     table = _OURS.get(group, {})
     pair = " ".join(rest[:2])
     if pair in table:
-        return f"mcpctl has no `{pair}`; use `{_ours(table[pair], rest[2:])}`"
+        return f"mcpctl has no `{f'{group} {pair}'.lstrip()}`; use `{_ours(table[pair], rest[2:])}`"
     if rest[0] in table:
         return f"mcpctl has no `{said}`; use `{_ours(table[rest[0]], rest[1:])}`"
-    if not group and rest[0] in _NOTHING_LIKE_IT:
-        return f"mcpctl has no `{said}`: {_NOTHING_LIKE_IT[rest[0]]}"
+    if said in _NOTHING_LIKE_IT:
+        return f"mcpctl has no `{said}`: {_NOTHING_LIKE_IT[said]}"
     close = difflib.get_close_matches(rest[0], known[group], n=1)
     if close:
         # A slip of the finger: all of the line is meant, options too.
@@ -111,4 +123,8 @@ def answer(words: Sequence[str], known: Mapping[str, Collection[str]]) -> str | 
 
 def _ours(command: str, rest: Sequence[str]) -> str:
     arguments = [each for each in rest if not each.startswith("-")]
-    return shlex.join(["mcpctl", *command.split(), *arguments])
+    words = command.split()
+    # An option that takes the argument is of no use without one.
+    if not arguments and words[-1] == "--node":
+        words.pop()
+    return shlex.join(["mcpctl", *words, *arguments])

@@ -11,6 +11,7 @@ import trio
 
 from mcpd.assembly.proxy import router
 from mcpd.changes.config_files import ConfigFiles
+from mcpd.changes.images.pushes import Pushes
 from mcpd.changes.jobs.keeper import Jobs
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
@@ -46,6 +47,8 @@ from monitor.watch import Monitor, Settings
 _STARTED_AT_ONCE = 1000
 # The folder with the configs of services, beside the database.
 _CONFIGS = "configs"
+# And the one for what podman has while it pulls: on a disk, and not in memory, as /tmp may be.
+_PODMANS_TEMPORARY = "podman-tmp"
 
 
 class CurrentConfig:
@@ -80,6 +83,7 @@ class Parts(NamedTuple):
     places: Places
     executions: Executions
     runs: Runs
+    pushes: Pushes
 
     def intent(self, operations: Operations) -> NodeIntent:
         return NodeIntent(self.node, operations, self.sightings)
@@ -135,7 +139,10 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
             authenticator=authenticator,
             registry=registry,
             podman=podman,
-            link=PodmanLink(podman, settings.podman_socket, run_service=not settings.podman.socket),
+            link=PodmanLink(
+                *(podman, settings.podman_socket, database.parent / _PODMANS_TEMPORARY),
+                run_service=not settings.podman.socket,
+            ),
             ledger=ledger,
             node=node,
             sightings=sightings,
@@ -148,6 +155,7 @@ async def open_parts(settings: Config) -> AsyncIterator[Parts]:
             places=places,
             executions=Executions(node, places),
             runs=Runs(node, places),
+            pushes=Pushes(node),
         )
 
 

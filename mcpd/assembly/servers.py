@@ -13,6 +13,7 @@ from mcpd.rpc.alerts import AlertMethods
 from mcpd.rpc.audit import AuditMethods
 from mcpd.rpc.changes import ChangeMethods
 from mcpd.rpc.files import FileMethods
+from mcpd.rpc.image_push import ImagePushMethods
 from mcpd.rpc.images import ImageMethods
 from mcpd.rpc.jobs import JobMethods
 from mcpd.rpc.logs import LogMethods
@@ -61,7 +62,10 @@ def rpc_server(settings: Config, parts: Parts, operations: Operations, monitor: 
 
     return RpcServer(
         *(settings.server.grpc_addr, lambda: parts.certificate.tls, parts.authenticator, called),
-        *(redacted(methods) | sessions.conversations, redacted_memory(status.from_memory)),
+        *(
+            redacted(methods) | sessions.conversations | ImagePushMethods(parts.pushes).conversations,
+            redacted_memory(status.from_memory),
+        ),
     )
 
 
@@ -77,6 +81,7 @@ def metrics_endpoint(
             parts.node.name,
             parts.counts,
             parts.places,
+            parts.pushes,
             parts.registry,
             parts.ledger,
             monitor,

@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from mcpd.changes import podman_hints, ports, traffic
+from mcpd.changes.built_images import pull_anew
 from mcpd.changes.cancelling import cancelled
 from mcpd.changes.jobs.ending import ending
 from mcpd.changes.losses import check_accepted, in_short
@@ -64,6 +65,7 @@ class Deploy:
         self._touched: set[str] = set()
         self._leftovers: frozenset[str] = frozenset()
         self._restores = 0
+        self._built: frozenset[str] = frozenset()
 
     async def run(
         self,
@@ -74,14 +76,17 @@ class Deploy:
         plan_id: str = "",
         accept_losses: bool = False,
         restores: int = 0,
+        built: frozenset[str] = frozenset(),
     ) -> None:
-        """``restores``: the revision that ``service`` is from, if any.
+        """``restores``: the revision that ``service`` is from, if any; ``built``: components with new images.
 
         Raises ConflictError, BusyError or, for losses that nobody accepted, RefusedError before anything was
         touched; RevertedError when everything was put back.
         """
+        self._built = built
         try:
             with self._operation.revocable():
+                await pull_anew(self._node, self._operation, service, selected & built)
                 plan = await self._look(service, selected, force=force, plan_id=plan_id)
                 if not accept_losses:
                     check_accepted(plan, str(self._operation.target))
@@ -137,7 +142,7 @@ class Deploy:
 
     async def _look(self, service: Service, selected: frozenset[str], *, force: bool, plan_id: str) -> DeployPlan:
         await self._operation.take("", Step.PLAN, "inspecting the node")
-        plan = await survey(self._node, service, selected, force=force)
+        plan = await survey(self._node, service, selected, force=force, built=self._built)
         if plan.conflicts:
             raise ConflictError("; ".join(plan.conflicts))
         if plan_id:
@@ -156,7 +161,8 @@ class Deploy:
 
     async def _have_image(self, component: Component) -> None:
         with failing_at(component.name, Step.PULL):
-            await have_image(self._node, self._operation, component, anew=not self._restores)
+            is_new = not self._restores and component.name not in self._built
+            await have_image(self._node, self._operation, component, anew=is_new)
 
     async def _check_ports(self, plan: DeployPlan) -> None:
         """Checks the ports again: a pull takes time, and starting on a taken port hurts whoever holds it."""

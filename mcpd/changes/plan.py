@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 from collections.abc import Collection, Iterable, Mapping, Set
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 
@@ -123,18 +124,24 @@ def plan_deploy(
     heal: Heal = Heal.ALERT,
     force: bool = False,
     secrets: SecretUse = NO_SECRETS,
+    changed_images: Mapping[str, str] = MappingProxyType({}),
 ) -> DeployPlan:
     """Decides for the ``selected`` components of ``service``.
 
     ``containers`` are at least the service's own, and those that have a name which it needs. ``recorded`` is the
-    service as the registry has it, ``heal`` the node's own setting, ``secrets`` what is known of those it declares.
+    service as the registry has it, ``heal`` the node's own setting, ``secrets`` what is known of those it declares;
+    ``changed_images``, by component, why its image is another one than its container has.
     """
     names = {name: service.container(name) for name in service.component_names}
     ours = by_component(containers, service.name, names)
     by_name = {each.name: each for each in containers}
     known = {each.spec.name: each for each in recorded.components} if recorded else {}
+    changed = {**secrets.changed, **changed_images}
     plans = tuple(
-        _plan_component(service, component, ours.get(component.name), known.get(component.name), heal, force, secrets)
+        _plan_component(
+            *(service, component, ours.get(component.name), known.get(component.name), heal, force),
+            changed.get(component.name, ""),
+        )
         for component in service.components
         if component.name in selected
     )
@@ -222,7 +229,7 @@ def _plan_component(
     recorded: RecordedComponent | None,
     heal: Heal,
     force: bool,
-    secrets: SecretUse,
+    changed: str,
 ) -> ComponentPlan:
     wanted = spec_hash(component)
     is_active = service.wants_running(component)
@@ -234,7 +241,7 @@ def _plan_component(
         # What ran before it became a job is no run of it.
         may_run=is_active and component.is_job and (recorded is None or recorded.spec.is_job),
         ports={each.name for each in component.route_ports},
-        changed=secrets.changed.get(component.name, ""),
+        changed=changed,
     )
     changes = _changes(component, current, recorded, heal)
     if action is Action.NONE and changes:

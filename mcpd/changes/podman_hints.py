@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import re
 
+from protos.spec import Component
+
 # podman's words (and those of the libraries below it), and what to do then; of several the first one counts.
 _DISK_FULL = (
     "no space left on device|disk quota exceeded",
@@ -17,7 +19,7 @@ _AT_PULL = (
     ),
     (
         "manifest unknown|name unknown|repository name not known",
-        "the image registry has no {image}: check the name, or push it",
+        "the image registry has no {image}: check the name; {bringing}",
     ),
     _DISK_FULL,
     (
@@ -27,6 +29,18 @@ _AT_PULL = (
     (
         "x509|server gave HTTP response to HTTPS client",
         "the node does not trust {registry}: put its CA below /etc/containers/certs.d/{registry}/",
+    ),
+)
+_AT_PUSH = (
+    _DISK_FULL,
+    (
+        "connection refused|i/o timeout|no route to host|network is unreachable",
+        "the node's podman cannot reach mcpd's loopback address: both must be in one network namespace",
+    ),
+    (
+        "is rejected by policy",
+        "the signature policy of the node's podman, /etc/containers/policy.json, must accept images of 127.0.0.1, "
+        "where mcpd hands them over",
     ),
 )
 _AT_A_STEP = (
@@ -48,9 +62,25 @@ _AT_A_STEP = (
 )
 
 
-def about_pull(image: str, words: str) -> str:
-    """``words`` of a pull that failed, with what to do."""
-    return _hinted(image, words, _AT_PULL)
+def about_pull(service: str, component: Component, words: str) -> str:
+    """``words`` of a pull of the component's image that failed, with what to do."""
+    return _hinted(component.image, words, _AT_PULL, bringing(service, component))
+
+
+def bringing(service: str, component: Component) -> str:
+    """Which commands bring an image that neither the node nor a registry has."""
+    name = f"{service}/{component.name}"
+    if component.build is None:
+        push = ", or push it to the registry" if component.is_pulled else ""
+        return f"`mcpctl image push {name}` brings it from your machine{push}"
+    if component.is_pulled:
+        return f"`mcpctl build {name} --push` builds and pushes it, `mcpctl deploy {name} --build` also deploys it"
+    return f"`mcpctl deploy {name} --build` builds and brings it, `mcpctl image push {name}` brings it when it is built"
+
+
+def about_push(words: str) -> str:
+    """``words`` of a push that failed, with what to do."""
+    return _hinted("", words, _AT_PUSH)
 
 
 def about_step(image: str, words: str) -> str:
@@ -58,11 +88,11 @@ def about_step(image: str, words: str) -> str:
     return _hinted(image, words, _AT_A_STEP)
 
 
-def _hinted(image: str, words: str, hints: tuple[tuple[str, str], ...]) -> str:
+def _hinted(image: str, words: str, hints: tuple[tuple[str, str], ...], bringing: str = "") -> str:
     for pattern, remedy in hints:
         if found := re.search(pattern, words, re.IGNORECASE):
-            say = remedy.format(image=image, registry=_registry(image), user=getpass.getuser(), **found.groupdict())
-            return f"{words} ({say})"
+            facts = {"image": image, "registry": _registry(image), "user": getpass.getuser(), "bringing": bringing}
+            return f"{words} ({remedy.format(**facts, **found.groupdict())})"
     return words
 
 

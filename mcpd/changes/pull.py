@@ -13,9 +13,6 @@ from mcpd.runtime.api import PodmanError
 from protos.parts import Pull
 from protos.spec import Component
 
-# Images that were built or loaded here, and that no registry has.
-_LOCAL = "localhost/"
-
 
 async def have_image(node: Node, operation: Operation, component: Component, *, anew: bool = True) -> None:
     """Returns when the component's image is on the node. Raises RefusedError.
@@ -24,19 +21,23 @@ async def have_image(node: Node, operation: Operation, component: Component, *, 
     """
     image, wanted = component.image, component.pull
     here = await node.podman.has_image(image, component.platform or "")
-    if here and (wanted in (Pull.MISSING, Pull.NEVER) or image.startswith(_LOCAL) or not anew):
+    if here and (not component.is_pulled or wanted is Pull.MISSING or not anew):
         return
-    if wanted is Pull.NEVER:
-        raise RefusedError(f"{image} is not on this node, and its pull policy is never; build or load it here")
-    if image.startswith(_LOCAL):
-        raise RefusedError(
-            f"{image} is not on this node, and localhost/ is not an image registry; build or load it here"
-        )
+    if not component.is_pulled:
+        why = "localhost/ is not an image registry" if wanted is not Pull.NEVER else "its pull policy is never"
+        what = podman_hints.bringing(operation.target.service, component)
+        raise RefusedError(f"{image} is not on this node, and {why}: {what}")
+    await pull(node, operation, component, "newer" if wanted is Pull.NEWER else "always")
+
+
+async def pull(node: Node, operation: Operation, component: Component, policy: str) -> None:
+    """``policy``: podman's (podman-pull(1)). Raises RefusedError."""
+    image = component.image
     await operation.take(component.name, Step.PULL, f"pulling {image}")
-    policy = "newer" if wanted is Pull.NEWER else "always"
     try:
         async with contextlib.aclosing(node.podman.pull(image, policy, component.platform or "")) as lines:
             async for line in lines:
                 operation.report(component.name, Step.PULL, line)
     except PodmanError as error:
-        raise RefusedError(podman_hints.about_pull(image, str(error))) from error
+        words = podman_hints.about_pull(operation.target.service, component, str(error))
+        raise RefusedError(words) from error

@@ -55,8 +55,10 @@ async def expect(node: Node, finding: Finding, component: RecordedComponent) -> 
         owner = f"{holder.service}/{holder.component}" if holder.service else "an owner that mcp does not know"
         return Outcome(name, Result.FAILED, f"the name {component.container} is taken by a container of {owner}")
     if not await node.podman.has_image(image):
-        remedy = f"`podman pull {image}`" if not image.startswith("localhost/") else "build or load it"
-        return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy} there, then recover again")
+        remedy = podman_hints.bringing(component.service, component.spec)
+        if component.spec.is_pulled:
+            remedy = f"`podman pull {image}` there pulls it again, {remedy}"
+        return Outcome(name, Result.FAILED, f"{image} is not on this node: {remedy}; then recover again")
     if component.should_run and (taken := await ports.taken(node, component.service, [component.spec])):
         return Outcome(name, Result.FAILED, "; ".join(taken))
     words = f"from {image}" + ("" if _starts(component) else _WAITS if component.is_scheduled else ", not started")

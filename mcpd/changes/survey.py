@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from mcpd.changes import ports, prerequisites, secret_use
+from mcpd.changes import built_images, ports, prerequisites, secret_use
 from mcpd.changes.losses import with_losses
 from mcpd.changes.node import Node
 from mcpd.changes.plan import Action, ComponentPlan, DeployPlan, plan_deploy
@@ -23,12 +23,21 @@ _LEAVES_RUNNING = (Action.NONE, Action.UPDATE, Action.RENAME)
 _SHORT_ID = 12
 
 
-async def survey(node: Node, service: Service, selected: Collection[str], *, force: bool = False) -> DeployPlan:
-    """Raises UnavailableError when podman does not answer."""
+async def survey(
+    node: Node, service: Service, selected: Collection[str], *, force: bool = False, built: Collection[str] = ()
+) -> DeployPlan:
+    """``built``: components whose images were made anew. Raises UnavailableError when podman does not answer."""
     containers = await _relevant(node.podman, service)
     recorded = await node.registry.service(service.name)
     secrets = await secret_use.look(node.podman, service, selected, containers)
-    plan = plan_deploy(service, selected, containers, recorded=recorded, heal=node.heal, force=force, secrets=secrets)
+    plan = plan_deploy(
+        *(service, selected, containers),
+        recorded=recorded,
+        heal=node.heal,
+        force=force,
+        secrets=secrets,
+        changed_images=await built_images.changed(node.podman, service, built, containers),
+    )
     plan = await with_losses(node, plan, containers)
     unmet = *await taken_ports(node, plan, containers), *await _lacking(node, plan, secrets), *await _routes(node, plan)
     folders = await prerequisites.to_create([each.component for each in plan.components if each.is_made_anew])

@@ -153,7 +153,7 @@ def judge_space(name: str, path: str, available: int, total: int) -> Finding:
     """``available`` (to users other than root) and ``total`` are in bytes."""
     share = available / total if total else 0.0
     words = f"{available / 2**30:.1f} GiB free at {path}, {share:.0%} of it"
-    mend = f"df -h {path}; mcpctl node prune NODE --dry-run   # images that nothing needs"
+    mend = f"df -h {path}; mcpctl image prune --node NODE --dry-run   # images that nothing needs"
     if share < _FAIL_BELOW or available < _FAIL_BELOW_BYTES:
         return failure(name, words, mend)
     if share < _WARN_BELOW:

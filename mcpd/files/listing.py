@@ -83,4 +83,8 @@ def _readable(name: str) -> str:
 
 
 def modified_at(found: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(found.st_mtime, UTC)
+    """To the limits of what a datetime can be: a file may have any time."""
+    try:
+        return datetime.fromtimestamp(found.st_mtime, UTC)
+    except (ValueError, OverflowError, OSError):
+        return (datetime.max if found.st_mtime > 0 else datetime.min).replace(tzinfo=UTC)

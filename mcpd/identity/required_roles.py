@@ -48,7 +48,9 @@ REQUIRED_ROLE: dict[str, Role | None] = {
     _AGENT + "NodeStatus": Role.VIEWER,
     # It has all that was ever declared, values of environment variables included.
     _AGENT + "Snapshot": Role.ADMIN,
+    _AGENT + "ListImages": Role.VIEWER,
     _AGENT + "PruneImages": Role.ADMIN,
+    _AGENT + "PushImage": Role.ADMIN,
     _AGENT + "Exec": Role.ADMIN,
     _AGENT + "Run": Role.ADMIN,
     _AGENT + "StopRun": Role.ADMIN,

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from mcpd import __version__
+from mcpd.changes.images.pushes import Pushes
 from mcpd.changes.jobs.keeper import Jobs, JobStatus
 from mcpd.changes.operations import Operations
 from mcpd.errors import RegistryError
@@ -72,6 +73,7 @@ class Scrape:
         node: str,
         counts: Counts,
         places: Places,
+        pushes: Pushes,
         registry: Registry,
         ledger: MonitorLedger,
         monitor: Monitor,
@@ -86,6 +88,7 @@ class Scrape:
         self._node = node
         self._counts = counts
         self._places = places
+        self._pushes = pushes
         self._registry = registry
         self._ledger = ledger
         self._monitor = monitor
@@ -109,6 +112,7 @@ class Scrape:
             *_of_alerts(facts),
             *_of_calls(self._counts),
             *_of_sessions(self._places),
+            *_of_pushes(self._pushes),
         ]
         # A thousand components are 300 kB of text and 15 ms (measured), and the loop has other things to do meanwhile.
         return await trio.to_thread.run_sync(self._rendered, collected)
@@ -270,6 +274,17 @@ def _of_sessions(places: Places) -> Iterator[Metric]:
         begun.add_metric((kind,), places.begun[kind])
     yield still
     yield begun
+
+
+def _of_pushes(pushes: Pushes) -> Iterator[Metric]:
+    yield GaugeMetricFamily("mcp_image_pushes_open", "Pushes of images that go on.", value=pushes.open)
+    ended = CounterMetricFamily("mcp_image_pushes", "Pushes of images that have ended.", labels=("result",))
+    for result, number in pushes.ended.items():
+        ended.add_metric((result,), number)
+    yield ended
+    yield CounterMetricFamily(
+        "mcp_image_push_received_bytes", "Bytes of pushed layers, as they came.", value=pushes.received
+    )
 
 
 def _histogram(name: str, words: str, label: str, found: Iterable[tuple[str, Durations]]) -> Metric:

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, Protocol
 import structlog
 import trio
 
-from mcpd.changes.images import size
+from mcpd.changes.images.prune import size
 from mcpd.config.rules import FreeSpace
 from mcpd.errors import McpdError, RegistryError
 from mcpd.registry.monitoring import MonitorLedger
@@ -125,8 +125,9 @@ def judge(room: Room, least: FreeSpace, *, was_full: bool) -> bool:
 def why_full(room: Room, least: FreeSpace, node: str) -> str:
     """In words, with what mends it."""
     return (
-        f"{_free(room)}, less than {least.text}; there: {', '.join(room.holds)}. `mcpctl node prune {node}` removes "
-        "images that nothing uses; `podman system df` and `podman volume ls`, on the node, show what else takes space"
+        f"{_free(room)}, less than {least.text}; there: {', '.join(room.holds)}. `mcpctl image prune --node {node}` "
+        "removes images that nothing uses; `podman system df` and `podman volume ls`, on the node, show what else "
+        "takes space"
     )
 
 

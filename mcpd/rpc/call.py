@@ -35,6 +35,8 @@ class Call:
         self.is_answered = False
         # All that is left is to end the answer.
         self.is_over = False
+        # The client has cancelled it, and not lost its connection.
+        self.is_reset = False
         # With what it was let in: looked at again while it lasts.
         self.token = ""
         self.need: Role | None = None

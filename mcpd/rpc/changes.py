@@ -84,6 +84,7 @@ class ChangeMethods:
                 plan_id=request.plan_id,
                 accept_losses=request.accept_losses,
                 restores=request.restores,
+                built=frozenset(request.built),
             )
 
         target = Target(service.name, request.component)

@@ -9,7 +9,18 @@ from typing import Any
 from mcpd.changes.adopt import Adoption
 from mcpd.changes.plan import ComponentPlan
 from mcpd.errors import InvalidRequestError
-from mcpd.model import Caller, Event, Outcome, Progress, RecordedService, Report, Result, Target
+from mcpd.model import (
+    Caller,
+    Container,
+    Event,
+    Outcome,
+    Progress,
+    RecordedComponent,
+    RecordedService,
+    Report,
+    Result,
+    Target,
+)
 from mcpd.registry.alerts import AlertRecord
 from mcpd.registry.audit import AuditEntry
 from mcpd.registry.journal import OperationRecord
@@ -105,7 +116,7 @@ def component_info(view: ComponentView, used: Usage | None = None, *, comparable
     if container := view.container:
         fields |= {
             "container": container.name,
-            "image": container.image,
+            "image": _image_of(container, view.recorded),
             "version": container.version,
             "ports": list(container.ports),
             "spec_hash": container.spec_hash,
@@ -115,6 +126,14 @@ def component_info(view: ComponentView, used: Usage | None = None, *, comparable
         } | without_none(started_at=container.started_at, finished_at=container.finished_at)
     usage = _usage(used) if used else None
     return wire.ComponentInfo(**fields, **without_none(observed_at=view.observed_at, usage=usage))
+
+
+def _image_of(container: Container, recorded: RecordedComponent | None) -> str:
+    """With the tag that podman forgets of an image which has a digest, too (REPOSITORY:TAG@DIGEST)."""
+    for known in recorded.specs if recorded else ():
+        if "@" in known.image and container.image == naming.without_tag(known.image):
+            return known.image
+    return container.image
 
 
 def _usage(found: Usage) -> wire.Usage:

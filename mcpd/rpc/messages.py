@@ -42,6 +42,12 @@ class Requests:
         self._has_more = trio.Event()
         self._has_room = asyncio.Event()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether its connection is gone, and the client has not said that it gives up."""
+        stream: Any = self._stream._stream
+        return not stream.call.is_reset and stream._transport.is_closing()
+
     async def batch(self) -> list[Any]:
         """In Trio: the messages that have come since; none when there will be no more. Raises InvalidRequestError."""
         while not self._ahead and not self._has_ended:

@@ -20,5 +20,6 @@ AnyMethod = Method | Conversation
 # The same answer from memory, without leaving grpclib's event loop; None when memory does not have it.
 FromMemory = Callable[[Any, Caller], Message | None]
 
-# Calls that end only when their caller has seen enough: a shutdown does not wait for them, and nobody times them.
-ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs", "Exec", "Run"})
+# Calls that end only when their caller has seen enough, or that take as long as gigabytes take on a slow line, and may
+# be made again: a shutdown does not wait for them, and nobody times them.
+ENDLESS = frozenset({"WatchEvents", "WatchAudit", "Logs", "Exec", "Run", "PushImage"})

@@ -93,6 +93,7 @@ class Calls(AbstractHandler):
                 stream.call.cut(UnavailableError(why))
 
     def cancel(self, stream: Any) -> None:
+        stream.call.is_reset = True
         if task := self._tasks.get(stream):
             task.cancel()
         elif stream in self._accepted:

@@ -32,7 +32,7 @@ PLAIN = frozenset(
         *("container_id", "desired", "field", "image", "kind", "mcpd_version", "name", "node", "observed", "owner"),
         *("podman_version", "ports", "role", "service", "source", "state", "step", "suppressed_by", "target"),
         *("version", "delivery", "proxy", "host", "path", "mode", "address", "schedule", "timezone"),
-        *("driver", "used_by", "outdated"),
+        *("driver", "used_by", "outdated", "id", "names", "digests"),
     }
 )
 

@@ -29,6 +29,7 @@ from mcpd.rpc.methods import AnyMethod, FromMemory
 from mcpd.rpc.open_calls import Calls
 from mcpd.rpc.streams import WINDOW_BYTES
 from mcpd.rpc.trio_bridge import in_asyncio, open_loop
+from protos import lean_frames
 from protos.mcp.v1 import AgentServiceBase
 
 log = structlog.get_logger()
@@ -105,6 +106,7 @@ class _Server(Server):
     """grpclib's server with handlers, connections and an end of our making; `start` is never called."""
 
     def __init__(self, handlers: _Methods, gate: Gate, connections: Connections) -> None:
+        lean_frames.use()
         window = Configuration(http2_connection_window_size=WINDOW_BYTES, http2_stream_window_size=WINDOW_BYTES)
         super().__init__([], config=window)
         self._mapping = handlers

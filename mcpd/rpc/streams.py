@@ -10,6 +10,7 @@ from functools import partial
 from grpclib.protocol import Buffer, Connection, EventsProcessor, Stream
 from h2.connection import H2Connection
 from h2.events import DataReceived, RequestReceived
+from h2.settings import SettingCodes
 
 from mcpd.errors import ExhaustedError
 from mcpd.rpc.call import Call, Headers
@@ -22,6 +23,8 @@ MAX_STRANGERS_MESSAGE_BYTES = 16 * 1024
 WINDOW_BYTES = 2**16 - 1
 # For those that push, once they are let in: 100 ms of 40 MB/s.
 WIDE_WINDOW_BYTES = 4 * 1024 * 1024
+# Of one frame: each costs some 40 us, whatever its size; HTTP/2's own limit is 16 KiB.
+WIDE_FRAME_BYTES = 256 * 1024
 # A client that takes none of what it asked for, or sends none of what it began: it holds memory, and a turn that
 # others wait for.
 STALL_S = 60.0
@@ -170,7 +173,9 @@ class Processor(EventsProcessor):
     def widen(self) -> None:
         if not self._is_wide:
             self._is_wide = True
-            self.connection._connection.increment_flow_control_window(WIDE_WINDOW_BYTES - WINDOW_BYTES)
+            h2 = self.connection._connection
+            h2.increment_flow_control_window(WIDE_WINDOW_BYTES - WINDOW_BYTES)
+            h2.update_settings({SettingCodes.MAX_FRAME_SIZE: WIDE_FRAME_BYTES})
 
 
 class Allowance:

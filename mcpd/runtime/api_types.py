@@ -35,6 +35,9 @@ _STATES = {
 # podman takes the start of a run and its end from two clocks, in the order in which it gets to it: what ends at once
 # may have ended before it was started.
 _CLOCKS_APART = timedelta(seconds=1)
+# What a datetime can say wherever it is read: a day less at both ends, for the time zones.
+_EARLIEST_S = int((datetime.min.replace(tzinfo=UTC) + timedelta(days=1)).timestamp())
+_LATEST_S = int((datetime.max.replace(tzinfo=UTC) - timedelta(days=1)).timestamp())
 
 
 class Port(msgspec.Struct, frozen=True):
@@ -199,6 +202,7 @@ class Session(msgspec.Struct, frozen=True, rename="pascal"):
 class Image(msgspec.Struct, frozen=True):
     """An image as podman lists it. ``names`` is empty for one that lost its last one to another; ``size`` in bytes.
 
+    ``digests`` are NAME@sha256:..., of its manifest and of the list that it was chosen from, as far as podman knows.
     ``is_read_only``: it is of a store that is not ours to change (containers-storage.conf(5), additionalimagestores).
     """
 
@@ -207,6 +211,7 @@ class Image(msgspec.Struct, frozen=True):
     size: int
     created_at: datetime
     is_read_only: bool = False
+    digests: tuple[str, ...] = ()
 
 
 class ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
@@ -215,6 +220,7 @@ class ListedImage(msgspec.Struct, frozen=True, rename="pascal"):
     size: int = 0
     created: int = 0
     read_only: bool = False
+    repo_digests: tuple[str, ...] | None = None
 
 
 class Store(msgspec.Struct, frozen=True):
@@ -284,8 +290,9 @@ def container(listed: Listed, labels: Mapping[str, str]) -> Container:
 
 
 def image(listed: ListedImage) -> Image:
-    created_at = datetime.fromtimestamp(listed.created, UTC)
-    return Image(listed.id, listed.names or (), listed.size, created_at, listed.read_only)
+    # What an image says of itself; podman takes any year.
+    created_at = datetime.fromtimestamp(min(max(listed.created, _EARLIEST_S), _LATEST_S), UTC)
+    return Image(listed.id, listed.names or (), listed.size, created_at, listed.read_only, listed.repo_digests or ())
 
 
 def happening(event: Event) -> Happening:

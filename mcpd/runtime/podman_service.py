@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -41,11 +42,12 @@ _TERM_GRACE_S = 5.0
 
 
 class PodmanLink:
-    """Keeps the link up and knows its state."""
+    """Keeps the link up and knows its state. ``temporary``: a folder for what a podman of our own has for a while."""
 
-    def __init__(self, podman: Podman, socket: Path, *, run_service: bool) -> None:
+    def __init__(self, podman: Podman, socket: Path, temporary: Path, *, run_service: bool) -> None:
         self._podman = podman
         self._socket = socket
+        self._temporary = temporary
         self._run_service = run_service
         self.state = SourceState("podman", False, "not queried yet", datetime.now(UTC))
         self.podman_version = ""
@@ -70,7 +72,8 @@ class PodmanLink:
         backoff = _BACKOFF_FIRST_S
         first = True
         while True:
-            process = _spawn(self._socket)
+            temporary = await trio.to_thread.run_sync(_emptied, self._temporary)
+            process = _spawn(self._socket, temporary)
             try:
                 if await self._answers_in_time(process):
                     backoff = _BACKOFF_FIRST_S
@@ -132,7 +135,31 @@ def local_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _REMOTE}
 
 
-def _spawn(socket: Path) -> subprocess.Popen[bytes]:
+def _emptied(folder: Path) -> Path | None:
+    """The folder, empty: a podman that was killed while it pulled has left layers there, as large as they are.
+
+    None: the operator has set another (TMPDIR), which is not ours to empty, or it cannot be made. Nor is it ours where
+    the operator has put a link to another in its place.
+    """
+    if "TMPDIR" in os.environ:
+        return None
+    if folder.is_symlink():
+        return folder if folder.is_dir() else None
+    try:
+        if folder.exists():
+            for each in folder.iterdir():
+                if each.is_dir() and not each.is_symlink():
+                    shutil.rmtree(each, ignore_errors=True)
+                else:
+                    each.unlink(missing_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        log.warning("podman gets no folder of its own for what it pulls", folder=str(folder), error=str(error))
+        return None
+    return folder
+
+
+def _spawn(socket: Path, temporary: Path | None) -> subprocess.Popen[bytes]:
     """Starts the API service on ``socket``. It ends with mcpd, however mcpd ends; containers do not.
 
     Called in the main thread and not through `trio.lowlevel.open_process`: the kernel sends the parent-death signal
@@ -146,6 +173,9 @@ def _spawn(socket: Path) -> subprocess.Popen[bytes]:
         override = socket.with_name("containers.conf")
         override.write_text(_CONF)
         environment["CONTAINERS_CONF_OVERRIDE"] = str(override)
+    if temporary:
+        # podman puts layers there until it has them whole (containers.conf(5), image_copy_tmp_dir).
+        environment["TMPDIR"] = str(temporary)
     # Its own process group: a Ctrl-C at the terminal is for mcpd, which ends podman when it is done with it.
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, process_group=0, env=environment)
 

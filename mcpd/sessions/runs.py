@@ -149,7 +149,7 @@ class Runs:
 
     async def _create(self, name: str, service: str, spec: Component, labels: Mapping[str, str]) -> None:
         alone = Service(service, self._node.name, await self._components(service, spec))
-        await self._have_image(spec)
+        await self._have_image(service, spec)
         await provide(self._node, alone, spec, _no_journal)
         among = await surroundings(self._node, alone, spec)
         body = container_spec(name, self._node.name, service, spec, "", among)
@@ -170,7 +170,7 @@ class Runs:
         others = [each.spec for each in recorded.components if each.spec.name != spec.name] if recorded else []
         return (spec, *others)
 
-    async def _have_image(self, spec: Component) -> None:
+    async def _have_image(self, service: str, spec: Component) -> None:
         platform = spec.platform or ""
         if await self._node.podman.has_image(spec.image, platform):
             return
@@ -179,7 +179,7 @@ class Runs:
                 async for _ in lines:
                     pass
         except PodmanError as error:
-            raise RefusedError(podman_hints.about_pull(spec.image, str(error))) from error
+            raise RefusedError(podman_hints.about_pull(service, spec, str(error))) from error
 
     def _labels(self, component: RecordedComponent, run: str, caller: str, asked: Asked) -> dict[str, str]:
         labels = {

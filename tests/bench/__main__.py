@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from protos.mcp import v1
-from tests.bench import changes, files, fleet, followers, logs, monitor, sessions, soak, storm, swap, thousand
+from tests.bench import changes, files, fleet, followers, images, logs, monitor, sessions, soak, storm, swap, thousand
 from tests.bench.client import Client, address
 from tests.bench.harness import Figure, Row, compare, show, timed
 from tests.podman.node import Node, run, running
@@ -175,6 +175,7 @@ ON_A_NODE: dict[str, Callable[[Node], list[Row] | list[Figure]]] = {
     "log": lambda node: [logs.beside_a_log(node)],
     # Where the demo has the files of its services.
     "files": lambda node: files.both_ways(node, node.folder / "srv"),
+    "images": images.images,
     "deaths": monitor.deaths,
     "heals": lambda node: [monitor.heals(node)],
     "storm": storm.storm,

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from mcpd.rpc import streams
 from mcpd.rpc.connections import MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PER_PEER, MAX_STREAMS
 from mcpd.rpc.listener import HANDSHAKE_S
 from tests.support.h2_client import PING, SETTINGS, Flood, Raw, connected, frame, resets, rss, sockets, tls_context
@@ -204,6 +205,18 @@ def test_a_message_of_150_mib_is_refused_before_it_is_held(running: Daemon, path
             channel.unary_unary(path)(message, metadata=running.bearer(), timeout=CALL_S)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert rss(pid(running)) - before < 20 * MIB
+
+
+@pytest.mark.parametrize("is_let_in", [True, False])
+def test_large_frames_are_for_those_that_are_let_in_to_push(running: Daemon, is_let_in: bool) -> None:
+    more = running.bearer() if is_let_in else ()
+    with connected(running) as raw:
+        raw.begin()
+        stream = raw.headers("/mcp.v1.AgentService/PushFile", *more)
+        raw.h2.end_stream(stream)
+        raw.flush()
+        raw.status(stream)
+        assert raw.h2.max_outbound_frame_size == (streams.WIDE_FRAME_BYTES if is_let_in else 16 * 1024)
 
 
 GARBAGE: dict[str, Callable[[Raw], bytes]] = {

@@ -244,7 +244,7 @@ def test_a_disk_with_less_room_than_is_asked_for_is_told_of_once_and_not_again_b
     node.start()
     until(told, "there is an event")
     before = told()
-    assert "`mcpctl node prune" in before[0]["message"]
+    assert "`mcpctl image prune" in before[0]["message"]
     assert node.terminate() == 0
     with_metrics(node)
     node.start()

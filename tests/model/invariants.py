@@ -16,6 +16,7 @@ from protos.wire import service_spec, service_values
 from .containers import Container
 from .definitions import DOWN, FLAKY
 from .expected import Key, essence, essence_of
+from .inventory import images_are_told
 from .routes import routes_are_true
 from .runs import runs_are_true
 from .secrets import secrets_are_true
@@ -74,6 +75,7 @@ async def check(world: World, untouched: list[Bystander]) -> None:
     runs_are_true(world)
     if not world.podman.is_down:
         await secrets_are_true(world)
+        await images_are_told(world)
 
 
 def _nothing_of_others_was_touched(world: World, untouched: list[Bystander]) -> None:

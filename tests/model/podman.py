@@ -322,6 +322,13 @@ class PretendedPodman(httpx.AsyncBaseTransport):
         tags = [tag for tag, each in self.images.items() if each == number]
         return _json({"Id": number, "Os": "linux", "Architecture": "amd64", "Config": {}, "RepoTags": tags})
 
+    def _list_images(self, *_: Any) -> httpx.Response:
+        """Of an image that has lost its name to another, as long as a container has it, too."""
+        names: dict[str, list[str]] = {each.image_id: [] for each in self.containers.values()}
+        for tag, number in self.images.items():
+            names.setdefault(number, []).append(tag)
+        return _json([{"Id": number, "Names": tags or None, "Size": 1, "Created": 1} for number, tags in names.items()])
+
     def _image_exists(self, name: str, *_: Any) -> httpx.Response:
         self._image(name)
         return _raw(b"", 204)
@@ -407,6 +414,7 @@ def _routes(it: PretendedPodman) -> Iterator[tuple[tuple[str, re.Pattern[str]], 
         f"DELETE {name}": it._remove,
         "POST /exec/([^/]+)/start": it._exec_start,
         "GET /exec/([^/]+)/json": it._exec_inspect,
+        "GET /images/json": it._list_images,
         "GET /images/(.+)/exists": it._image_exists,
         "GET /images/(.+)/json": it._image,
         "POST /images/pull": it._pull,

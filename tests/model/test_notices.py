@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from mcpd.changes import losses, ports, secret_use
+from mcpd.changes.images import inventory
 from mcpd.changes.rollback import _Restoration
 from mcpd.registry.store import Registry
 from mcpd.routing.router import Router
@@ -125,6 +126,13 @@ def what_was_begun_with_a_secret_is_forgotten() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def images_are_used_by_containers_alone() -> Iterator[None]:
+    """An image that was declared could be pruned once its container was gone, and nobody could start it again."""
+    with mock.patch.object(inventory, "references", return_value=frozenset()):
+        yield
+
+
 Fault = Callable[[], Any]
 HISTORIES: dict[Fault, tuple[Step, ...]] = {
     probe_changes_are_ignored: (
@@ -154,6 +162,7 @@ HISTORIES: dict[Fault, tuple[Step, ...]] = {
     changes_of_secrets_are_forgotten: (Deploy("web", Edit.SECRETS, value=1), SetSecret("key"), Deploy("web")),
     # Its fuse burns until the old value has gone, and the new one is not there yet.
     what_was_begun_with_a_secret_is_forgotten: (Deploy("web", Edit.SECRETS), SetSecret("key", fuse=12)),
+    images_are_used_by_containers_alone: (Deploy("web"), Act("web", "StopService"), Befall("web", "removed")),
     nobody_is_asked_first: (
         Deploy("web", Edit.PROBE, value=2),
         Deploy("web", Edit.ROUTES, value=1),

@@ -196,8 +196,12 @@ def test_what_podman_lost_is_recovered_from_the_images_that_are_here(node: Node)
     assert recovery(node) == {"web": "unchanged", "worker": "unchanged"}
 
 
-def test_what_cannot_be_recovered_is_named_with_the_pull_that_would_help(node: Node) -> None:
-    image = f"127.0.0.1:{free_port()}/team/gone:v1"
+@pytest.mark.parametrize("registry", ["127.0.0.1", "localhost"])
+def test_what_cannot_be_recovered_is_named_with_what_would_bring_its_image(node: Node, registry: str) -> None:
+    image, remedy = "localhost/gone:v1", "`mcpctl image push solo/solo` brings it from your machine; then recover again"
+    if registry != "localhost":
+        image = f"{registry}:{free_port()}/team/gone:v1"
+        remedy = f"`podman pull {image}` there pulls it again, `mcpctl image push solo/solo` brings it"
     node.podman("tag", "localhost/mcp-demo:v1", image)
     node.define("solo", f'name = "solo"\nnode = "NODE"\n[[components]]\nname = "solo"\nimage = "{image}"\n')
     demo(node)
@@ -205,7 +209,7 @@ def test_what_cannot_be_recovered_is_named_with_the_pull_that_would_help(node: N
     node.podman("rm", "--all", "--force", "--time", "0")
     node.podman("rmi", image)
     failed = node.mcpctl("recover", status=1)
-    assert f"{image} is not on this node: `podman pull {image}` there, then recover again" in failed.stdout
+    assert f"{image} is not on this node: {remedy}" in failed.stdout
     assert states(node) == {"web": "running", "worker": "running", "solo": "removed"}
 
 

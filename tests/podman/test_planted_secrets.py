@@ -238,6 +238,7 @@ def test_a_value_that_is_set_is_nowhere_but_with_podman(node: Node, tap: Tap, tm
         ("alerts", "list"),
         ("ps",),
         ("list",),
+        ("image", "list"),
         ("audit",),
     ):
         mcpctl(*words)

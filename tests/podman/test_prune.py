@@ -1,4 +1,4 @@
-"""`mcpctl node prune` against real podman: what is used stays, what nothing uses goes, and its disk space with it."""
+"""`mcpctl image list` and `image prune` against real podman: who uses what, what stays, what goes with its space."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def names(node: Node) -> set[str]:
 
 
 def prune(node: Node, *words: str) -> dict[str, Any]:
-    found: dict[str, Any] = node.json("node", "prune", node.name, *words)
+    found: dict[str, Any] = node.json("image", "prune", *words)
     return found
 
 
@@ -104,7 +104,7 @@ def test_a_version_that_was_kept_is_a_way_back(stocked: Node) -> None:
     for tag in ("v4", "v5"):
         define(stocked, tag)
         stocked.mcpctl("deploy", "pruned")
-    table = stocked.mcpctl("node", "prune", stocked.name).stdout
+    table = stocked.mcpctl("image", "prune", "--node", stocked.name).stdout
     assert "kept  " in table
     assert table.splitlines()[-1].startswith("3 images removed, ")
     define(stocked, "v4")
@@ -121,7 +121,7 @@ def test_a_container_that_runs_keeps_its_image_when_a_build_takes_the_name(stock
         stocked.podman("build", "--quiet", "--label", "number=6", "--tag", f"{APP}:v5", str(tmp_path))
     pids = stocked.pids()
     done = prune(stocked, "--keep", "0")
-    assert (False, "used by container pruned-web") in nameless(done)
+    assert (False, "used by pruned/web") in nameless(done)
     assert result(done, "v5") == (False, "used by pruned/web")
     assert stocked.pids() == pids
 
@@ -130,3 +130,68 @@ def test_an_agent_that_prunes_says_so_in_its_audit(stocked: Node) -> None:
     prune(stocked, "--dry-run")
     calls = json.loads(stocked.mcpctl("audit", "--method", "PruneImages", "--output", "json").stdout)
     assert calls[-1]["status"] == "OK"
+
+
+# -- list
+
+LISTED = """\
+name = "listed"
+node = "NODE"
+[[components]]
+name = "web"
+image = "prunable:WEB"
+[[components]]
+name = "worker"
+image = "{APP}:v3"
+"""
+
+
+def users(rows: list[dict[str, Any]], name: str) -> list[tuple[str, str, bool]]:
+    """Of the image with that tag: the component or "", the container or "", whether it runs."""
+    (row,) = [each for each in rows if f"{APP}:{name}" in each["names"]]
+    return [
+        (f"{each['service']}/{each['component']}" if each["service"] else "", each["container"], each["running"])
+        for each in row["users"]
+    ]
+
+
+def test_the_list_says_who_uses_what(stocked: Node) -> None:
+    text = LISTED.replace("{APP}", APP)
+    # A short name is what podman finds by it on the node.
+    stocked.define("listed", text.replace("WEB", "v1"))
+    stocked.mcpctl("deploy", "listed")
+    stocked.define("listed", text.replace("WEB", "v2"))
+    stocked.mcpctl("deploy", "listed")
+    stocked.mcpctl("stop", "listed/worker")
+    stocked.podman("create", "--name", "by-hand", f"{APP}:v4")
+
+    rows = stocked.json("image", "list")
+    assert users(rows, "v2") == [("listed/web", "listed-web", True)]
+    assert users(rows, "v3") == [("listed/worker", "listed-worker", False)]
+    assert users(rows, "v1") == []  # the way back
+    assert users(rows, "v4") == [("", "by-hand", False)]
+    assert users(rows, "v5") == []
+    # v5 has taken its name.
+    assert [each["users"] for each in rows if not each["names"]] == [[]]
+    assert {each["node"] for each in rows} == {stocked.name}
+    by_id = {each["id"]: each for each in rows}
+    told = json.loads(stocked.podman("images", "--format", "json"))
+    assert {each["Id"] for each in told} == by_id.keys()
+    for each in told:
+        assert sorted(each.get("RepoDigests") or []) == sorted(by_id[each["Id"]]["digests"])
+        assert each["Size"] == by_id[each["Id"]]["size"]
+    lines = stocked.mcpctl("image", "list").stdout.splitlines()
+    (line,) = [each for each in lines if f"{APP}:v3 " in each]
+    assert line.endswith("  listed/worker (stopped)")
+
+
+def test_a_name_that_a_build_took_leaves_the_component_to_both_images(stocked: Node, tmp_path: Path) -> None:
+    define(stocked, "v5")
+    stocked.mcpctl("deploy", "pruned")
+    with stocked.podman_alone():
+        (tmp_path / "Containerfile").write_text("FROM localhost/mcp-demo:v1\nENV MADE=later\n")
+        stocked.podman("build", "--quiet", "--label", "number=6", "--tag", f"{APP}:v5", str(tmp_path))
+    rows = stocked.json("image", "list", "--node", stocked.name)
+    assert users(rows, "v5") == [("pruned/web", "", False)]
+    before = [user for each in rows if not each["names"] for user in each["users"]]
+    assert before == [{"service": "pruned", "component": "web", "container": "pruned-web", "running": True}]

@@ -24,6 +24,7 @@ from trio.testing import MockClock
 
 from mcpd.changes.config_files import ConfigFiles
 from mcpd.changes.jobs import keeper, records, runs
+from mcpd.changes.jobs.due import next_due
 from mcpd.changes.jobs.ending import ending
 from mcpd.changes.jobs.keeper import Jobs
 from mcpd.changes.node import Node
@@ -472,10 +473,21 @@ class World:
         self.calm = True
         async with self.daemon():
             await trio.sleep(self.ahead - self.offset + 2 * LOOK_S)
-            while going := [each for each in self.made.values() if each.going]:
-                await going[0].over.wait()
-                await trio.sleep(_MOMENT_S)
+            while True:
+                if going := [each for each in self.made.values() if each.going]:
+                    await going[0].over.wait()
+                    await trio.sleep(_MOMENT_S)
+                elif self._is_due_about_now():
+                    await trio.sleep(LOOK_S)
+                else:
+                    break
             self.ended_at = self.now()
+
+    def _is_due_about_now(self) -> bool:
+        """Whether a run may be about to begin."""
+        before = self.now() - timedelta(seconds=_MOMENT_S)
+        found = [next_due(each.schedule or "", each.timezone or "", before) for each in self.components.values()]
+        return min(found) <= self.now()
 
 
 class Pretended:

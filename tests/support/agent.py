@@ -233,6 +233,9 @@ class Agent(v1.AgentServiceBase):
     async def sync(self, sync_request: v1.SyncRequest) -> v1.SyncResponse:
         return self._answer(sync_request) or v1.SyncResponse()
 
+    async def list_images(self, list_images_request: v1.ListImagesRequest) -> v1.ListImagesResponse:
+        return self._answer(list_images_request) or v1.ListImagesResponse()
+
     async def prune_images(self, prune_images_request: v1.PruneImagesRequest) -> v1.PruneImagesResponse:
         return self._answer(prune_images_request) or v1.PruneImagesResponse()
 

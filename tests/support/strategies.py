@@ -94,7 +94,8 @@ def _mixed(strategy: st.SearchStrategy[Any], table: st.SearchStrategy[Any]) -> s
 _secrets = st.builds(Secret, names, target=st.none() | _folders | names, uid=_ids, gid=_ids, mode=_modes)
 _variables = st.builds(Secret, names, env=env_names)
 _mounts = st.builds(Mount, _folders | st.just("/with:colon"), source=st.none() | _folders | names, create=st.booleans())
-_networks = st.builds(Network, names, aliases=_some(_words), ip=st.none() | st.just("10.9.8.7"))
+_aliases = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+_networks = st.builds(Network, names, aliases=_some(_aliases), ip=st.none() | st.just("10.9.8.7"))
 _hosts = st.sampled_from(["shop.example.net", "*.example.net", "localhost"])
 _paths = st.sampled_from(["/", "/api", "/api/v1"])
 _routes = st.lists(

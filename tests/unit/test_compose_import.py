@@ -10,6 +10,7 @@ from mcpctl.definitions.exporting import compose
 from mcpctl.definitions.importing import Source, import_compose
 from mcpctl.definitions.importing.names import full_image
 from mcpctl.definitions.loss import Grade
+from mcpctl.images import names
 from protos import grammar
 from protos.parts import Health, Log, Mount, Network, Pull, Resources, Secret
 from protos.spec import Component, Service
@@ -379,10 +380,11 @@ def test_an_image_is_written_with_its_registry(short: str, full: str) -> None:
 @pytest.mark.parametrize(
     ("body", "image"),
     [
-        ("build: .", "localhost/shop_a"),
-        ("image: mine\n    build: .", "localhost/mine"),
+        ("build: .", "localhost/shop_a:latest"),
+        ("image: mine\n    build: .", "localhost/mine:latest"),
         ("image: org/mine:v2\n    build: .", "docker.io/org/mine:v2"),
-        ("image: ghcr.io/org/mine\n    build: {context: ./x}", "ghcr.io/org/mine"),
+        ("image: ghcr.io/org/mine\n    build: {context: ./x}", "ghcr.io/org/mine:latest"),
+        ("image: 'ghcr.io:443/mine'\n    build: {context: ./x}", "ghcr.io:443/mine:latest"),
     ],
 )
 def test_an_image_that_is_built_has_a_full_name_and_a_command_that_builds_it(body: str, image: str) -> None:
@@ -390,6 +392,9 @@ def test_an_image_that_is_built_has_a_full_name_and_a_command_that_builds_it(bod
     assert found.service.components[0].image == image
     (line,) = messages(found, Grade.CHANGED)
     assert f"`podman build --tag {image} " in line
+    assert "`mcpctl deploy web --build`" in line
+    # What it says can be done: `mcpctl build` takes the name.
+    names.check_buildable(image, "web/a")
 
 
 def test_a_build_is_kept_and_its_command_says_what_a_definition_cannot_and_no_password() -> None:

@@ -116,8 +116,8 @@ async def test_a_full_disk_is_told_once_with_what_mends_it_and_again_only_after_
     (reason,) = await node.see(room(5))
     assert reason == (
         "/var has 5.0 GiB free of 100.0 GiB (5.0%), less than 10%; there: the database, podman's storage. "
-        "`mcpctl node prune rift` removes images that nothing uses; `podman system df` and `podman volume ls`, on the "
-        "node, show what else takes space"
+        "`mcpctl image prune --node rift` removes images that nothing uses; `podman system df` and `podman volume ls`, "
+        "on the node, show what else takes space"
     )
     assert await node.see(room(4)) == []
     assert await node.see(room(10.5)) == []  # above the threshold, and not yet by enough

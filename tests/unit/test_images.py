@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,12 +10,13 @@ import pytest
 import trio
 import trio.testing
 
-from mcpd.changes import images
-from mcpd.changes.images import decide, references, repository_of
+from mcpd.changes.images import prune
+from mcpd.changes.images.inventory import joined, references
+from mcpd.changes.images.prune import Fate
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operation, Operations
 from mcpd.errors import BusyError, UnavailableError
-from mcpd.model import OURSELVES, Caller, Container, Role, Target
+from mcpd.model import OURSELVES, Caller, Container, RecordedService, Role, Target
 from mcpd.registry.journal import Journal
 from mcpd.registry.store import Registry
 from mcpd.runtime.api import NoSuchError, PodmanError
@@ -40,6 +41,16 @@ def versions(count: int) -> list[Image]:
 
 def container(of: Image, state: Observed = Observed.EXITED) -> Container:
     return Container("c1", "somebody", of.names[0], of.id, state, 0, 0, None, None, (), {})
+
+
+def decide(
+    found: Collection[Image],
+    containers: Collection[Container],
+    services: Collection[RecordedService],
+    ids: Mapping[str, str | None],
+    keep: int,
+) -> tuple[Fate, ...]:
+    return prune.decide(joined(found, containers, services, ids), keep)
 
 
 def gone(found: Collection[Image], *, keep: int, containers: Collection[Container] = ()) -> list[Image]:
@@ -95,20 +106,6 @@ def test_an_image_of_a_store_that_is_read_only_stays() -> None:
     assert gone([image(1, f"{APP}:v1", is_read_only=True)], keep=0) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "repository"),
-    [
-        ("localhost/app:v1", "localhost/app"),
-        ("registry.example.net:5000/team/app", "registry.example.net:5000/team/app"),
-        ("registry.example.net:5000/team/app:v1", "registry.example.net:5000/team/app"),
-        (f"docker.io/library/nginx@sha256:{'0' * 64}", "docker.io/library/nginx"),
-        (f"docker.io/library/nginx:1.29@sha256:{'0' * 64}", "docker.io/library/nginx"),
-    ],
-)
-def test_a_repository_is_a_reference_without_tag_and_digest(name: str, repository: str) -> None:
-    assert repository_of(name) == repository
-
-
 # -- the removal
 
 
@@ -153,7 +150,7 @@ class Place:
         self.operations = Operations(nursery, journal)
 
     async def prune(self, *, keep: int = 3, dry_run: bool = False) -> list[tuple[bool, str]]:
-        found = await images.prune(self.node, self.operations, KYLE, keep=keep, dry_run=dry_run)
+        found = await prune.prune(self.node, self.operations, KYLE, keep=keep, dry_run=dry_run)
         return [(each.removed, each.reason) for each in found]
 
     async def work(self, service: str = "web") -> trio.Event:
@@ -220,6 +217,22 @@ async def test_a_name_that_has_gone_to_another_image_meanwhile_is_left_to_it(pla
     place.podman.names[f"{APP}:v1"] = "f" * 64
     await place.prune()
     assert place.podman.removed == [f"{APP}:v2"]
+
+
+async def test_an_image_that_gets_its_name_after_the_listing_stays(place: Place) -> None:
+    """A push that brings it again may be under way, and an id takes the name with it."""
+    nameless, again = image(6), image(6, f"{APP}:v6")
+    place.podman = Podman(nameless)
+    place.node = place.node._replace(podman=place.podman)  # type: ignore[arg-type]
+    listed = [(again,), (nameless,)]
+
+    async def images() -> tuple[Image, ...]:
+        return listed.pop()
+
+    place.podman.images = images  # type: ignore[method-assign]
+    assert nameless.id == again.id
+    assert await place.prune(keep=0) == [(False, "it was given a name after the images were listed, as by a push")]
+    assert place.podman.removed == []
 
 
 async def test_it_is_refused_while_an_operation_runs_and_names_who_works(place: Place) -> None:

@@ -9,8 +9,10 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.actions import relocation
+from mcpctl.actions import jobs, relocation
 from mcpctl.ui import render
+from mcpctl.ui.output import How
+from mcpctl.ui.rows.jobs import StartedRunRow, job_run_row
 from protos.mcp import v1
 from tests.support.agent import AT, HOSTILE, WEB, Launch, Node, Run, stripped
 from tests.support.answers import a_job, a_run, prepare_jobs
@@ -276,6 +278,16 @@ def test_a_terminal_shows_how_long_it_runs_and_how_it_ended(on_terminal: Open, a
     line, below = (each.split() for each in seen(program.shown)[:2])
     assert line[:7] == ["✗", "web/backup", "failed", "exited", "3;", "it", "could"]
     assert below[-1] == "server"
+
+
+@pytest.mark.parametrize("stays_drawn", [True, False])
+def test_how_it_ended_is_not_said_again_below_what_was_drawn(
+    stays_drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "is_seen", lambda _: stays_drawn)
+    row = StartedRunRow("rift", "web", "backup", job_run_row(FAILED))
+    assert jobs._tell(row, How(), is_drawn=True) == 1
+    assert ("could not reach" in capsys.readouterr().out) is not stays_drawn
 
 
 # -- others that meet jobs

@@ -114,6 +114,7 @@ class Sight:
         self.registry = registry
         self.counts = Counts()
         self.places = Places(Sessions())
+        self.pushes: Any = SimpleNamespace(open=1, received=7 * 2**20, ended={"done": 2, "failed": 0, "cancelled": 1})
         self.ledger = MonitorLedger(registry, "rift")
         self.operations = Operations(nursery, Journal(registry))
         self.link = SimpleNamespace(state=ok)
@@ -131,7 +132,7 @@ class Sight:
         stubs: list[Any] = [self.link, SimpleNamespace(look=look)]
         watching: Any = self.monitor
         self.scrape = Scrape(
-            *("rift", self.counts, self.places, registry, self.ledger, watching, self.operations),
+            *("rift", self.counts, self.places, self.pushes, registry, self.ledger, watching, self.operations),
             *(*stubs, no_proxy(registry, None), self.jobs, database, lambda: NOW),
         )
 
@@ -507,3 +508,13 @@ async def test_changes_of_state_are_counted_for_as_long_as_somebody_declares_the
         late.end.set()
         await eventually(lambda: not monitor.transitions)
     assert monitor.queue_length == 0
+
+
+async def test_pushes_of_images_are_counted(sight: Sight) -> None:
+    samples = await sight.samples()
+    assert samples["mcp_image_pushes_open"] == 1
+    assert samples["mcp_image_push_received_bytes_total"] == 7 * 2**20
+    ended = {
+        result: samples[f'mcp_image_pushes_total{{result="{result}"}}'] for result in ("done", "failed", "cancelled")
+    }
+    assert ended == {"done": 2, "failed": 0, "cancelled": 1}

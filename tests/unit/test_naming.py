@@ -46,6 +46,13 @@ def test_a_registry_port_is_not_taken_for_a_tag() -> None:
     assert naming.version("registry.example.net:5000/team/app") == "latest"
 
 
+def test_a_reference_without_its_tag_keeps_port_and_digest() -> None:
+    digest = "sha256:" + "0" * 64
+    assert naming.without_tag(f"r.example:5000/web:1.2@{digest}") == f"r.example:5000/web@{digest}"
+    assert naming.without_tag("r.example:5000/web:1.2") == "r.example:5000/web"
+    assert naming.without_tag("r.example:5000/web") == "r.example:5000/web"
+
+
 @pytest.mark.parametrize(
     ("reference", "version"),
     [
@@ -110,3 +117,17 @@ def test_any_text_is_a_target_or_a_value_error(text: str) -> None:
 @pytest.mark.parametrize(("service", "network"), [("web", "web"), ("host", "host-net"), ("bridge", "bridge-net")])
 def test_a_service_has_a_network_of_its_name_unless_that_means_something_to_podman(service: str, network: str) -> None:
     assert naming.own_network(service) == network
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("localhost/app:v1", "localhost/app"),
+        ("registry.example.net:5000/team/app", "registry.example.net:5000/team/app"),
+        ("registry.example.net:5000/team/app:v1", "registry.example.net:5000/team/app"),
+        (f"docker.io/library/nginx@sha256:{'0' * 64}", "docker.io/library/nginx"),
+        (f"docker.io/library/nginx:1.29@sha256:{'0' * 64}", "docker.io/library/nginx"),
+    ],
+)
+def test_a_repository_is_a_reference_without_tag_and_digest(name: str, repository: str) -> None:
+    assert naming.repository_of(name) == repository

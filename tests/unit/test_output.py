@@ -22,18 +22,31 @@ import yaml
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.commands.app import ALERT_COMMANDS, COMMANDS, JOB_COMMANDS, NODE_COMMANDS, SECRET_COMMANDS, SERVICE_COMMANDS
+from mcpctl.commands.app import (
+    ALERT_COMMANDS,
+    COMMANDS,
+    IMAGE_COMMANDS,
+    JOB_COMMANDS,
+    NODE_COMMANDS,
+    SECRET_COMMANDS,
+    SERVICE_COMMANDS,
+)
 from mcpctl.ui import render
 from protos.mcp import v1
-from tests.support.agent import AT, WEB, Agent, Node, Run, of_a_shell
+from tests.support.agent import AT, WEB, Node, Run, of_a_shell
 from tests.support.answers import a_job, a_run
+from tests.support.engines import Engine
+from tests.support.image_agent import ImageAgent
+from tests.support.image_archives import layout, write_tar
+from tests.support.image_registry import OneImage
+from tests.support.oci_images import image, layer
 from tests.support.waiting import DEADLINE_S
 
 SCHEMAS = Path(__file__).parents[2] / "docs/schemas"
 CONTENT = b"key = value\n"
 
 
-class FullAgent(Agent):
+class FullAgent(ImageAgent):
     """Answers what the double does not."""
 
     async def live_check(self, live_check_request: v1.LiveCheckRequest) -> v1.LiveCheckResponse:
@@ -123,6 +136,18 @@ def full(alone: Node) -> Node:
         "PlanRequest": v1.PlanResponse("p-1", [plan], ["it is late"]),
         "SyncRequest": v1.SyncResponse([outcome]),
         "PurgeRequest": v1.PurgeResponse([outcome]),
+        "ListImagesRequest": v1.ListImagesResponse(
+            [
+                v1.ImageInfo(
+                    names=["x:v0"],
+                    id="ab",
+                    size=5,
+                    created_at=AT,
+                    digests=["x@sha256:0"],
+                    users=[v1.ImageUser("web", "api", "web-api", True), v1.ImageUser(container="keeper")],
+                )
+            ]
+        ),
         "PruneImagesRequest": v1.PruneImagesResponse(
             [v1.ImageInfo(names=["x:v0"], id="ab", size=5, created_at=AT, removed=True, reason="old")], 5
         ),
@@ -197,14 +222,33 @@ def full(alone: Node) -> Node:
     return alone
 
 
+CRAFTED = """\
+name = "crafted"
+node = "rift"
+[[components]]
+name = "api"
+image = "localhost/api:1.0"
+[components.build]
+context = "."
+"""
+
+
 @pytest.fixture
 def here(full: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: ARG001
     """A folder with a definition, and some files to copy, export and import."""
     (tmp_path / "services/web.toml").write_text(WEB)
     (tmp_path / "app.ini").write_bytes(CONTENT)
+    write_tar(tmp_path / "image.tar", layout({"": image(layer({"a": b"a"}))}))
     (tmp_path / "compose.yaml").write_text("name: mail\nservices: {smtp: {image: 'x:v1', tty: true}}\n")
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "crafted.toml").write_text(CRAFTED)
+    (tmp_path / "bin").mkdir()
+    Engine(tmp_path / "bin", "podman")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EDITOR", "true")
+    # Of the image of web/api; nobody on the network is asked.
+    monkeypatch.setattr("mcpctl.images.registries.newness.Registries", lambda: OneImage("sha256:0"))
     return tmp_path
 
 
@@ -221,21 +265,25 @@ SUCCESSES = {
     "alerts-unsilence": "alerts unsilence 3",
     "attach": "attach 12",
     "audit": "audit",
+    "build": "build crafted.toml",
     "cancel": "cancel 12",
     "deploy": "deploy web",
     "diff-file": "diff-file app.ini web",
     "events": "events --since 9999d",
     "history": "history web",
+    "image-list": "image list",
+    "image-prune": "image prune",
+    "image-push": "image push web --from image.tar",
     "jobs-list": "jobs list",
     "jobs-run": "jobs run web/api --node rift",
     "list": "list",
     "logs": "logs web",
     "ls": "ls web",
     "node-list": "node list",
-    "node-prune": "node prune rift",
     "node-show": "node show rift",
     "node-snapshot": "node snapshot rift rift.db",
     "operations": "operations",
+    "outdated": "outdated web/api",
     "plan": "plan web",
     "ps": "ps",
     "pull": "pull web app.ini pulled.ini",
@@ -302,6 +350,7 @@ def test_every_command_that_prints_json_has_a_schema() -> None:
         "alerts-": ALERT_COMMANDS,
         "jobs-": JOB_COMMANDS,
         "node-": NODE_COMMANDS,
+        "image-": IMAGE_COMMANDS,
         "service-": SERVICE_COMMANDS,
         "secret-": SECRET_COMMANDS,
     }
@@ -342,7 +391,18 @@ def test_yaml_says_what_json_says(run: Run, command: str) -> None:
 def alike(value: Any) -> Any:
     """Times as one kind of value; what takes another time each time, left out."""
     if isinstance(value, dict):
-        moving = ("seconds", "until", "from", "to", "segments", "uptime", "certificate_expires_at", "changed")
+        moving = (
+            "seconds",
+            "sent_bytes",
+            "present_bytes",
+            "until",
+            "from",
+            "to",
+            "segments",
+            "uptime",
+            "certificate_expires_at",
+            "changed",
+        )
         return {key: alike(each) for key, each in value.items() if key not in moving}
     if isinstance(value, list):
         return [alike(each) for each in value]
@@ -401,7 +461,10 @@ def test_quiet_listings_are_names_one_a_line(run: Run, words: str) -> None:
     assert (status, out.splitlines()) == (0, NAMES[words])
 
 
-CHANGES = ["start web", "restart web", "deploy web", "sync", "purge", "recover", "attach 12", "push app.ini web"]
+CHANGES = [
+    *("start web", "restart web", "deploy web", "sync", "purge", "recover", "attach 12", "push app.ini web"),
+    "image push web --from image.tar",
+]
 
 
 @pytest.mark.usefixtures("here")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import msgspec
 import pytest
 import trio
 
+from mcpd.runtime import podman_service
 from mcpd.runtime.api import Api, PodmanError
-from mcpd.runtime.api_types import Frames, Inspected, Listed, container, split
+from mcpd.runtime.api_types import Frames, Inspected, Listed, ListedImage, container, image, split
 from mcpd.runtime.podman import Podman
 from monitor.model import Observed
 from protos.parts import Health
@@ -252,3 +253,25 @@ async def test_an_event_that_makes_no_sense_is_podmans_failure_and_not_the_daemo
         with pytest.raises(PodmanError, match="told of an event"):
             async with aclosing(podman.events(None)) as events:
                 await anext(events)
+
+
+# The first has no date, as Go tells it; the others say so of themselves, in zones beside UTC.
+@pytest.mark.parametrize("created", [-62_135_596_800, -62_135_679_600, 253_402_387_139, 2**63 - 1, -(2**63)])
+@pytest.mark.parametrize("hours", [-23, 0, 23])
+def test_an_image_may_say_any_date_of_itself(created: int, hours: int) -> None:
+    found = image(ListedImage("1" * 64, created=created)).created_at
+    assert found.astimezone(timezone(timedelta(hours=hours))).year in (1, 9999)
+
+
+def test_what_a_link_in_place_of_podmans_temporary_folder_leads_to_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    theirs, folder = tmp_path / "large-disk", tmp_path / "podman-tmp"
+    theirs.mkdir()
+    (theirs / "accounts.db").touch()
+    folder.symlink_to(theirs)
+    assert podman_service._emptied(folder) == folder
+    assert (theirs / "accounts.db").exists()
+    theirs.rename(tmp_path / "unmounted")
+    assert podman_service._emptied(folder) is None

@@ -7,6 +7,7 @@ import getpass
 import pytest
 
 from mcpd.changes import podman_hints
+from tests.support.builders import component
 
 IMAGE = "registry.example.net:5000/app:v1"
 
@@ -18,7 +19,10 @@ IMAGE = "registry.example.net:5000/app:v1"
             "reading manifest v1: unauthorized: authentication required",
             "`podman login registry.example.net:5000`",
         ),
-        ("reading manifest v9: manifest unknown", f"the image registry has no {IMAGE}"),
+        (
+            "reading manifest v9: manifest unknown",
+            f"the image registry has no {IMAGE}: check the name; `mcpctl image push web/api` brings it",
+        ),
         ("writing blob: write /var/tmp/x: no space left on device", "`podman system df`"),
         (
             "dial tcp 10.0.0.1:5000: connect: connection refused",
@@ -28,14 +32,16 @@ IMAGE = "registry.example.net:5000/app:v1"
     ],
 )
 def test_a_pull_that_fails_says_what_mends_it(words: str, remedy: str) -> None:
-    said = podman_hints.about_pull(IMAGE, words)
+    said = podman_hints.about_pull("web", component(image=IMAGE), words)
     assert said.startswith(words)
     assert remedy in said
 
 
 def test_the_login_is_the_daemons_users() -> None:
-    assert f"as user {getpass.getuser()} on the node" in podman_hints.about_pull("app:v1", "unauthorized")
-    assert "podman login docker.io" in podman_hints.about_pull("app:v1", "unauthorized")
+    assert f"as user {getpass.getuser()} on the node" in podman_hints.about_pull(
+        "web", component(image="app:v1"), "unauthorized"
+    )
+    assert "podman login docker.io" in podman_hints.about_pull("web", component(image="app:v1"), "unauthorized")
 
 
 @pytest.mark.parametrize(
@@ -61,5 +67,5 @@ def test_a_step_that_fails_says_what_mends_it(words: str, remedy: str) -> None:
 
 
 def test_what_nobody_knows_anything_about_is_told_as_it_is() -> None:
-    assert podman_hints.about_pull(IMAGE, "the moon is in the way") == "the moon is in the way"
+    assert podman_hints.about_pull("web", component(image=IMAGE), "the moon is in the way") == "the moon is in the way"
     assert podman_hints.about_step(IMAGE, "manifest unknown") == "manifest unknown"

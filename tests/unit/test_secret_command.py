@@ -157,7 +157,7 @@ def test_a_wrong_request_is_not_sent(run: Run, alone: Node, pipe: Pipe, words: t
 
 def test_of_several_nodes_one_must_be_named(run: Run, rift: Node, orion: Node, pipe: Pipe) -> None:
     pipe(VALUE)
-    words = "mcpctl: each node has its own secrets, and 2 are active (rift, orion); give --node NAME\n"
+    words = "mcpctl: each node has its own secrets, and 2 nodes are active (rift, orion); give --node NAME\n"
     assert run("secret", "set", "x") == (2, "", words)
     assert run("secret", "remove", "x") == (2, "", words)
     assert run("secret", "remove", "x", "--node", "orion") == (0, "x has been removed from orion\n", "")

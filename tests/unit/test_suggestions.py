@@ -6,11 +6,11 @@ import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from mcpctl.commands.app import COMMANDS, NODE_COMMANDS
+from mcpctl.commands.app import COMMANDS, IMAGE_COMMANDS, NODE_COMMANDS
 from mcpctl.commands.suggestions import _NOTHING_LIKE_IT, _OURS, answer
 from tests.support.agent import WEB, Node, Run
 
-KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS]}
+KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS], "image": [*IMAGE_COMMANDS]}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,12 @@ KNOWN = {"": [*COMMANDS, "node", "help", "version"], "node": [*NODE_COMMANDS]}
         ("inspect web", "mcpctl has no `inspect`; use `mcpctl service show web`"),
         ("log web", "mcpctl has no `log`; use `mcpctl logs web`"),
         ("event", "mcpctl has no `event`; use `mcpctl events`"),
+        ("prune", "mcpctl has no `prune`; use `mcpctl image prune`"),
+        ("node prune", "mcpctl has no `node prune`; use `mcpctl image prune`"),
+        ("node prune rift --dry-run", "mcpctl has no `node prune`; use `mcpctl image prune --node rift`"),
+        ("images", "mcpctl has no `images`; use `mcpctl image list`"),
+        ("image ls", "mcpctl has no `image ls`; use `mcpctl image list`"),
+        ("image rm nginx", "mcpctl has no `image rm`: `mcpctl image prune` removes"),
         ("node rm rift", "mcpctl has no `node rm`; use `mcpctl node remove rift`"),
         ("init", "mcpctl has no `init`: `mcpd init DIR`"),
         ("pull image nginx", "`mcpctl pull SERVICE PATH` copies files; a deploy pulls the images it needs"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 # The words that have commands behind them.
 GROUPS: dict[str, str] = {
     "node": "Manage the nodes in the configuration.",
+    "image": "Push images to nodes without a registry; list and prune those that are there.",
     "alerts": "List, acknowledge and silence alerts.",
     "jobs": "List jobs, as jobs list does, or run one now.",
     "service": "List, show, edit, import and export service definitions.",
@@ -68,6 +69,8 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         "Deploy services or components as their definitions say.",
         {
             "--image": ("text", "Deploy this image instead of the one in the definition, this time only."),
+            "--build": ("", "First build the images of components with a build in their definition."),
+            "--with": ("podman|buildah|docker", "The program that builds."),
             "--dry-run": ("", "Only show what would be done."),
             "--plan": ("text", "Deploy only if this plan from `mcpctl plan` still holds."),
             "--force": ("", "Also recreate containers that have not changed."),
@@ -79,6 +82,21 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--yes": ("", "Deploy all definitions without asking."),
             "-y": ("", "Deploy all definitions without asking."),
             "--and-undeploy-old": ("", "Then undeploy it from the node where it ran before; for a moment, both run."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("what...",),
+    ),
+    "build": (
+        "Build the images of services or components on this machine, and push them.",
+        {
+            "--push": ("", "Push the images to the registries that their names say."),
+            "--force": ("", "Overwrite a tag that the registry has. The registry is not asked first."),
+            "--with": ("podman|buildah|docker", "The program that builds."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "Output format."),
             "-o": ("table|wide|json|jsonl|yaml", "Output format."),
@@ -349,6 +367,20 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "--watch": ("", "Keep the view on screen and refresh it until Ctrl-C."),
             "-w": ("", "Keep the view on screen and refresh it until Ctrl-C."),
             "--interval": ("text", "Seconds between refreshes with --watch, 0.2 to 3600."),
+            "--node": ("node", "Only this node; can be given more than once."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("what",),
+    ),
+    "outdated": (
+        "Show for which components the image registries have something newer.",
+        {
+            "--exit-code": ("", "Exit with status 3 if a registry has something newer."),
             "--node": ("node", "Only this node; can be given more than once."),
             "--config": ("config", "Configuration file."),
             "--output": ("table|wide|json|jsonl|yaml", "Output format."),
@@ -645,9 +677,38 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
         },
         ("node", "active|inactive|down"),
     ),
-    "node prune": (
+    "image push": (
+        "Bring the images of a service to its node, without a registry.",
+        {
+            "--node": ("node", "To this node; can be given more than once."),
+            "--from": ("files", "An OCI layout (a folder or a tar), or the tar of docker save."),
+            "--with": ("podman|buildah|docker", "The engine whose image it is."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        ("what",),
+    ),
+    "image list": (
+        "List the images on the nodes, and the components and containers that use them.",
+        {
+            "--node": ("node", "Only this node; can be given more than once."),
+            "--config": ("config", "Configuration file."),
+            "--output": ("table|wide|json|jsonl|yaml", "Output format."),
+            "-o": ("table|wide|json|jsonl|yaml", "Output format."),
+            "--quiet": ("", "In listings print only names, in changes only what went wrong."),
+            "-q": ("", "In listings print only names, in changes only what went wrong."),
+            "--debug": ("", "Show the traceback of an error."),
+        },
+        (),
+    ),
+    "image prune": (
         "Remove unused images from a node, except the newest ones.",
         {
+            "--node": ("node", "The node."),
             "--keep": ("text", "Keep this many of the newest images of each repository."),
             "--dry-run": ("", "Only show what would be done."),
             "--config": ("config", "Configuration file."),
@@ -657,7 +718,7 @@ COMMANDS: dict[str, tuple[str, dict[str, tuple[str, str]], tuple[str, ...]]] = {
             "-q": ("", "In listings print only names, in changes only what went wrong."),
             "--debug": ("", "Show the traceback of an error."),
         },
-        ("node",),
+        (),
     ),
     "alerts list": (
         "List open alerts and active silences.",

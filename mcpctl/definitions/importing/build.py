@@ -24,9 +24,9 @@ _INLINE = "dockerfile_inline"
 
 
 def build(
-    value: Any, image: str, path: str, source: Source, declared: dict[str, Any], report: Diagnostics
+    value: Any, image: str, path: str, service: str, source: Source, declared: dict[str, Any], report: Diagnostics
 ) -> dict[str, Any]:
-    """Our ``build``, and tells how ``image`` is made. ``declared``: the secrets of the file."""
+    """Our ``build``, and tells how ``image`` of our ``service`` is made. ``declared``: the secrets of the file."""
     said = {"context": value} if isinstance(value, str) else report.mapping(value, path)
     context = _context(report.text(said.get("context") or ".", f"{path}.context"), source)
     made: dict[str, Any] = {"context": context}
@@ -50,7 +50,7 @@ def build(
         report.lost(f"{path}.{_INLINE}", "write it into a Dockerfile, and name that as dockerfile")
     report.ignore_others(said, (*_KEPT, *_OPTIONS, _INLINE), path)
     command = shlex.join(["podman", "build", "--tag", image, *words, context])
-    report.changed(path, f"{image} is built before the deploy, on the node or where it is pushed from: `{command}`")
+    report.changed(path, f"{image} is built before the deploy: `mcpctl deploy {service} --build` does, or `{command}`")
     return made
 
 

@@ -171,7 +171,8 @@ class Components:
             policy = self._pull(service.get("pull_policy"), f"{path}.pull_policy", is_built=False)
             return {"image": full_image(said), "pull": policy}
         image = built_image(said or f"{self._names.project}_{self._names.components[key]}")
-        made = build(service["build"], image, f"{path}.build", self._source, self._secrets, report)
+        ours = self._names.service
+        made = build(service["build"], image, f"{path}.build", ours, self._source, self._secrets, report)
         return {
             "image": image,
             "build": made,

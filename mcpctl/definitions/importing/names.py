@@ -100,5 +100,9 @@ def full_image(reference: str) -> str:
 
 
 def built_image(reference: str) -> str:
-    """Of an image that is built: one word is hardly that of an official image of Docker's."""
-    return full_image(reference) if "/" in reference else f"{_LOCAL}/{reference}"
+    """Of an image that is built: one word is hardly that of an official image of Docker's.
+
+    With a tag, as compose gives it: `mcpctl build` demands one.
+    """
+    full = full_image(reference) if "/" in reference else f"{_LOCAL}/{reference}"
+    return full if ":" in full.rpartition("/")[2] else f"{full}:latest"

@@ -1,4 +1,4 @@
-"""How nodes, their images and their snapshots are printed."""
+"""How nodes and their snapshots are printed."""
 
 from __future__ import annotations
 
@@ -17,26 +17,6 @@ class SnapshotRow(msgspec.Struct, frozen=True):
     file: str
     size: int
     sha256: str
-
-
-class ImageRow(msgspec.Struct, frozen=True):
-    """``names`` is empty for one that lost its last one; ``size`` in bytes. ``removed``: it is, or would be, gone."""
-
-    names: tuple[str, ...]
-    id: str
-    size: int
-    created_at: datetime | None
-    removed: bool
-    reason: str
-
-
-class PruneRow(msgspec.Struct, frozen=True):
-    """What pruning did, or with ``dry_run`` would do; ``bytes`` of what is gone, less where images share layers."""
-
-    node: str
-    dry_run: bool
-    images: tuple[ImageRow, ...]
-    bytes: int
 
 
 class LinkRow(msgspec.Struct, frozen=True):
@@ -77,14 +57,6 @@ class ListedNodeRow(msgspec.Struct, frozen=True):
     problem: str = ""
     waited_s: float = 0.0
     status: NodeRow | None = None
-
-
-def prune_row(node: str, answer: v1.PruneImagesResponse, *, dry_run: bool) -> PruneRow:
-    images = tuple(
-        ImageRow(tuple(each.names), each.id, each.size, instant(each.created_at), each.removed, each.reason)
-        for each in answer.images
-    )
-    return PruneRow(node, dry_run, images, answer.bytes)
 
 
 def node_row(status: v1.NodeStatusResponse) -> NodeRow:

@@ -612,6 +612,13 @@ class DeployRequest(betterproto.Message):
     A rollback: the revision that `service` is from. Images that are on the node are not pulled again.
     """
 
+    built: List[str] = betterproto.string_field(8)
+    """
+    Components whose images were built anew, maybe under the names that they had. What a registry has of them is pulled
+     again, and a container of another image than its reference names then is replaced. An image that no registry has
+     is brought before (PushImage).
+    """
+
 
 @dataclass(eq=False, repr=False)
 class DeployResponse(betterproto.Message):
@@ -1394,6 +1401,28 @@ class SnapshotHeader(betterproto.Message):
 
 
 @dataclass(eq=False, repr=False)
+class LinkState(betterproto.Message):
+    name: str = betterproto.string_field(1)
+    ok: bool = betterproto.bool_field(2)
+    detail: str = betterproto.string_field(3)
+    since: datetime = betterproto.message_field(4)
+
+
+@dataclass(eq=False, repr=False)
+class ListImagesRequest(betterproto.Message):
+    references: List[str] = betterproto.string_field(1)
+    """
+    Only those that these references name on the node; empty: all. A short name is the image that podman finds by it,
+     and a reference of which there is no image yields none.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class ListImagesResponse(betterproto.Message):
+    images: List["ImageInfo"] = betterproto.message_field(1)
+
+
+@dataclass(eq=False, repr=False)
 class PruneImagesRequest(betterproto.Message):
     keep: Optional[int] = betterproto.uint32_field(1, optional=True)
     """
@@ -1426,13 +1455,136 @@ class ImageInfo(betterproto.Message):
     reason: str = betterproto.string_field(6)
     """Why it stays, or went."""
 
+    digests: List[str] = betterproto.string_field(7)
+    """
+    NAME@sha256:..., as registries know it: of its manifest, and of the list that it was chosen from.
+    """
+
+    users: List["ImageUser"] = betterproto.message_field(8)
+    """
+    The components that name it, or whose containers were made from it, and other containers. Only of ListImages.
+    """
+
 
 @dataclass(eq=False, repr=False)
-class LinkState(betterproto.Message):
-    name: str = betterproto.string_field(1)
-    ok: bool = betterproto.bool_field(2)
-    detail: str = betterproto.string_field(3)
-    since: datetime = betterproto.message_field(4)
+class ImageUser(betterproto.Message):
+    service: str = betterproto.string_field(1)
+    """Empty: a container that is no component's."""
+
+    component: str = betterproto.string_field(2)
+    container: str = betterproto.string_field(3)
+    """
+    The one that was made from the image. Empty: none, the component only names it.
+    """
+
+    running: bool = betterproto.bool_field(4)
+
+
+@dataclass(eq=False, repr=False)
+class PushImageRequest(betterproto.Message):
+    start: "PushImageStart" = betterproto.message_field(1, group="part")
+    """The first message, and no later one."""
+
+    content: "PushImageContent" = betterproto.message_field(2, group="part")
+    """
+    The answer to the first `state`: all of the image but its layers. Not sent again after a lost connection.
+    """
+
+    data: "BlobData" = betterproto.message_field(3, group="part")
+    """The next bytes of the blob that was asked for."""
+
+
+@dataclass(eq=False, repr=False)
+class PushImageStart(betterproto.Message):
+    reference: str = betterproto.string_field(1)
+    """
+    The name that the image gets, as podman writes it: REGISTRY/NAME:TAG.
+    """
+
+    service: str = betterproto.string_field(2)
+    """For the audit and the events; may be empty."""
+
+    component: str = betterproto.string_field(3)
+    layers: List[str] = betterproto.string_field(4)
+    """
+    Of the uncompressed layers, sha256:HEX, in any order: the node says which of them it has.
+    """
+
+    push: str = betterproto.string_field(5)
+    """The push whose connection was lost; empty: a new one."""
+
+
+@dataclass(eq=False, repr=False)
+class PushImageContent(betterproto.Message):
+    manifests: List["Manifest"] = betterproto.message_field(1)
+    """
+    What was pulled by a name: an image's manifest, or a list of manifests and one of those. The first is the outermost.
+    """
+
+    config: bytes = betterproto.bytes_field(2)
+    """The image's configuration, whose SHA-256 is the image's id."""
+
+    unpacked_bytes: int = betterproto.uint64_field(3)
+    """
+    Bytes that layers take on the node's disk that it lacks, uncompressed, as far as the caller knows.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class Manifest(betterproto.Message):
+    media_type: str = betterproto.string_field(1)
+    content: bytes = betterproto.bytes_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class BlobData(betterproto.Message):
+    data: bytes = betterproto.bytes_field(1)
+    compressed: bool = betterproto.bool_field(2)
+    """`data` is zlib's (RFC 1950), each message by itself."""
+
+
+@dataclass(eq=False, repr=False)
+class PushImageResponse(betterproto.Message):
+    state: "PushImageState" = betterproto.message_field(1, group="part")
+    """The first message."""
+
+    wanted: "BlobWanted" = betterproto.message_field(2, group="part")
+    """Send this, all of it from there on, before anything else."""
+
+    done: "PushImageDone" = betterproto.message_field(3, group="part")
+    """The last message: the image is there."""
+
+
+@dataclass(eq=False, repr=False)
+class PushImageState(betterproto.Message):
+    push: str = betterproto.string_field(1)
+    """The id of this push, for calling again."""
+
+    present: List[str] = betterproto.string_field(2)
+    """Those of `layers` that the node has."""
+
+    os: str = betterproto.string_field(3)
+    """
+    As an image's configuration names them (OCI image-spec): linux, amd64, and arm's v7.
+    """
+
+    architecture: str = betterproto.string_field(4)
+    variant: str = betterproto.string_field(5)
+
+
+@dataclass(eq=False, repr=False)
+class BlobWanted(betterproto.Message):
+    digest: str = betterproto.string_field(1)
+    offset: int = betterproto.uint64_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class PushImageDone(betterproto.Message):
+    id: str = betterproto.string_field(1)
+    """Of the image: sha256 of its configuration, hex."""
+
+    received_bytes: int = betterproto.uint64_field(2)
+    """Of blobs, as they came: the rest was there."""
 
 
 @dataclass(eq=False, repr=False)
@@ -2362,6 +2514,23 @@ class AgentServiceStub(betterproto.ServiceStub):
         ):
             yield response
 
+    async def list_images(
+        self,
+        list_images_request: "ListImagesRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListImagesResponse":
+        return await self._unary_unary(
+            "/mcp.v1.AgentService/ListImages",
+            list_images_request,
+            ListImagesResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def prune_images(
         self,
         prune_images_request: "PruneImagesRequest",
@@ -2378,6 +2547,27 @@ class AgentServiceStub(betterproto.ServiceStub):
             deadline=deadline,
             metadata=metadata,
         )
+
+    async def push_image(
+        self,
+        push_image_request_iterator: Union[
+            AsyncIterable[PushImageRequest], Iterable[PushImageRequest]
+        ],
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> AsyncIterator[PushImageResponse]:
+        async for response in self._stream_stream(
+            "/mcp.v1.AgentService/PushImage",
+            push_image_request_iterator,
+            PushImageRequest,
+            PushImageResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        ):
+            yield response
 
     async def exec(
         self,
@@ -2716,10 +2906,21 @@ class AgentServiceBase(ServiceBase):
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield SnapshotResponse()
 
+    async def list_images(
+        self, list_images_request: "ListImagesRequest"
+    ) -> "ListImagesResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def prune_images(
         self, prune_images_request: "PruneImagesRequest"
     ) -> "PruneImagesResponse":
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
+    async def push_image(
+        self, push_image_request_iterator: AsyncIterator[PushImageRequest]
+    ) -> AsyncIterator[PushImageResponse]:
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+        yield PushImageResponse()
 
     async def exec(
         self, exec_request_iterator: AsyncIterator[ExecRequest]
@@ -3052,12 +3253,29 @@ class AgentServiceBase(ServiceBase):
             request,
         )
 
+    async def __rpc_list_images(
+        self, stream: "grpclib.server.Stream[ListImagesRequest, ListImagesResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_images(request)
+        await stream.send_message(response)
+
     async def __rpc_prune_images(
         self, stream: "grpclib.server.Stream[PruneImagesRequest, PruneImagesResponse]"
     ) -> None:
         request = await stream.recv_message()
         response = await self.prune_images(request)
         await stream.send_message(response)
+
+    async def __rpc_push_image(
+        self, stream: "grpclib.server.Stream[PushImageRequest, PushImageResponse]"
+    ) -> None:
+        request = stream.__aiter__()
+        await self._call_rpc_handler_server_stream(
+            self.push_image,
+            stream,
+            request,
+        )
 
     async def __rpc_exec(
         self, stream: "grpclib.server.Stream[ExecRequest, ExecResponse]"
@@ -3350,11 +3568,23 @@ class AgentServiceBase(ServiceBase):
                 SnapshotRequest,
                 SnapshotResponse,
             ),
+            "/mcp.v1.AgentService/ListImages": grpclib.const.Handler(
+                self.__rpc_list_images,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListImagesRequest,
+                ListImagesResponse,
+            ),
             "/mcp.v1.AgentService/PruneImages": grpclib.const.Handler(
                 self.__rpc_prune_images,
                 grpclib.const.Cardinality.UNARY_UNARY,
                 PruneImagesRequest,
                 PruneImagesResponse,
+            ),
+            "/mcp.v1.AgentService/PushImage": grpclib.const.Handler(
+                self.__rpc_push_image,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                PushImageRequest,
+                PushImageResponse,
             ),
             "/mcp.v1.AgentService/Exec": grpclib.const.Handler(
                 self.__rpc_exec,

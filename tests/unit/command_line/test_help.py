@@ -12,6 +12,7 @@ from mcpctl.commands.app import (
     ALERT_COMMANDS,
     COMMANDS,
     COMPLETION_COMMANDS,
+    IMAGE_COMMANDS,
     JOB_COMMANDS,
     NODE_COMMANDS,
     SECRET_COMMANDS,
@@ -22,11 +23,12 @@ from tests.support.offline import CONFIG
 
 ALL = {(name,): entry for name, entry in COMMANDS.items()}
 ALL |= {("node", name): entry for name, entry in NODE_COMMANDS.items()}
+ALL |= {("image", name): entry for name, entry in IMAGE_COMMANDS.items()}
 ALL |= {("alerts", name): entry for name, entry in ALERT_COMMANDS.items()}
 ALL |= {("jobs", name): entry for name, entry in JOB_COMMANDS.items()}
 ALL |= {("service", name): entry for name, entry in SERVICE_COMMANDS.items()}
 ALL |= {("secret", name): entry for name, entry in SECRET_COMMANDS.items()}
-GROUPS = ("node", "alerts", "jobs", "service", "secret")
+GROUPS = ("node", "image", "alerts", "jobs", "service", "secret")
 COMPLETION = [("completion", name) for name in COMPLETION_COMMANDS]
 
 
@@ -58,6 +60,7 @@ def test_every_command_has_help(run: Run, words: tuple[str, ...]) -> None:
     [
         ((), COMMANDS),
         (("node",), NODE_COMMANDS),
+        (("image",), IMAGE_COMMANDS),
         (("alerts",), ALERT_COMMANDS),
         (("jobs",), JOB_COMMANDS),
         (("service",), SERVICE_COMMANDS),

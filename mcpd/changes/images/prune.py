@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 import msgspec
 import trio
 
+from mcpd.changes.images import inventory
+from mcpd.changes.images.inventory import ImageView, User
 from mcpd.changes.node import Node
 from mcpd.changes.operations import Operations
-from mcpd.errors import BusyError, McpdError, UnavailableError
-from mcpd.model import Caller, Container, RecordedService
+from mcpd.errors import BusyError, McpdError, RefusedError, UnavailableError
+from mcpd.model import Caller, Target
 from mcpd.runtime.api import NoSuchError
 from mcpd.runtime.api_types import Image
-from monitor.model import Desired
+from protos.naming import repository_of
 
 # As many of a repository's images as a node keeps when nobody says how many: the present one, and two ways back.
 DEFAULT_KEEP = 3
@@ -72,11 +74,7 @@ async def prune(node: Node, operations: Operations, caller: Caller, *, keep: int
 
 async def survey(node: Node, keep: int) -> tuple[Fate, ...]:
     """What would become of each image. Raises UnavailableError when podman does not answer."""
-    # First, so that who uses an image is looked for after it.
-    images = await node.podman.images()
-    services = await node.registry.services()
-    ids = {reference: await node.podman.image_id(reference) for reference in references(services)}
-    return decide(images, await node.podman.containers(), services, ids, keep)
+    return decide(await inventory.views(node), keep)
 
 
 async def _remove(node: Node, operations: Operations, image: Image, changes: int) -> str:
@@ -103,39 +101,32 @@ async def _remove_names(node: Node, image: Image) -> None:
         if await node.podman.image_id(name) == image.id:
             await node.podman.remove_image(name)
     if not image.names:
+        if any(each.id == image.id and each.names for each in await node.podman.images()):
+            raise RefusedError("it was given a name after the images were listed, as by a push")
         await node.podman.remove_image(image.id)
 
 
-def references(services: Iterable[RecordedService]) -> frozenset[str]:
-    """Every image that a recorded component names, or that its container was made from."""
-    specs = [spec for service in services for each in service.components for spec in (each.spec, each.deployed)]
-    return frozenset(spec.image for spec in specs if spec)
+def decide(found: Collection[ImageView], keep: int) -> tuple[Fate, ...]:
+    """What becomes of each image."""
+    newest = _newest([each.image for each in found], keep)
+    return tuple(_judge(each, newest, keep) for each in found)
 
 
-def decide(
-    images: Collection[Image],
-    containers: Iterable[Container],
-    services: Iterable[RecordedService],
-    ids: Mapping[str, str | None],
-    keep: int,
-) -> tuple[Fate, ...]:
-    """What becomes of each image; ``ids`` are those of the images that the services' references name on this node."""
-    used = _users(containers, services, ids)
-    newest = _newest(images, keep)
-    return tuple(_judge(each, used, newest, keep) for each in images)
-
-
-def _judge(image: Image, used: Mapping[str, str], newest: Mapping[str, str], keep: int) -> Fate:
+def _judge(view: ImageView, newest: Mapping[str, str], keep: int) -> Fate:
+    image = view.image
     # 1. Somebody uses it, running or not, ours or not.
-    if user := used.get(image.id):
-        return _kept(image, user)
-    # 2. It is of a store that is not ours to change.
+    if view.users:
+        return _kept(image, f"used by {_words(view.users[0])}")
+    # 2. Somebody is about to use it.
+    if view.is_coming:
+        return _kept(image, "it is being pushed")
+    # 3. It is of a store that is not ours to change.
     if image.is_read_only:
         return _kept(image, "in a read-only store")
-    # 3. It is a way back.
+    # 4. It is a way back.
     if repository := newest.get(image.id):
         return _kept(image, f"one of the newest {keep} of {repository}")
-    # 4. Nothing can name it.
+    # 5. Nothing can name it.
     if not image.names:
         return Fate(image, removed=True, reason="nothing uses it, and it has no name")
     return Fate(image, removed=True, reason="nothing uses it" + (f", and {keep} are newer" if keep else ""))
@@ -145,20 +136,11 @@ def _kept(image: Image, reason: str) -> Fate:
     return Fate(image, removed=False, reason=reason)
 
 
-def _users(
-    containers: Iterable[Container], services: Iterable[RecordedService], ids: Mapping[str, str | None]
-) -> dict[str, str]:
-    """Who uses an image, in words, by the image's id."""
-    used: dict[str, str] = {}
-    for service in services:
-        for each in service.components:
-            end = ", which is no longer declared" if each.desired is Desired.IGNORE else ""
-            for spec in (each.spec, each.deployed):
-                if spec and (number := ids.get(spec.image)):
-                    used.setdefault(number, f"used by {service.name}/{each.spec.name}{end}")
-    for container in containers:
-        used.setdefault(container.image_id, f"used by container {container.name}")
-    return used
+def _words(user: User) -> str:
+    if not user.service:
+        return f"container {user.container}"
+    end = "" if user.is_declared else ", which is no longer declared"
+    return f"{Target(user.service, user.component)}{end}"
 
 
 def _newest(images: Iterable[Image], keep: int) -> dict[str, str]:
@@ -170,12 +152,9 @@ def _newest(images: Iterable[Image], keep: int) -> dict[str, str]:
     return {each.id: repository for repository, found in by_repository.items() for each in found[:keep]}
 
 
-def repository_of(name: str) -> str:
-    """A reference without its tag and digest; a registry's port stays."""
-    folder, slash, last = name.partition("@")[0].rpartition("/")
-    return folder + slash + last.partition(":")[0]
-
-
 def size(count: int) -> str:
     """Bytes, as people read them."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count} B"

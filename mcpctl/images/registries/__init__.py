@@ -1,0 +1,1 @@
+"""What image registries say: references, logins, certificates, the API, and which tags are newer."""

@@ -1,0 +1,1 @@
+"""Images: listed with who uses them, brought from a caller, and removed when nothing needs them."""
