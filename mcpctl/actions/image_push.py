@@ -82,12 +82,14 @@ def push(settings: Settings, target: str, chosen_nodes: tuple[str, ...], where: 
 
 def _tell_who_runs_another(settings: Settings, rows: Sequence[ImagePushRow]) -> None:
     """A deploy leaves a container alone whose definition is the same, whatever its image's name means by now."""
-    for node, image_id in dict.fromkeys((row.node, row.id) for row in rows):
-        for each in images.running_another(settings, settings.node(node), image_id):
-            render.note(
-                f"mcpctl: {node}: {each} runs another image, which had this name before; "
-                f"`mcpctl deploy {each} --force` recreates it"
-            )
+    pushed: dict[str, set[str]] = {}
+    for row in rows:
+        pushed.setdefault(row.node, set()).add(row.id)
+    for node, each in images.running_another(settings, pushed):
+        render.note(
+            f"mcpctl: {node}: {each} runs another image, which had this name before; "
+            f"`mcpctl deploy {each} --force` recreates it"
+        )
 
 
 def bring(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping, Sequence
 
 from mcpctl.actions.query import Query
-from mcpctl.config import Node, Settings
+from mcpctl.config import Settings
 from mcpctl.errors import DONE, CliError
 from mcpctl.nodes.client import CHANGE_DEADLINE_S, agent
 from mcpctl.nodes.fanout import ask, ask_each
@@ -52,15 +53,24 @@ def prune(settings: Settings, name: str, keep: int | None, how: How, *, dry_run:
     return DONE
 
 
-def running_another(settings: Settings, node: Node, image_id: str) -> list[str]:
-    """SERVICE/COMPONENT of those that name the image, and whose containers were made from another one.
+def running_another(settings: Settings, images: Mapping[str, Collection[str]]) -> list[tuple[str, str]]:
+    """Node and SERVICE/COMPONENT of those that name one of these images, and whose containers were made from another.
 
-    Nobody when the node does not say.
+    ``images``: ids, by the name of the node. Nobody of a node that does not say.
     """
-    said = asyncio.run(ask_each(settings, [node], lambda stub, _: stub.list_images(v1.ListImagesRequest())))
-    rows = [row for _, answer in said if not isinstance(answer, CliError) for row in image_rows(node.name, answer)]
+    nodes = [settings.node(each) for each in images]
+    said = asyncio.run(ask_each(settings, nodes, lambda stub, _: stub.list_images(v1.ListImagesRequest())))
+    answers = [(node, answer) for node, answer in said if not isinstance(answer, CliError)]
+    return [
+        (node.name, name)
+        for node, answer in answers
+        for name in _running_another(image_rows(node.name, answer), images[node.name])
+    ]
+
+
+def _running_another(rows: Sequence[ImageRow], ids: Collection[str]) -> list[str]:
     made = {(user.service, user.component) for row in rows for user in row.users if user.container}
-    named = [user for row in rows if row.id == image_id for user in row.users if user.service and not user.container]
+    named = [user for row in rows if row.id in ids for user in row.users if user.service and not user.container]
     return [full_name(each.service, each.component) for each in named if (each.service, each.component) in made]
 
 

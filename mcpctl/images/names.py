@@ -8,8 +8,6 @@ from mcpctl.errors import UsageError
 from protos import naming
 
 _DEFAULT_TAG = "latest"
-# What podman looks for first when a name has no registry (containers/common, libimage), and calls what it has built.
-_LOCAL = "localhost"
 
 
 def whole(image: str, known: Iterable[str] = ()) -> str:
@@ -25,14 +23,14 @@ def whole(image: str, known: Iterable[str] = ()) -> str:
     tagged = _tagged(name)
     if not _has_registry(tagged):
         tagged = next(
-            (each for each in known if each.endswith(f"/{tagged}") and _has_registry(each)), f"{_LOCAL}/{tagged}"
+            (each for each in known if each.endswith(f"/{tagged}") and _has_registry(each)), f"{naming.LOCAL}{tagged}"
         )
     return tagged + at + digest
 
 
 def is_local(image: str) -> bool:
     """Whether its name says that it is no registry's."""
-    return image.startswith(f"{_LOCAL}/")
+    return image.startswith(naming.LOCAL)
 
 
 def without_digest(reference: str) -> str:
@@ -54,7 +52,7 @@ def _tagged(name: str) -> str:
 
 def _has_registry(name: str) -> bool:
     first, slash, _ = name.partition("/")
-    return bool(slash) and (first == _LOCAL or "." in first or ":" in first)
+    return name.startswith(naming.LOCAL) or (bool(slash) and ("." in first or ":" in first))
 
 
 def check_buildable(image: str, subject: str) -> None:
@@ -62,11 +60,10 @@ def check_buildable(image: str, subject: str) -> None:
     name, _, digest = image.partition("@")
     if digest:
         raise UsageError(f"{subject}: {image} has a digest, which only the built image has: write image = {name!r}")
-    first, slash, _ = name.partition("/")
     if ":" not in name.rpartition("/")[2]:
         raise UsageError(f"{subject}: {image} has no tag, so that nobody knows which one runs: write {image}:1.0, say")
-    if not slash or not (first == "localhost" or "." in first or ":" in first):
+    if not _has_registry(name):
         raise UsageError(
             f"{subject}: {image} names no registry: write {naming.LOCAL}{image} for an image that is brought to the "
-            f"node, or the registry's name, as in docker.io/{image if slash else f'USER/{image}'}"
+            f"node, or the registry's name, as in docker.io/{image if '/' in name else f'USER/{image}'}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import betterproto
@@ -15,15 +14,13 @@ from mcpd.changes.images.push import Done, Push, Wanted
 from mcpd.changes.images.pushes import Pushes
 from mcpd.errors import InvalidRequestError, UnavailableError
 from mcpd.model import Caller, Target
-from mcpd.rpc.messages import Message, Requests
+from mcpd.rpc.messages import Message, Requests, Send, send_within
 from mcpd.rpc.methods import Conversation
 from mcpd.rpc.streams import STALL_S
 from protos import grammar
 from protos.images import MAX_LAYERS
 from protos.mcp import v1 as wire
 from protos.naming import is_name
-
-Send = Callable[[list[Message]], Awaitable[None]]
 
 # A list and one of its manifests.
 _MAX_MANIFESTS = 2
@@ -103,10 +100,7 @@ class _Client:
     async def tell(self, answer: Message) -> None:
         if self._pending:
             raise InvalidRequestError("the client has sent more than the node has asked for")
-        with trio.move_on_after(self._stall_s):
-            await self._send([answer])
-            return
-        raise UnavailableError(f"the client has taken nothing for {self._stall_s:.0f} s")
+        await send_within(self._stall_s, self._send, answer)
 
     async def _part(self, kind: str, rule: str) -> Any:
         if not self._pending:

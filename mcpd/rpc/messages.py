@@ -20,6 +20,8 @@ Message = betterproto.Message
 
 # Messages of a client's stream that are received while its method is busy: 2 MiB of a file's chunks.
 _AHEAD = 8
+# Sends a conversation's answers.
+Send = Callable[[list[Message]], Awaitable[None]]
 
 
 class Requests:
@@ -112,6 +114,14 @@ async def _decoded(receive: Callable[[], Awaitable[Any]]) -> Any:
     except (RuntimeError, ValueError, TypeError, LookupError, DecodeError) as error:
         # betterproto's decoders have no exception of their own: these are what bytes of no message make them raise.
         raise errors.InvalidRequestError("the request is not a message of the type that this RPC takes") from error
+
+
+async def send_within(seconds: float, send: Send, answer: Message) -> None:
+    """In Trio. Raises UnavailableError when the client takes nothing for so long."""
+    with trio.move_on_after(seconds):
+        await send([answer])
+        return
+    raise errors.UnavailableError(f"the client has taken nothing for {seconds:.0f} s")
 
 
 async def send_all(messages: AsyncGenerator[Message | Sequence[Message], None], stream: Stream[Any, Any]) -> None:

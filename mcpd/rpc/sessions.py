@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import betterproto
@@ -10,7 +10,7 @@ import trio
 
 from mcpd.errors import InvalidRequestError, UnavailableError
 from mcpd.model import Caller, Target
-from mcpd.rpc.messages import Message, Requests
+from mcpd.rpc.messages import Message, Requests, Send, send_within
 from mcpd.rpc.methods import Conversation, Method
 from mcpd.rpc.streams import STALL_S
 from mcpd.runtime.attached import STDERR, Chunk
@@ -30,8 +30,6 @@ _START_S = 60.0
 _MOST_WORDS = 4096
 # As the kernel has it (struct winsize, ioctl_tty(2)).
 _MOST_ROWS = 65535
-
-Send = Callable[[list[Message]], Awaitable[None]]
 
 
 class SessionMethods:
@@ -119,10 +117,7 @@ class _Client:
 
         Raises UnavailableError.
         """
-        with trio.move_on_after(STALL_S):
-            await self._send([answer])
-            return
-        raise UnavailableError(f"the client has taken nothing for {STALL_S:.0f} s")
+        await send_within(STALL_S, self._send, answer)
 
     async def tell(self, chunks: list[Chunk]) -> None:
         await self._send(

@@ -266,6 +266,7 @@ class Network(msgspec.Struct, frozen=True):
 
 class PullLine(msgspec.Struct, frozen=True):
     stream: str = ""
+    id: str = ""
     error: str = ""
 
 

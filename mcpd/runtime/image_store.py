@@ -65,9 +65,21 @@ class _Inspected(msgspec.Struct, frozen=True):
     root_fs: _RootFs | None = msgspec.field(name="RootFS", default=None)
 
 
-class _PullLine(msgspec.Struct, frozen=True):
-    error: str = ""
-    id: str = ""
+async def pull_lines(
+    api: Api, params: Mapping[str, str], timeout: float | None
+) -> AsyncGenerator[api_types.PullLine, None]:
+    """What podman says while it pulls. The error of a failed pull is in its last line, and is raised: PodmanError.
+
+    ``timeout``: for how long it may say nothing, in seconds; None: without limit.
+    """
+    async with api.stream("POST", "/images/pull", params=params, timeout=timeout) as response:
+        async for text in response.aiter_lines():
+            if not text.strip():
+                continue
+            line = decoded(text, api_types.PullLine, "answered a pull")
+            if line.error:
+                raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
+            yield line
 
 
 class ImageStore:
@@ -124,13 +136,8 @@ class ImageStore:
         It has no time limit. Raises PodmanError when it fails.
         """
         params = {"reference": name, "policy": "always", "tlsVerify": "false"}
-        async with self._api.stream("POST", "/images/pull", params=params, timeout=None) as response:
-            async for text in response.aiter_lines():
-                if not text.strip():
-                    continue
-                line = decoded(text, _PullLine, "answered a pull")
-                if line.error:
-                    raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
+        async with contextlib.aclosing(pull_lines(self._api, params, None)) as lines:
+            async for line in lines:
                 yield line.id
 
     async def tag(self, image: str, repository: str, tag: str) -> None:

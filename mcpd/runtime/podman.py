@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import msgspec
 from mcpd.model import LABEL_RUN, LABEL_SERVICE, Container
 from mcpd.runtime import api_types, route_ports
 from mcpd.runtime.api import QUICK_S, Api, NoSuchError, Observe, PodmanError, decoded
+from mcpd.runtime.image_store import pull_lines
 from mcpd.runtime.inspected import Details, ImageDefaults
 from mcpd.runtime.programs import Programs, printed
 from mcpd.runtime.secret_store import SecretStore
@@ -282,13 +283,8 @@ class Podman:
         """Pulls an image; yields podman's own progress lines. The error of a failed pull is in its last line."""
         params = {"reference": reference, "policy": policy}
         params |= dict(zip(("OS", "Arch", "Variant"), platform.split("/"), strict=False)) if platform else {}
-        async with self._api.stream("POST", "/images/pull", params=params, timeout=_PULL_SILENCE_S) as response:
-            async for text in response.aiter_lines():
-                if not text.strip():
-                    continue
-                line = decoded(text, api_types.PullLine, "answered a pull")
-                if line.error:
-                    raise PodmanError(line.error.strip(), httpx.codes.INTERNAL_SERVER_ERROR)
+        async with aclosing(pull_lines(self._api, params, _PULL_SILENCE_S)) as lines:
+            async for line in lines:
                 if line.stream.strip():
                     yield line.stream.strip()
 
